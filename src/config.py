@@ -1,0 +1,245 @@
+"""The typed configuration of a run: what Hydra composes from `conf/` is checked against these dataclasses.
+
+Types and bounds stand in the annotations; `to_config` turns a composed tree into a frozen `Config` or raises one
+`ConfigError` that names the key, what it got and what it accepts. Nothing heavy is imported here, so that a mistake
+is reported before TensorFlow or MLflow start.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Interval, Le, Len, Lt
+
+from src.errors import ConfigError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Count = Annotated[int, Ge(1)]
+WholeNumber = Annotated[int, Ge(0)]
+PositiveNumber = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Rate = Annotated[float, Ge(0), Lt(1)]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]
+
+ConfigType = TypeVar("ConfigType")
+
+
+class Strict:
+    """Base of every config dataclass: unknown keys are errors."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True)
+class SplitConfig(Strict):
+    """How whole groups are dealt to training, validation and test. `seed` is apart from the run's seed on purpose:
+    runs that differ in their seed are judged on the same pictures."""
+
+    method: Literal["stratified", "kfold", "source"] = "stratified"
+    train: Fraction = 0.70
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    folds: Annotated[int, Interval(ge=2, le=100)] = 5
+    fold: WholeNumber = 0
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class DrawnConfig(Strict):
+    """Faces drawn by the program: how many, from which seed, and how alike the two classes are (0 apart, 1 the same)."""
+
+    count: Annotated[int, Interval(ge=2, le=10_000_000)] = 1200
+    seed: Seed = 0
+    ambiguity: Fraction = 0.0
+
+
+@dataclass(frozen=True)
+class DatasetConfig(Strict):
+    """Where the pictures come from, which class is which, and how they are prepared."""
+
+    name: str
+    source: Literal["drawn", "folder", "fer2013"]
+    path: str | None = None
+    positive: str = "happy"
+    negative: str = "sad"
+    image_size: Annotated[int, Interval(ge=8, le=1024)] = 256
+    limit: Annotated[int, Ge(6)] | None = None
+    near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
+    max_megapixels: PositiveNumber = 100.0
+    cache: str = ".cache/prepared"
+    split: SplitConfig = field(default_factory=SplitConfig)
+    drawn: DrawnConfig = field(default_factory=DrawnConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Strict):
+    """One CNN family. `filters` gives the width of each stage; a stage is `convolutions` layers and a pooling."""
+
+    name: str
+    architecture: Literal["cnn"] = "cnn"
+    filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
+    convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
+    kernel_size: Annotated[int, Interval(ge=1, le=11)] = 3
+    convolution: Literal["standard", "separable"] = "standard"
+    padding: Literal["valid", "same"] = "same"
+    stem_stride: Annotated[int, Interval(ge=1, le=4)] = 1
+    normalization: Literal["none", "batch", "group", "layer"] = "none"
+    activation: Literal["relu", "gelu", "silu", "leaky_relu"] = "relu"
+    residual: bool = False
+    head: Literal["flatten", "global_average", "global_max"] = "flatten"
+    dense: Annotated[list[Count], Len(0, 4)] = field(default_factory=lambda: [256])
+    dropout: Rate = 0.0
+    spatial_dropout: Rate = 0.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Strict):
+    """The optimizer and its learning-rate schedule. Warm-up and plateau patience count epochs."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
+    weight_decay: NonNegative = 0.0
+    momentum: Rate = 0.9
+    clip_norm: PositiveNumber | None = None
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup_epochs: NonNegative = 0.0
+    final_learning_rate: Fraction = 0.0
+    plateau_factor: Annotated[float, Gt(0), Lt(1)] = 0.5
+    plateau_patience: Count = 3
+
+
+@dataclass(frozen=True)
+class AugmentationConfig(Strict):
+    """Random changes to training pictures; 0 or false switches one off. Fractions are of the picture or of the full range."""
+
+    name: str
+    flip: bool = False
+    rotation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    translation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    zoom: Annotated[float, Interval(ge=0, le=0.9)] = 0.0
+    shear: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    grayscale: Fraction = 0.0
+    erasing: Fraction = 0.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+
+
+@dataclass(frozen=True)
+class TrainerConfig(Strict):
+    """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop."""
+
+    name: str
+    epochs: Count = 20
+    batch_size: Count = 32
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Annotated[float, Ge(0), Lt(0.5)] = 0.0
+    monitor: Literal["val_loss", "val_accuracy", "val_auc"] = "val_loss"
+    early_stopping: WholeNumber = 6
+    steps_per_execution: Count = 1
+    overfit: bool = False
+
+
+@dataclass(frozen=True)
+class TrackingConfig(Strict):
+    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
+
+    name: Literal["local", "server", "off"]
+    uri: str | None = None
+    experiment: str = "happy-sad"
+    log_model: bool = True
+
+
+@dataclass(frozen=True)
+class Config(Strict):
+    """Everything that can differ between two runs."""
+
+    dataset: DatasetConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    aug: AugmentationConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    seed: Seed = 0
+    name: str | None = None
+    output: str | None = None
+    print_config: bool = False
+
+
+def project_path(path: str) -> Path:
+    """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
+    return PROJECT_ROOT / Path(path).expanduser()
+
+
+def to_config(tree: Mapping[str, Any], schema: type[ConfigType]) -> ConfigType:
+    """Check a composed tree of plain values against `schema`.
+
+    Raises ConfigError with one line for the first thing that does not fit.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(schema).validate_python(dict(tree))
+    except ValidationError as error:
+        raise ConfigError(_explain(error.errors()[0], schema)) from None
+
+
+def _explain(problem: Mapping[str, Any], schema: type) -> str:
+    location = [part for part in problem["loc"] if isinstance(part, int) or not part.startswith(("constrained", "list["))]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return unknown_key(key, _known_keys(schema, location[:-1]))
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{key}: no value given"
+    got = problem["input"]
+    shown = repr(got) if isinstance(got, str) else got
+    if problem["type"] == "literal_error":
+        accepted = _literal_choices(schema, location)
+        return f"{key}={shown}: accepts {', '.join(accepted)}{suggest(str(got), accepted)}"
+    accepts = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{key}={shown}: accepts {accepts}"
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """One line for a key that does not exist, with close matches among `known` keys of the same level."""
+    known = list(known)
+    parent, _, last = key.rpartition(".")
+    prefix = f"{parent}." if parent else ""
+    hint = suggest(last, known, prefix)
+    return f"{key}: no such key{hint or '; known here: ' + ', '.join(prefix + name for name in known)}"
+
+
+def suggest(got: str, known: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean ...?` for the close matches of `got`, or an empty string."""
+    close = difflib.get_close_matches(got, list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(prefix + name for name in close)}?" if close else ""
+
+
+def _type_at(schema: Any, location: Iterable[Any]) -> Any:
+    """The annotation found by walking `location` down a tree of dataclasses."""
+    for part in location:
+        if is_dataclass(schema):
+            schema = get_type_hints(schema).get(str(part))
+    return schema
+
+
+def _known_keys(schema: type, location: Iterable[Any]) -> list[str]:
+    node = _type_at(schema, location)
+    return [item.name for item in fields(node)] if is_dataclass(node) else []
+
+
+def _literal_choices(schema: type, location: Iterable[Any]) -> list[str]:
+    annotation = _type_at(schema, location)
+    while get_origin(annotation) not in (Literal, None):
+        annotation = get_args(annotation)[0]
+    return [str(choice) for choice in get_args(annotation)]

@@ -1,0 +1,27 @@
+"""Errors a user can act on: each is printed as one line, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what, where and what to do; `exit_code` is the command's."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """A config key, option, type or value that is not accepted."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A data set that cannot be found, read or trained on."""
+
+
+class TrainingError(UserError):
+    """A fit that cannot go on, such as a loss that is no longer finite."""
+
+
+class TrackingError(UserError):
+    """A tracking store that cannot be reached or written."""
