@@ -11,7 +11,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
@@ -151,6 +152,42 @@ class TrainerConfig(Strict):
 
 
 @dataclass(frozen=True)
+class ThresholdConfig(Strict):
+    """How the probability from which a picture is called positive is chosen on the validation part.
+
+    `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
+    `false_positive_cost` false negatives.
+    """
+
+    policy: Literal["balanced_accuracy", "fixed", "precision", "recall", "cost"] = "balanced_accuracy"
+    value: Fraction = 0.5
+    target: Annotated[float, Gt(0), Le(1)] = 0.95
+    false_positive_cost: PositiveNumber = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Strict):
+    """How a model is judged. `seed` is apart from the run's seed: runs are compared on the same resamples.
+
+    `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
+    `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
+    """
+
+    name: str = "default"
+    threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
+    calibrate: bool = True
+    abstain_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    seed: Seed = 0
+    slices: bool = True
+    smallest_slice: Count = 30
+    corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = field(default_factory=list)
+    corruption_pictures: Count = 1000
+    explanations: WholeNumber = 8
+    pointing_pictures: WholeNumber = 64
+
+
+@dataclass(frozen=True)
 class TrackingConfig(Strict):
     """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
 
@@ -170,6 +207,7 @@ class Config(Strict):
     aug: AugmentationConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: Seed = 0
     name: str | None = None
     output: str | None = None
@@ -195,19 +233,16 @@ def to_config(tree: Mapping[str, Any], schema: type[ConfigType]) -> ConfigType:
 
 
 def _explain(problem: Mapping[str, Any], schema: type) -> str:
-    location = [part for part in problem["loc"] if isinstance(part, int) or not part.startswith(("constrained", "list["))]
+    location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
     key = ".".join(str(part) for part in location)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown_key(key, _known_keys(schema, location[:-1]))
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key}: no value given"
-    got = problem["input"]
-    shown = repr(got) if isinstance(got, str) else got
-    if problem["type"] == "literal_error":
-        accepted = _literal_choices(schema, location)
-        return f"{key}={shown}: accepts {', '.join(accepted)}{suggest(str(got), accepted)}"
-    accepts = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{key}={shown}: accepts {accepts}"
+    got, annotation = problem["input"], _type_at(schema, location)
+    choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
+    shown = "null" if got is None else got
+    return f"{key}={shown}: accepts {_accepts(annotation)}{suggest(str(got), choices)}"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -226,10 +261,13 @@ def suggest(got: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def _type_at(schema: Any, location: Iterable[Any]) -> Any:
-    """The annotation found by walking `location` down a tree of dataclasses."""
+    """The annotation found by walking `location` down a tree of dataclasses and lists."""
     for part in location:
         if is_dataclass(schema):
-            schema = get_type_hints(schema).get(str(part))
+            schema = get_type_hints(schema, include_extras=True).get(str(part))
+        elif isinstance(part, int):
+            item_types = get_args(_bare(schema))
+            schema = item_types[0] if item_types else Any
     return schema
 
 
@@ -238,8 +276,32 @@ def _known_keys(schema: type, location: Iterable[Any]) -> list[str]:
     return [item.name for item in fields(node)] if is_dataclass(node) else []
 
 
-def _literal_choices(schema: type, location: Iterable[Any]) -> list[str]:
-    annotation = _type_at(schema, location)
-    while get_origin(annotation) not in (Literal, None):
-        annotation = get_args(annotation)[0]
-    return [str(choice) for choice in get_args(annotation)]
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+_TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _accepts(annotation: Any) -> str:
+    """What an annotation accepts, in words: `an integer, at least 8 and at most 1024`."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(_accepts(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"a list; each item {_accepts(get_args(annotation)[0])}"
+    if get_origin(annotation) is not Annotated:
+        return _TYPE_NAMES.get(annotation, "a group of values")
+    base, *constraints = get_args(annotation)
+    if any(isinstance(constraint, Len) for constraint in constraints):
+        length = next(constraint for constraint in constraints if isinstance(constraint, Len))
+        return f"a list of {length.min_length} to {length.max_length} items; each {_accepts(get_args(base)[0])}"
+    limits = [
+        f"{words} {getattr(constraint, bound):g}"
+        for constraint in constraints
+        for bound, words in _BOUNDS.items()
+        if getattr(constraint, bound, None) is not None
+    ]
+    return f"{_accepts(base)}, {' and '.join(limits)}" if limits else _accepts(base)
