@@ -62,7 +62,9 @@ def score(
     truth = np.asarray(labels).astype(bool)
     probability = np.asarray(probabilities, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != probability.shape or truth.size == 0:
-        raise ValueError(f"labels {truth.shape} and probabilities {probability.shape} must be equal, flat and not empty")
+        raise ValueError(
+            f"labels {truth.shape} and probabilities {probability.shape} must be equal, flat and not empty"
+        )
     codes = group_codes(groups, truth.size)
     called = probability >= threshold
     scores = _proportions(truth, called, codes)
@@ -70,16 +72,18 @@ def score(
     return {name: scores[name] for name in SCORE_NAMES}
 
 
-def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927, doi 10.1080/01621459.1927.10502953); (nan, nan) without trials."""
-    if trials <= 0:
-        return float("nan"), float("nan")
+def wilson_interval(share: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
+    """Low and high ends of the 95 % interval of proportions (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+
+    `share` and `trials` may be numbers or arrays of one shape, as the ends are; without trials the ends are nan.
+    """
+    share, trials = np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     squared = NORMAL_QUANTILE_95**2
-    share = successes / trials
-    centre = (share + squared / (2 * trials)) / (1 + squared / trials)
-    spread = np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
-    half = float(NORMAL_QUANTILE_95 * spread / (1 + squared / trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shrink = 1 + squared / trials
+        centre = (share + squared / (2 * trials)) / shrink
+        half = NORMAL_QUANTILE_95 * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2)) / shrink
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Score:
@@ -93,7 +97,8 @@ def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Score:
         return Score(float("nan"), float("nan"), float("nan"))
     share = float(hit.mean())
     trials = hit.size / _design_effect(hit, group_codes(groups, hit.size))
-    return Score(share, *wilson_interval(share * trials, trials))
+    low, high = wilson_interval(share, trials)
+    return Score(share, float(low), float(high))
 
 
 def _design_effect(hit: Floats, codes: NDArray[np.intp]) -> float:
@@ -131,7 +136,7 @@ def _resampled(
     once = np.ones((1, truth.size))
     chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
     values = rows.scores(once)
-    floor = _perfect_floor(truth, called, codes)
+    floor = _perfect_floor(truth, codes)
     result = {}
     for name, value in values.items():
         low, high = percentile_interval(np.concatenate([chunk[name] for chunk in chunks]))
@@ -141,8 +146,8 @@ def _resampled(
     return result
 
 
-def _perfect_floor(truth: NDArray[np.bool_], called: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, float]:
-    """Lower ends for scores of exactly 1, of which every resample is 1 too: an interval of width 0 would claim certainty.
+def _perfect_floor(truth: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, float]:
+    """Lower ends for scores of exactly 1: every resample is 1 too, and an interval of width 0 would claim certainty.
 
     They are the scores of a classifier whose recall and specificity lie at Wilson's lower ends; a classifier with
     those rates at one threshold has an area under its ROC curve of at least their product.
@@ -173,7 +178,7 @@ def _confusion_scores(
 
 @dataclass(frozen=True)
 class _SortedRows:
-    """Rows in ascending order of probability. `block_starts` opens each run of equal probabilities, None if all differ."""
+    """Rows in ascending order of probability. `block_starts` opens each run of equal ones; None if all differ."""
 
     truth: Floats
     additive: Floats

@@ -1,0 +1,175 @@
+"""Figures of one judged split and of a training history. Each returns a matplotlib Figure; nothing touches pyplot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics
+
+from src.evaluation.calibration import coverage_curve, expected_calibration_error, reliability
+from src.evaluation.scores import Score, wilson_interval
+from src.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
+
+CLASS_NAMES = ("sad", "happy")
+
+
+@styled
+def confusion_matrix(
+    labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, class_names: Sequence[str] = CLASS_NAMES
+) -> Figure:
+    """Counts and shares of each true class; `class_names` are those of label 0 and label 1."""
+    called = np.asarray(probabilities) >= threshold
+    counts = metrics.confusion_matrix(np.asarray(labels).astype(int), called.astype(int), labels=[0, 1])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, pair = axes(4.6, 4.2, f"Confusion, {counts.sum():,} pictures", "Predicted", "True")
+    pair.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.55 else INK
+        text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
+        pair.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+    hide_frame(pair)
+    pair.set_xticks([0, 1], class_names)
+    pair.set_yticks([0, 1], class_names)
+    pair.tick_params(length=0)
+    return figure
+
+
+@styled
+def roc_curve(
+    labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, area: Score | None = None
+) -> Figure:
+    """Recall against false-positive rate, with the chosen threshold marked."""
+    false_positive_rate, recall, thresholds = metrics.roc_curve(labels, probabilities, drop_intermediate=False)
+    title = f"ROC AUC {area}" if area else "ROC curve"
+    figure, pair = axes(5.2, 4.6, title, "False-positive rate", "Recall (true-positive rate)")
+    pair.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    pair.step(false_positive_rate, recall, where="post", color=BLUE)
+    chosen = int(np.flatnonzero(thresholds >= threshold)[-1])
+    marker = f"threshold {threshold:.3f}"
+    pair.plot(false_positive_rate[chosen], recall[chosen], "o", color=RED, markersize=9, label=marker)
+    _unit_square(figure)
+    pair.legend(loc="lower right")
+    return figure
+
+
+@styled
+def precision_recall_curve(
+    labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, area: Score | None = None
+) -> Figure:
+    """Precision against recall, with the share of positives and the chosen threshold marked."""
+    precision, recall, thresholds = metrics.precision_recall_curve(labels, probabilities)
+    title = f"Average precision {area}" if area else "Precision and recall"
+    figure, pair = axes(5.6, 4.6, title, "Recall", "Precision")
+    share = float(np.mean(np.asarray(labels).astype(bool)))
+    pair.axhline(share, color=GREY, linestyle=":", label=f"share of positives {share:.2f}")
+    pair.step(recall, precision, where="post", color=BLUE)
+    chosen = min(int(np.searchsorted(thresholds, threshold)), precision.size - 1)
+    pair.plot(recall[chosen], precision[chosen], "o", color=RED, markersize=9, label=f"threshold {threshold:.3f}")
+    _unit_square(figure)
+    pair.legend(loc="lower left")
+    return figure
+
+
+@styled
+def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrated: ArrayLike | None = None) -> Figure:
+    """Share of positives against predicted probability in bins of equal size, with 95 % Wilson intervals."""
+    figure, pair = axes(5.2, 4.8, "Reliability", "Predicted probability", "Observed share of positives")
+    pair.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+    if uncalibrated is not None:
+        before = reliability(labels, uncalibrated)
+        error = expected_calibration_error(labels, uncalibrated)
+        pair.plot(before.predicted, before.observed, "x--", color=ORANGE, label=f"as trained (error {error:.3f})")
+    after = reliability(labels, probabilities)
+    low, high = wilson_interval(after.observed, after.count)
+    spread = np.stack([after.observed - low, high - after.observed]).clip(min=0)
+    error = expected_calibration_error(labels, probabilities)
+    pair.errorbar(
+        after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated (error {error:.3f})"
+    )
+    _unit_square(figure)
+    pair.legend(loc="upper left")
+    return figure
+
+
+@styled
+def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5) -> Figure:
+    """Accuracy when only the most certain share of the pictures is answered."""
+    curve = coverage_curve(labels, probabilities, threshold)
+    title = "Answering only the certain pictures"
+    figure, pair = axes(5.2, 4.2, title, "Coverage (share of pictures answered)", "Accuracy of the answers")
+    trials = np.arange(1, curve.coverage.size + 1)
+    low, high = wilson_interval(curve.accuracy, trials)
+    pair.fill_between(curve.coverage, low, high, color=BLUE, alpha=0.15, label="95 % interval")
+    pair.plot(curve.coverage, curve.accuracy, color=BLUE)
+    settled = low[trials >= min(20, trials.size)]  # the first few answers alone say nothing
+    pair.set(xlim=(0, 1), ylim=(max(0.0, float(settled.min()) - 0.02), 1.005))
+    pair.legend(loc="lower left")
+    return figure
+
+
+@styled
+def probability_histogram(
+    labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, class_names: Sequence[str] = CLASS_NAMES
+) -> Figure:
+    """How the predicted probabilities of both classes are spread about the threshold."""
+    truth = np.asarray(labels).astype(bool)
+    figure, pair = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Pictures")
+    bins = np.linspace(0, 1, 41)
+    for value, colour in ((False, BLUE), (True, ORANGE)):
+        pair.hist(
+            np.asarray(probabilities)[truth == value],
+            bins=bins.tolist(),
+            color=colour,
+            alpha=0.7,
+            label=f"truly {class_names[int(value)]}",
+        )
+    pair.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3f}")
+    pair.set_yscale("log")
+    pair.set_ylim(bottom=0.7)  # a single picture still shows
+    pair.yaxis.set_major_formatter("{x:g}")
+    pair.set_xlim(0, 1)
+    pair.legend()
+    return figure
+
+
+@styled
+def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Training (dashed) and validation (solid) of every recorded quantity; epochs count from 1.
+
+    `history` holds one value per epoch under each name; `val_NAME` belongs to NAME. The best validation epoch of
+    each panel is marked: the lowest for a loss, the highest otherwise.
+    """
+    names = [name for name in history if not name.startswith("val_") and len(history[name])]
+    panels = [name for name in names if f"val_{name}" in history] or names
+    figure = Figure(figsize=(5.0 * max(len(panels), 1), 4.0))
+    for position, name in enumerate(panels, start=1):
+        pair = figure.add_subplot(1, len(panels), position, title=_title(name), xlabel="Epoch", ylabel=_title(name))
+        values = np.asarray(history[name], dtype=float)
+        pair.plot(np.arange(1, values.size + 1), values, "--", color=GREY, label="training", marker=_marker(values))
+        validation = np.asarray(history.get(f"val_{name}", []), dtype=float)
+        if validation.size and np.isfinite(validation).any():
+            pair.plot(
+                np.arange(1, validation.size + 1), validation, color=BLUE, label="validation", marker=_marker(values)
+            )
+            best = int(np.nanargmin(validation) if "loss" in name else np.nanargmax(validation))
+            label = f"best {validation[best]:.4g}, epoch {best + 1}"
+            pair.plot(best + 1, validation[best], "o", color=GREEN, markersize=9, label=label)
+        pair.xaxis.set_major_locator(MaxNLocator(integer=True))
+        pair.legend()
+    return figure
+
+
+def _marker(values: NDArray[np.floating]) -> str:
+    return "." if values.size < 3 else ""
+
+
+def _title(name: str) -> str:
+    return {"auc": "ROC AUC"}.get(name, name.replace("_", " ").capitalize())
+
+
+def _unit_square(figure: Figure) -> None:
+    figure.axes[0].set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
