@@ -28,6 +28,7 @@ SCORE_NAMES = (
 )
 LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 NORMAL_QUANTILE_95 = 1.959963984540054
+ROUNDING = 1e-9
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 
 Floats = NDArray[np.floating]
@@ -131,18 +132,17 @@ def _resampled(
 ) -> dict[str, Score]:
     """The scores that are no proportions: value from the rows as they are, interval from resampled groups."""
     order = np.argsort(probability, kind="stable")
-    rows = _SortedRows.of(truth[order], probability[order], called[order])
-    codes = codes[order]
-    once = np.ones((1, truth.size))
+    truth, codes = truth[order], codes[order]
+    rows = _SortedRows.of(truth, probability[order], called[order])
     chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
-    values = rows.scores(once)
     floor = _perfect_floor(truth, codes)
     result = {}
-    for name, value in values.items():
-        low, high = percentile_interval(np.concatenate([chunk[name] for chunk in chunks]))
-        if name in floor and value[0] == 1.0:
+    for name, (value,) in rows.scores(np.ones((1, truth.size))).items():
+        replicates = np.concatenate([chunk[name] for chunk in chunks])
+        low, high = percentile_interval(replicates, groups=int(codes.max()) + 1)
+        if name in floor and value > 1 - ROUNDING:
             low = min(low, floor[name])
-        result[name] = Score(float(value[0]), low, high)
+        result[name] = Score(float(value), min(low, float(value)), max(high, float(value)))
     return result
 
 

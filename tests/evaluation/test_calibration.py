@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from src.config import EvaluationConfig, ThresholdConfig
+from src.evaluation.calibration import (
+    Decision,
+    abstain_band,
+    apply_temperature,
+    choose_threshold,
+    coverage_curve,
+    expected_calibration_error,
+    fit_temperature,
+)
+
+
+def calibrated_predictions(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    probabilities = expit(generator.normal(0, 2, count))
+    return (generator.random(count) < probabilities).astype(int), probabilities
+
+
+def test_temperature_mends_a_miscalibrated_model() -> None:
+    labels, probabilities = calibrated_predictions(4000)
+    overconfident = apply_temperature(probabilities, 1 / 3)
+    before = expected_calibration_error(labels, overconfident)
+    temperature = fit_temperature(labels[:2000], overconfident[:2000])
+    mended = apply_temperature(overconfident[2000:], temperature)
+    after = expected_calibration_error(labels[2000:], mended)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    assert before > 0.1
+    assert after < 0.03
+
+
+def test_temperature_of_separated_predictions_stays_finite_and_lets_errors_be_survived() -> None:
+    labels = np.repeat([0, 1], 50)
+    probabilities = np.where(labels == 1, 0.99, 0.01)
+    temperature = fit_temperature(labels, probabilities)
+    assert apply_temperature([0.99], temperature)[0] == pytest.approx(51 / 52, abs=1e-3)
+
+
+def test_temperature_needs_both_classes() -> None:
+    assert fit_temperature([1, 1], [0.4, 0.9]) == 1.0
+
+
+def test_saturated_probabilities_stay_finite() -> None:
+    assert np.isfinite(apply_temperature([0.0, 1.0], 0.5)).all()
+
+
+def test_balanced_accuracy_threshold_is_the_best_of_all() -> None:
+    labels, probabilities = calibrated_predictions(300)
+    probabilities = probabilities**2
+    chosen = choose_threshold(labels, probabilities, ThresholdConfig())
+
+    def balanced(threshold: float) -> float:
+        called = probabilities >= threshold
+        return float((called[labels == 1].mean() + (~called[labels == 0]).mean()) / 2)
+
+    assert balanced(chosen) == pytest.approx(max(balanced(t) for t in np.linspace(0, 1, 2001)), abs=1e-9)
+    assert balanced(chosen) > balanced(0.5)
+
+
+def test_separated_predictions_keep_the_threshold_at_one_half() -> None:
+    labels = np.repeat([0, 1], 20)
+    assert choose_threshold(labels, np.where(labels == 1, 0.8, 0.3), ThresholdConfig()) == 0.5
+
+
+@pytest.mark.parametrize(("policy", "other"), [("precision", "recall"), ("recall", "precision")])
+def test_named_precision_or_recall_is_reached(policy: str, other: str) -> None:
+    labels, probabilities = calibrated_predictions(1000)
+    threshold = choose_threshold(labels, probabilities, ThresholdConfig(policy=policy, target=0.9))
+    called = probabilities >= threshold
+    reached = {"precision": labels[called].mean(), "recall": called[labels == 1].mean()}
+    assert reached[policy] >= 0.9
+    assert reached[other] > 0.3
+
+
+def test_an_unreachable_precision_comes_as_near_as_it_can() -> None:
+    labels, probabilities = np.array([1, 0, 0, 0]), np.array([0.2, 0.9, 0.8, 0.1])
+    threshold = choose_threshold(labels, probabilities, ThresholdConfig(policy="precision", target=0.9))
+    called = probabilities >= threshold
+    assert labels[called].mean() == pytest.approx(1 / 3)
+
+
+def test_a_dearer_false_positive_raises_the_threshold() -> None:
+    labels, probabilities = calibrated_predictions(5000)
+    cheap, dear = (
+        choose_threshold(labels, probabilities, ThresholdConfig(policy="cost", false_positive_cost=cost))
+        for cost in (0.25, 4.0)
+    )
+    assert cheap == pytest.approx(0.2, abs=0.07)  # on calibrated predictions: cost / (1 + cost)
+    assert dear == pytest.approx(0.8, abs=0.07)
+
+
+def test_fixed_threshold_is_taken_as_it_is() -> None:
+    labels, probabilities = calibrated_predictions(100)
+    assert choose_threshold(labels, probabilities, ThresholdConfig(policy="fixed", value=0.7)) == 0.7
+
+
+def test_answering_only_certain_pictures_is_more_accurate_and_reaches_the_wanted_accuracy() -> None:
+    labels, probabilities = calibrated_predictions(2000)
+    curve = coverage_curve(labels, probabilities, 0.5)
+    assert curve.accuracy[-1] == pytest.approx(((probabilities >= 0.5) == labels).mean())
+    assert curve.accuracy[199] > curve.accuracy[-1] + 0.1
+    low, high = abstain_band(labels, probabilities, 0.5, 0.9)
+    answered = ~((probabilities > low) & (probabilities < high))
+    assert ((probabilities >= 0.5) == labels)[answered].mean() >= 0.9
+    assert answered.mean() > 0.3
+    assert low == pytest.approx(1 - high)
+
+
+def test_a_decision_is_fitted_in_the_order_it_is_applied() -> None:
+    labels, probabilities = calibrated_predictions(2000)
+    uncalibrated = apply_temperature(probabilities, 0.5)
+    decision = Decision.fit(labels, uncalibrated, EvaluationConfig(abstain_accuracy=0.9))
+    calibrated = apply_temperature(uncalibrated, decision.temperature)
+    answered = decision.answered(calibrated)
+    assert ((calibrated >= decision.threshold) == labels)[answered].mean() >= 0.9
+    assert Decision.fit(labels, uncalibrated, EvaluationConfig(calibrate=False)).temperature == 1.0
+    assert Decision().answered(calibrated).all()

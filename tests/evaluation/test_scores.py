@@ -1,0 +1,118 @@
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from src.evaluation.scores import SCORE_NAMES, proportion, score, wilson_interval
+
+
+def predictions(count: int, seed: int = 0, separation: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = (generator.random(count) < 0.4).astype(int)
+    probabilities = 1 / (1 + np.exp(-generator.normal((labels - 0.5) * separation, 1.0)))
+    return labels, probabilities
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_scores_agree_with_scikit_learn(ties: bool, threshold: float) -> None:
+    labels, probabilities = predictions(500)
+    if ties:
+        probabilities = probabilities.round(1).clip(0.05, 0.95)
+    called = probabilities >= threshold
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, called),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, called),
+        "precision": metrics.precision_score(labels, called),
+        "recall": metrics.recall_score(labels, called),
+        "specificity": metrics.recall_score(labels, called, pos_label=0),
+        "f1": metrics.f1_score(labels, called),
+        "mcc": metrics.matthews_corrcoef(labels, called),
+        "roc_auc": metrics.roc_auc_score(labels, probabilities),
+        "average_precision": metrics.average_precision_score(labels, probabilities),
+        "log_loss": metrics.log_loss(labels, probabilities),
+        "brier": metrics.brier_score_loss(labels, probabilities),
+    }
+    scores = score(labels, probabilities, threshold=threshold, resamples=100)
+    assert tuple(scores) == SCORE_NAMES
+    assert {name: found.value for name, found in scores.items()} == pytest.approx(expected, abs=1e-9)
+    assert all(found.low <= found.value <= found.high for found in scores.values())
+
+
+def test_wilson_interval_matches_published_examples_and_scipy() -> None:
+    # Newcombe 1998 (Statistics in Medicine 17:857), table I, method 3: 81/263, 15/148, 0/20, 1/29
+    for successes, trials, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        found = wilson_interval(successes / trials, trials)
+        assert found == pytest.approx((low, high), abs=5e-5)
+        exact = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+        assert found == pytest.approx((exact.low, exact.high))
+
+
+def test_groups_that_err_together_widen_the_interval() -> None:
+    hits = np.random.default_rng(0).random(100) < 0.8
+    alone = proportion(hits)
+    copied = proportion(np.repeat(hits, 4), np.repeat(np.arange(100), 4))
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
+    all_right = proportion(np.ones(400), np.repeat(np.arange(100), 4))
+    assert all_right.low == pytest.approx(float(wilson_interval(1.0, 100)[0]))
+
+
+def test_bootstrap_draws_whole_groups() -> None:
+    labels, probabilities = predictions(150)
+    alone = score(labels, probabilities, seed=1)
+    copied = score(np.repeat(labels, 5), np.repeat(probabilities, 5), np.repeat(np.arange(150), 5), seed=1)
+    for name in SCORE_NAMES:
+        assert copied[name].high - copied[name].low == pytest.approx(alone[name].high - alone[name].low, rel=0.05)
+
+
+def test_intervals_cover_the_truth_in_93_to_97_percent_of_samples() -> None:
+    labels, probabilities = predictions(200_000, seed=1)
+    truth = {name: found.value for name, found in score(labels, probabilities, resamples=1).items()}
+    covered = dict.fromkeys(SCORE_NAMES, 0)
+    trials = 1000
+    generator = np.random.default_rng(2)
+    for trial in range(trials):
+        rows = generator.integers(0, labels.size, 400)
+        found = score(labels[rows], probabilities[rows], resamples=400, seed=trial)
+        for name in SCORE_NAMES:
+            covered[name] += found[name].low <= truth[name] <= found[name].high
+    shares = {name: count / trials for name, count in covered.items()}
+    assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
+
+
+def test_perfect_predictions_do_not_claim_certainty() -> None:
+    labels = np.repeat([0, 1], 15)
+    scores = score(labels, np.where(labels == 1, 0.9, 0.1), resamples=200)
+    for name in ("accuracy", "balanced_accuracy", "f1", "mcc", "roc_auc", "average_precision"):
+        assert scores[name].value == pytest.approx(1.0)
+        assert scores[name].high == pytest.approx(1.0)
+        assert 0.4 < scores[name].low < 0.95
+
+
+def test_undefined_scores_are_nan_and_the_others_stand() -> None:
+    scores = score([1, 1, 1, 1], [0.2, 0.3, 0.7, 0.8], threshold=0.9, resamples=100)
+    assert np.isnan(scores["precision"].value)
+    assert np.isnan(scores["roc_auc"].value)
+    assert scores["recall"].value == 0.0
+    assert scores["brier"].value == pytest.approx(np.mean([0.64, 0.49, 0.09, 0.04]))
+
+
+def test_misfit_or_empty_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="equal, flat and not empty"):
+        score([1, 0], [0.5])
+    with pytest.raises(ValueError, match="equal, flat and not empty"):
+        score([], [])
+
+
+def test_two_thousand_resamples_of_ten_thousand_predictions_take_under_two_seconds() -> None:
+    labels, probabilities = predictions(10_000)
+    started = time.perf_counter()
+    score(labels, probabilities, np.arange(10_000) // 2, resamples=2000)
+    assert time.perf_counter() - started < 2.0
