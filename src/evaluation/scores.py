@@ -73,21 +73,22 @@ def score(
     return {name: scores[name] for name in SCORE_NAMES}
 
 
-def wilson_interval(share: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
-    """Low and high ends of the 95 % interval of proportions (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+def wilson_interval(share: ArrayLike, trials: ArrayLike, quantile: float = NORMAL_QUANTILE_95) -> tuple[Floats, Floats]:
+    """Low and high ends of the interval of proportions (Wilson 1927, doi 10.1080/01621459.1927.10502953).
 
-    `share` and `trials` may be numbers or arrays of one shape, as the ends are; without trials the ends are nan.
+    `share` and `trials` may be numbers or arrays of one shape, as the ends are; without trials the ends are nan. The
+    normal `quantile` sets the level: 1.96 is 95 %.
     """
     share, trials = np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    squared = NORMAL_QUANTILE_95**2
+    squared = quantile**2
     with np.errstate(invalid="ignore", divide="ignore"):
         shrink = 1 + squared / trials
         centre = (share + squared / (2 * trials)) / shrink
-        half = NORMAL_QUANTILE_95 * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2)) / shrink
+        half = quantile * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2)) / shrink
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Score:
+def proportion(hits: ArrayLike, groups: ArrayLike | None = None, quantile: float = NORMAL_QUANTILE_95) -> Score:
     """Share of true `hits` (n,) with Wilson's interval at the effective number of trials.
 
     Where groups hold several pictures the trials are divided by the design effect, never below 1 (Kish 1965; for
@@ -98,7 +99,7 @@ def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Score:
         return Score(float("nan"), float("nan"), float("nan"))
     share = float(hit.mean())
     trials = hit.size / _design_effect(hit, group_codes(groups, hit.size))
-    low, high = wilson_interval(share, trials)
+    low, high = wilson_interval(share, trials, quantile)
     return Score(share, float(low), float(high))
 
 
