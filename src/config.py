@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -40,7 +40,8 @@ class Strict:
 @dataclass(frozen=True)
 class SplitConfig(Strict):
     """How whole groups are dealt to training, validation and test. `seed` is apart from the run's seed on purpose:
-    runs that differ in their seed are judged on the same pictures."""
+    runs that differ in their seed are judged on the same pictures.
+    """
 
     method: Literal["stratified", "kfold", "source"] = "stratified"
     train: Fraction = 0.70
@@ -98,6 +99,10 @@ class ModelConfig(Strict):
     dropout: Rate = 0.0
     spatial_dropout: Rate = 0.0
 
+    def __post_init__(self) -> None:
+        if self.residual and self.padding != "same":
+            raise ValueError("residual=true needs padding=same, so that both paths have one shape")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig(Strict):
@@ -113,6 +118,10 @@ class OptimizerConfig(Strict):
     final_learning_rate: Fraction = 0.0
     plateau_factor: Annotated[float, Gt(0), Lt(1)] = 0.5
     plateau_patience: Count = 3
+
+    def __post_init__(self) -> None:
+        if self.schedule == "plateau" and self.warmup_epochs:
+            raise ValueError("schedule=plateau has no warm-up; set warmup_epochs=0")
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,11 @@ def project_path(path: str) -> Path:
     return PROJECT_ROOT / Path(path).expanduser()
 
 
+def plain(config: object) -> dict[str, Any]:
+    """A config as nested dictionaries and lists, ready for YAML or JSON."""
+    return asdict(config)  # type: ignore[call-overload,no-any-return]
+
+
 def to_config(tree: Mapping[str, Any], schema: type[ConfigType]) -> ConfigType:
     """Check a composed tree of plain values against `schema`.
 
@@ -239,6 +253,8 @@ def _explain(problem: Mapping[str, Any], schema: type) -> str:
         return unknown_key(key, _known_keys(schema, location[:-1]))
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key}: no value given"
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
     got, annotation = problem["input"], _type_at(schema, location)
     choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
     shown = "null" if got is None else got

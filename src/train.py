@@ -1,6 +1,67 @@
+"""Train one classifier, judge it honestly and record the run: `python -m src.train model=deep aug=strong`.
+
+The whole story of a run is `train` below; each line of it is a module of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from src.cli import command
 from src.config import Config
-def run(config, overrides): print(config, overrides)
-main = command(run, schema=Config)
+
+if TYPE_CHECKING:
+    from src.evaluation.judge import Evaluation
+    from src.training.fit import Fit
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run gave. `evaluation` is None for `trainer=overfit`, which judges nothing; `run_id` without tracking."""
+
+    run_id: str | None
+    name: str
+    parameters: int
+    flops: int
+    weights_digest: str
+    fit: Fit
+    evaluation: Evaluation | None
+
+
+def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
+    """Prepare, build, fit, judge, record. `overrides` are those that made `config`, for the run's name and command.
+
+    Raises DataError, TrainingError or TrackingError for what a user can mend.
+    """
+    from src.training.backend import distribution, reset, start_backend
+
+    start_backend()  # quietly, before anything else imports Keras
+    from src.data.prepared import prepare
+    from src.models.cnn import create_classifier
+    from src.models.weights import full_precision
+    from src.tracking.store import check_store
+    from src.training.fit import fit
+    from src.training.record import start_record
+
+    check_store(config.tracking)
+    dataset = prepare(config.dataset)
+    precision = reset(config.seed, config.trainer.precision)
+    with start_record(config, overrides, dataset, precision) as record:
+        with distribution():
+            classifier = create_classifier(config.model, config.dataset.image_size)
+            parameters, flops = record.model(classifier)
+            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console)
+        final = full_precision(classifier, config)
+        digest = record.fitted(fitted, final, dataset)
+        evaluation = None
+        if not config.trainer.overfit:
+            evaluation = record.judge(final, dataset, parameters=parameters, flops=flops)
+    return TrainResult(record.run.id, record.name, parameters, flops, digest, fitted, evaluation)
+
+
+main = command(train, schema=Config)
+
 if __name__ == "__main__":
     main()

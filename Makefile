@@ -1,0 +1,39 @@
+# Every target is one plain command; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help setup train test lint ui lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+setup: .venv/base.done ## make .venv with what running needs
+
+train: .venv/base.done ## train on the embedded default: python -m src.train ARGS
+	$(BIN)/python -m src.train $(ARGS)
+
+test: .venv/dev.done ## run the tests: python -m pytest ARGS
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.done ## check style and types: ruff, mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+ui: .venv/base.done ## compare runs in the MLflow UI at http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --port 5000
+
+lock: .venv/dev.done ## pin all versions again from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) -o requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/base.lock
+	$(BIN)/uv pip compile pyproject.toml --extra gpu -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/gpu.lock
+
+LOCK_OPTIONS := --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+clean: ## remove .venv and all caches; runs in mlruns/ stay
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache outputs
+
+# A marker per lock: the environment is brought up to date when its lock changes.
+.venv/%.done: requirements/%.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@

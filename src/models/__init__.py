@@ -1,0 +1,1 @@
+"""Classifiers, the augmentation they are trained with, and what they cost."""

@@ -1,0 +1,79 @@
+"""Random changes to training batches, as Keras layers that run inside the model and so repeat from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from src.config import AugmentationConfig
+
+Batch = dict[str, Any]
+PIXELS = (0, 255)
+
+
+class Augmentation(layers.Layer):
+    """Geometry, colour and erasing picture by picture, then MixUp and CutMix between the pictures of a batch.
+
+    Takes and gives {"images": (batch, height, width, 3) in 0..255, "labels": (batch, 1)}, both float32. Labels change
+    only where pictures are mixed. Where MixUp and CutMix are both on, each picture gets one of them, by a fair coin.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__(dtype="float32", name="augmentation")
+        self.picture_layers = _picture_layers(config)
+        self.mixing_layers = _mixing_layers(config)
+        self.coin = keras.random.SeedGenerator()
+
+    def call(self, batch: Batch) -> Batch:
+        images, labels = ops.cast(batch["images"], "float32"), batch["labels"]
+        for layer in self.picture_layers:
+            images = layer(images, training=True)
+        mixed = [layer({"images": images, "labels": labels}, training=True) for layer in self.mixing_layers]
+        if len(mixed) == 2:
+            return self._choose(*mixed)
+        return mixed[0] if mixed else {"images": images, "labels": labels}
+
+    def _choose(self, first: Batch, second: Batch) -> Batch:
+        heads = keras.random.uniform(ops.shape(first["labels"]), seed=self.coin) < 0.5
+        wide = ops.reshape(heads, (-1, 1, 1, 1))
+        return {
+            "images": ops.where(wide, first["images"], second["images"]),
+            "labels": ops.where(heads, first["labels"], second["labels"]),
+        }
+
+
+def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
+    """The layers whose strength is not zero, geometry before colour before erasing."""
+    colour = (config.brightness, config.contrast, config.saturation, config.hue)
+    choices: list[tuple[bool | float, Callable[[], layers.Layer]]] = [
+        (config.flip, lambda: layers.RandomFlip("horizontal")),
+        (config.rotation, lambda: layers.RandomRotation(config.rotation, fill_mode="reflect")),
+        (
+            config.translation,
+            lambda: layers.RandomTranslation(config.translation, config.translation, fill_mode="reflect"),
+        ),
+        (config.zoom, lambda: layers.RandomZoom(config.zoom, fill_mode="reflect")),
+        (config.shear, lambda: layers.RandomShear(config.shear, config.shear, fill_mode="reflect")),
+        (
+            any(colour),
+            lambda: layers.RandomColorJitter(
+                value_range=PIXELS,
+                brightness_factor=config.brightness or None,
+                contrast_factor=config.contrast or None,
+                saturation_factor=(0.5 - config.saturation, 0.5 + config.saturation) if config.saturation else None,
+                hue_factor=config.hue or None,
+            ),
+        ),
+        (config.grayscale, lambda: layers.RandomGrayscale(config.grayscale)),
+        (config.erasing, lambda: layers.RandomErasing((config.erasing, config.erasing), value_range=PIXELS)),
+    ]
+    return [create() for strength, create in choices if strength]
+
+
+def _mixing_layers(config: AugmentationConfig) -> list[layers.Layer]:
+    mixup = [layers.MixUp(config.mixup)] if config.mixup else []
+    cutmix = [layers.CutMix(config.cutmix)] if config.cutmix else []
+    return mixup + cutmix

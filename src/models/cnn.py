@@ -1,0 +1,101 @@
+"""The CNN family: one builder whose values reach from the tutorial's three convolutions to separable residual nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+from src.config import ModelConfig
+from src.errors import ConfigError
+
+Tensor = Any
+
+
+def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
+    """Build the classifier that `config` names.
+
+    The model maps float32 pixels in 0..255 of shape (batch, image_size, image_size, 3) to P(positive class) of shape
+    (batch, 1), float32. Weights are drawn from Keras's global seed; compute runs under the global dtype policy.
+    Raises ConfigError where the stages shrink the picture away.
+    """
+    _check_spatial_size(config, image_size)
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    for stage, filters in enumerate(config.filters, start=1):
+        x = _stage(x, config, filters, f"stage{stage}", stride=config.stem_stride if stage == 1 else 1)
+    x = _head(x, config)
+    outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(x)
+    return keras.Model(inputs, outputs, name=config.name)
+
+
+def last_convolution(model: keras.Model) -> layers.Layer:
+    """The layer whose output is the last map with a place in the picture: what Grad-CAM looks at."""
+    return next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+
+
+def _check_spatial_size(config: ModelConfig, image_size: int) -> None:
+    if config.padding == "same":
+        return
+    size = image_size
+    for stage in range(len(config.filters)):
+        for convolution in range(config.convolutions):
+            stride = config.stem_stride if stage == convolution == 0 else 1
+            size = (size - config.kernel_size) // stride + 1
+        size //= 2
+        if size < 1:
+            raise ConfigError(
+                f"dataset.image_size={image_size}: too small for the {len(config.filters)} stages of "
+                f"model={config.name}; use larger pictures, fewer model.filters or model.padding=same"
+            )
+
+
+def _stage(x: Tensor, config: ModelConfig, filters: int, name: str, stride: int) -> Tensor:
+    """`convolutions` layers, a shortcut around them where `residual`, then 2x2 max pooling."""
+    shortcut = x
+    for index in range(1, config.convolutions + 1):
+        step = stride if index == 1 else 1
+        x = _convolution(config, filters, step, f"{name}_conv{index}")(x)
+        x = _normalization(config, f"{name}_norm{index}")(x)
+        if config.residual and index == config.convolutions:
+            shortcut = layers.Conv2D(filters, 1, strides=stride, padding="same", name=f"{name}_shortcut")(shortcut)
+            x = layers.Add(name=f"{name}_add")([x, shortcut])
+        x = layers.Activation(config.activation, name=f"{name}_{config.activation}{index}")(x)
+    x = layers.MaxPooling2D(padding=config.padding, name=f"{name}_pool")(x)
+    return layers.SpatialDropout2D(config.spatial_dropout, name=f"{name}_drop")(x) if config.spatial_dropout else x
+
+
+def _convolution(config: ModelConfig, filters: int, stride: int, name: str) -> layers.Layer:
+    kind = layers.SeparableConv2D if config.convolution == "separable" else layers.Conv2D
+    return kind(
+        filters,
+        config.kernel_size,
+        strides=stride,
+        padding=config.padding,
+        use_bias=config.normalization == "none",
+        name=name,
+    )
+
+
+def _normalization(config: ModelConfig, name: str) -> Callable[[Tensor], Tensor]:
+    if config.normalization == "batch":
+        return layers.BatchNormalization(name=name)
+    if config.normalization == "layer":
+        return layers.LayerNormalization(name=name)
+    if config.normalization == "group":
+        return layers.GroupNormalization(groups=-1, name=name)
+    return lambda x: x
+
+
+def _head(x: Tensor, config: ModelConfig) -> Tensor:
+    if config.head == "flatten":
+        x = layers.Flatten(name="flatten")(x)
+    elif config.head == "global_max":
+        x = layers.GlobalMaxPooling2D(name="global_max")(x)
+    else:
+        x = layers.GlobalAveragePooling2D(name="global_average")(x)
+    for index, units in enumerate(config.dense, start=1):
+        x = layers.Dense(units, activation=config.activation, name=f"dense{index}")(x)
+    return layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x

@@ -1,0 +1,1 @@
+"""The one place that speaks to MLflow: the store, writing a run, reading runs back."""

@@ -1,0 +1,89 @@
+"""Where runs are kept. Every command names the same absolute store, whatever the working directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import ModuleType
+
+from src.config import PROJECT_ROOT, TrackingConfig
+from src.errors import TrackingError
+
+STORE = PROJECT_ROOT / "mlruns"
+
+
+def tracking_uri(config: TrackingConfig) -> str:
+    """The absolute tracking URI of `config`; the project's own SQLite store where it names none."""
+    return config.uri or f"sqlite:///{STORE / 'mlflow.db'}"
+
+
+def artifact_root(config: TrackingConfig) -> str | None:
+    """Where artifacts go: beside a SQLite store; None where a server decides."""
+    database = tracking_uri(config).removeprefix("sqlite:///")
+    if database == tracking_uri(config):
+        return None
+    return (Path(database).parent / "artifacts").as_uri()
+
+
+def check_store(config: TrackingConfig) -> None:
+    """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`."""
+    if config.name != "off":
+        open_store(config)
+
+
+def open_store(config: TrackingConfig) -> ModuleType:
+    """Import MLflow, point it at the store, select the experiment and return the `mlflow` module.
+
+    The store and the experiment are made where they are missing. Raises TrackingError where it cannot be reached or
+    written.
+    """
+    uri = tracking_uri(config)
+    _check_folder(uri)
+    # The first use of a store runs its schema migrations, each with a line on stderr.
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    import mlflow
+    from sqlalchemy.exc import SQLAlchemyError
+
+    mlflow.set_tracking_uri(uri)
+    try:
+        select_experiment(mlflow, config)
+    except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrackingError(
+            f"the tracking store {uri} cannot be used: {reason}; name another with tracking.uri=, or tracking=off"
+        ) from error
+    return mlflow
+
+
+def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
+    """Make `tracking.experiment` the current experiment, creating it where it is missing."""
+    if mlflow.get_experiment_by_name(config.experiment) is None:
+        root = artifact_root(config)
+        location = f"{root}/{config.experiment}" if root else None
+        try:
+            mlflow.create_experiment(config.experiment, artifact_location=location)
+        except mlflow.MlflowException as error:
+            # Another process may have made it in the meantime.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    mlflow.set_experiment(config.experiment)
+
+
+def _check_folder(uri: str) -> None:
+    """A SQLite store needs a folder that can be written: say so before MLflow retries for half a minute."""
+    if not uri.startswith("sqlite:///"):
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(f"{database.parent}: {error.strerror}; name another store with tracking.uri=") from error
+    target = database if database.exists() else database.parent
+    if not os.access(target, os.W_OK) or not os.access(database.parent, os.W_OK):
+        raise TrackingError(
+            f"{target} is read-only, so no run can be recorded there; make it writable, "
+            "name another store with tracking.uri=sqlite:////path/mlflow.db, or use tracking=off"
+        )

@@ -1,0 +1,1 @@
+"""Fitting a classifier: backend and precision, batches, optimizer, callbacks."""

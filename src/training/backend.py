@@ -1,0 +1,163 @@
+"""The Keras backend of this process: a quiet start, seeds, compute precision and the devices it runs on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from src.errors import ConfigError
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+BFLOAT16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
+BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
+
+
+def start_backend() -> str:
+    """Import Keras with its backend and return the backend's name.
+
+    TensorFlow's notices are written past every log level by its C++ start-up code, so stderr is closed to them for as
+    long as the import takes; an import that fails still raises. GPU memory is taken as needed, not all at once.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _stderr_closed():
+        import keras
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with _stderr_closed():
+            for gpu in tf.config.list_physical_devices("GPU"):
+                # Refused once a device is in use, which is then already set up.
+                with contextlib.suppress(RuntimeError):
+                    tf.config.experimental.set_memory_growth(gpu, True)
+    return str(keras.backend.backend())
+
+
+def reset(seed: int, precision: str) -> str:
+    """Make the process as good as new for one run: no state of an earlier run, this seed, this compute precision.
+
+    Returns the precision in force (float32, bfloat16 or float16).
+    """
+    import keras
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    resolved = resolve_precision(precision)
+    keras.config.set_dtype_policy(POLICIES[resolved])
+    return resolved
+
+
+@contextlib.contextmanager
+def float32() -> Iterator[None]:
+    """Build in full precision inside this context, whatever the run trains in."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def resolve_precision(precision: str) -> str:
+    """`auto` becomes bfloat16 where the device multiplies it natively, else float32."""
+    if precision == "float16" and not gpus():
+        raise ConfigError("trainer.precision=float16: needs a GPU; on a CPU use bfloat16, float32 or auto")
+    if precision != "auto":
+        return precision
+    if gpus():
+        return "bfloat16" if _gpu_compute_capability() >= BFLOAT16_COMPUTE_CAPABILITY else "float32"
+    return "bfloat16" if cpu_flags() & BFLOAT16_CPU_FLAGS else "float32"
+
+
+def gpus() -> list[Any]:
+    """The GPUs that the backend sees."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return list(tf.config.list_physical_devices("GPU"))
+    import jax
+
+    return [device for device in jax.devices() if device.platform == "gpu"]
+
+
+def distribution() -> AbstractContextManager[Any]:
+    """The scope to build and compile in: all GPUs at once under TensorFlow where there are several."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or len(gpus()) < 2:
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy().scope()  # type: ignore[no-any-return]
+
+
+def use_xla() -> bool | str:
+    """Whether to compile with XLA: always under JAX, Keras's choice on a GPU, never on a CPU (3 times slower there)."""
+    import keras
+
+    return "auto" if keras.backend.backend() == "jax" or gpus() else False
+
+
+def device_name() -> str:
+    """What computes, for a person: `2 CPU cores (AMD EPYC)` or `1 GPU (NVIDIA H200)`."""
+    found = gpus()
+    if not found:
+        return f"{_cpu_count()} CPU cores ({_cpu_model()})"
+    return f"{len(found)} GPU ({_gpu_details(found[0]).get('device_name', 'unknown')})"
+
+
+def cpu_flags() -> set[str]:
+    """The instruction-set flags of the CPU; empty where the system does not list them."""
+    return set(_cpu_field("flags").split())
+
+
+def _cpu_count() -> int:
+    """The cores that this process may use, not those that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    return _cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_field(name: str) -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _gpu_compute_capability() -> tuple[int, int]:
+    """The lowest compute capability among the GPUs; (0, 0) where unknown (not an NVIDIA one)."""
+    return min(_gpu_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus())
+
+
+def _gpu_details(gpu: Any) -> dict[str, Any]:
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return dict(tf.config.experimental.get_device_details(gpu))
+    major, _, minor = str(getattr(gpu, "compute_capability", "0.0")).partition(".")
+    return {"device_name": gpu.device_kind, "compute_capability": (int(major), int(minor or 0))}
+
+
+@contextlib.contextmanager
+def _stderr_closed() -> Iterator[None]:
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,0 +1,66 @@
+"""Batches of a prepared dataset, in an order that follows from the seed and the epoch alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+Batch = tuple[dict[str, Any], Any, Any]
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of `rows` of a memory-mapped picture array.
+
+    A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, 1)}, labels, sample weights (n,)); labels
+    come as an input too because augmentation may mix them. With a `seed`, every epoch is a new permutation drawn
+    from (seed, epoch), so that batches are the same whichever thread makes them; without one, rows keep their order.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        sample_weights: np.ndarray | None = None,
+    ) -> None:
+        # Two threads: with one, Keras turns on tf.data's autotuning, which stalls at the end of an epoch.
+        super().__init__(workers=2, max_queue_size=4)
+        self.images = images
+        self.labels = labels.astype("float32").reshape(-1, 1)
+        self.sample_weights = np.ones(len(labels), "float32") if sample_weights is None else sample_weights
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.order = self._draw_order()
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        start = index * self.batch_size
+        rows = self.order[start : start + self.batch_size]
+        labels = self.labels[rows]
+        return {"images": self.images[rows], "labels": labels}, labels, self.sample_weights[rows]
+
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch's order."""
+        self.epoch += 1
+        self.order = self._draw_order()
+
+    def _draw_order(self) -> np.ndarray:
+        if self.seed is None:
+            return self.rows
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
+
+
+def balanced_weights(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """One float32 weight for each label so that both classes weigh the same over `rows`, with mean 1 there."""
+    counts = np.bincount(labels[rows].astype(int), minlength=2)
+    weights: np.ndarray = (len(rows) / (2 * np.maximum(counts, 1))).astype("float32")
+    return weights[labels.astype(int)]

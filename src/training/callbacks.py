@@ -1,0 +1,113 @@
+"""What happens between the batches of a fit: a guard against lost losses, progress for a person, a sink for metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from src.errors import TrainingError
+
+Logs = dict[str, float]
+
+
+class StopOnLostLoss(keras.callbacks.Callback):
+    """Raise TrainingError as soon as the training loss is no longer a finite number."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}; lower optimizer.learning_rate, "
+                "set optimizer.clip_norm=1 or use trainer.precision=float32"
+            )
+
+
+class StopAtPerfection(keras.callbacks.Callback):
+    """Stop once every training picture is classified rightly: the aim of `trainer=overfit`."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if (logs or {}).get("accuracy", 0.0) >= 1.0:
+            self.model.stop_training = True
+
+
+class ReportEpochs(keras.callbacks.Callback):
+    """Hand each epoch's metrics, with the learning rate and the pictures per second, to `report(metrics, epoch)`."""
+
+    def __init__(self, report: Callable[[Logs, int], None], pictures: int) -> None:
+        super().__init__()
+        self.report = report
+        self.pictures = pictures
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        seconds = time.perf_counter() - self.start
+        extra = {
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "epoch_seconds": seconds,
+            "pictures_per_second": self.pictures / seconds,
+        }
+        self.report({**(logs or {}), **extra}, epoch)
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """A bar with epoch, loss, validation score and time left; one line an epoch where the output is not a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.steps, self.epochs = self.params["steps"] or 1, self.params["epochs"]
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[scores]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task(
+            "fit", total=self.steps * self.epochs, epoch=1, epochs=self.epochs, scores=""
+        )
+        self.progress.start()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch, self.start = epoch, time.perf_counter()
+        self.progress.update(self.task, epoch=epoch + 1)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        done = self.epoch * self.steps + batch + 1
+        self.progress.update(self.task, completed=done, scores=f"loss {float((logs or {}).get('loss', 0)):.3f}")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.progress.console.print(
+            f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}  {_summary(logs or {})}"
+            f"  {time.perf_counter() - self.start:.1f} s",
+            highlight=False,
+        )
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the screen, also where the fit broke off."""
+        self.progress.stop()
+
+
+def _summary(logs: Logs) -> str:
+    shown: list[tuple[str, Any]] = [("loss", "loss"), ("accuracy", "accuracy"), ("val_loss", "val loss")]
+    shown += [("val_accuracy", "val accuracy"), ("val_auc", "val AUC")]
+    return "  ".join(f"{title} {logs[name]:.3f}" for name, title in shown if name in logs)

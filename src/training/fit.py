@@ -1,0 +1,136 @@
+"""Fit a classifier to the training part of a prepared dataset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from src.config import Config
+from src.data.prepared import PreparedDataset
+from src.errors import TrainingError
+from src.models.augmentation import Augmentation
+from src.training.backend import use_xla
+from src.training.batches import Batches, balanced_weights
+from src.training.callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, StopOnLostLoss
+from src.training.optimizers import create_optimizer, plateau_callback
+
+Report = Callable[[Logs, int], None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit gave: metrics by epoch (`val_` for validation), the epoch whose weights are kept (from 1), seconds."""
+
+    history: dict[str, list[float]]
+    best_epoch: int
+    seconds: float
+
+
+class TrainingModel(keras.Model):
+    """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
+
+    The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
+    augmentation is not run at all.
+    """
+
+    def __init__(self, classifier: keras.Model, augmentation: Augmentation) -> None:
+        super().__init__(name="training")
+        self.classifier = classifier
+        self.augmentation = augmentation
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        batch = self.augmentation(inputs) if training else inputs
+        return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        return super().compute_loss(x, y_pred["label"], y_pred["probability"], sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().compute_metrics(x, y, y_pred["probability"], sample_weight)
+
+
+def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, report: Report, console: Console) -> Fit:
+    """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
+
+    `report(metrics, epoch)` is called after each epoch, counted from 0. Raises TrainingError when the loss is lost.
+    """
+    trainer = config.trainer
+    train, validation = _batches(dataset, config)
+    model = TrainingModel(classifier, Augmentation(config.aug))
+    model.compile(
+        optimizer=create_optimizer(config.optimizer, len(train), trainer.epochs),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=trainer.label_smoothing),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        jit_compile=use_xla(),
+        steps_per_execution=min(trainer.steps_per_execution, len(train)),
+    )
+    progress = ShowProgress(console)
+    callbacks = [StopOnLostLoss(), ReportEpochs(report, len(train.rows)), progress, *_stopping(config)]
+    start = time.perf_counter()
+    try:
+        model.fit(train, validation_data=validation, epochs=trainer.epochs, callbacks=callbacks, verbose=0)
+    finally:
+        progress.close()
+    history = {name: [float(value) for value in values] for name, values in model.history.history.items()}
+    if trainer.overfit and history["accuracy"][-1] < 1:
+        raise TrainingError(
+            f"one batch was not learned in {trainer.epochs} epochs (accuracy {history['accuracy'][-1]:.3f}); "
+            "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
+        )
+    return Fit(history, _best_epoch(history, trainer.monitor), time.perf_counter() - start)
+
+
+def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
+    """The rows of one training batch, half of each class as far as they reach."""
+    rows = dataset.rows("train")
+    labels = dataset.table["label"].to_numpy()[rows]
+    halves = [rows[labels == label][: batch_size // 2] for label in (0, 1)]
+    return np.sort(np.concatenate(halves))
+
+
+def _batches(dataset: PreparedDataset, config: Config) -> tuple[Batches, Batches | None]:
+    trainer, labels = config.trainer, dataset.table["label"].to_numpy()
+    rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
+    weights = balanced_weights(labels, rows) if trainer.class_weights == "balanced" else None
+    train = Batches(dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights)
+    if trainer.overfit:
+        return train, None
+    return train, Batches(dataset.images, labels, dataset.rows("validation"), trainer.batch_size)
+
+
+def _stopping(config: Config) -> list[keras.callbacks.Callback]:
+    trainer, mode = config.trainer, _mode(config.trainer.monitor)
+    if trainer.overfit:
+        return [StopAtPerfection()]
+    keep_best = keras.callbacks.EarlyStopping(
+        monitor=trainer.monitor,
+        mode=mode,
+        patience=trainer.early_stopping or trainer.epochs,
+        restore_best_weights=True,
+    )
+    return [keep_best, *plateau_callback(config.optimizer, trainer.monitor, mode)]
+
+
+def _mode(monitor: str) -> str:
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def _best_epoch(history: dict[str, list[float]], monitor: str) -> int:
+    values = history.get(monitor)
+    if not values:
+        return len(history["loss"])
+    best = np.argmin if _mode(monitor) == "min" else np.argmax
+    return int(best(values)) + 1

@@ -1,0 +1,55 @@
+"""Optimizers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import keras
+
+from src.config import OptimizerConfig
+
+
+def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
+    """The optimizer that `config` names, with its schedule laid over `epochs` of `steps_per_epoch` updates.
+
+    `plateau` starts constant here; `plateau_callback` lowers the rate while fitting.
+    """
+    common = {
+        "learning_rate": learning_rate(config, steps_per_epoch, epochs),
+        "weight_decay": config.weight_decay or None,
+        "global_clipnorm": config.clip_norm,
+    }
+    if config.name == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=config.momentum, nesterov=config.momentum > 0, **common)
+    elif config.name == "adamw":
+        optimizer = keras.optimizers.AdamW(beta_1=config.momentum, **common | {"weight_decay": config.weight_decay})
+    else:
+        optimizer = keras.optimizers.Adam(beta_1=config.momentum, **common)
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rate(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A constant rate, or a linear warm-up followed by a constant or by half a cosine (Loshchilov & Hutter, 2017)."""
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    if config.schedule != "cosine" and not warmup_steps:
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+        decay_steps=max(1, epochs * steps_per_epoch - warmup_steps),
+        alpha=config.final_learning_rate if config.schedule == "cosine" else 1.0,
+        warmup_target=config.learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
+
+
+def plateau_callback(config: OptimizerConfig, monitor: str, mode: str) -> list[keras.callbacks.Callback]:
+    """Lower the rate by `plateau_factor` after `plateau_patience` epochs without improvement, where configured."""
+    if config.schedule != "plateau":
+        return []
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor=monitor, mode=mode, factor=config.plateau_factor, patience=config.plateau_patience
+        )
+    ]

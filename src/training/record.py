@@ -1,0 +1,108 @@
+"""What a run tells while it goes: on the terminal for the person who waits, in the tracking store for later."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import keras
+import yaml
+from rich.console import Console
+
+from src import summary
+from src.config import Config, plain
+from src.data.prepared import PreparedDataset
+from src.evaluation.figures import learning_curves
+from src.evaluation.judge import Evaluation, judge
+from src.models.cost import count_flops
+from src.models.predict import predictor
+from src.models.weights import weights_digest
+from src.tracking.provenance import command_line, provenance_tags, uncommitted_changes
+from src.tracking.run import Run, start_run
+from src.training.backend import device_name
+from src.training.callbacks import Logs
+from src.training.fit import Fit
+
+FIGURE_DPI = 110
+
+
+class Record:
+    """One run's record. Each method notes one step: prints what a person wants to see of it and stores it."""
+
+    def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
+        self.config = config
+        self.run = run
+        self.console = console
+        self.name = name
+        self.command = command
+
+    def inputs(self, dataset: PreparedDataset) -> None:
+        """The resolved config, uncommitted changes of the code, and the data."""
+        self.run.path("config.yaml").write_text(yaml.safe_dump(plain(self.config), sort_keys=False))
+        if changes := uncommitted_changes():
+            self.run.path("uncommitted.patch").write_text(changes)
+        self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
+        sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
+        self.run.log_metrics({f"dataset/{split}": size for split, size in sizes.items()})
+        parts = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+        self._say(f"{dataset.name}: {parts} pictures; {len(dataset.rejected):,} rejected; digest {dataset.digest}")
+
+    def model(self, classifier: keras.Model) -> tuple[int, int]:
+        """The model's cost: parameters, and floating-point operations of one picture's forward pass."""
+        parameters, flops = classifier.count_params(), count_flops(classifier)
+        self.run.log_metrics({"model/parameters": parameters, "model/flops": flops})
+        self._say(f"{classifier.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture")
+        return parameters, flops
+
+    def epoch(self, metrics: Logs, epoch: int) -> None:
+        """One epoch's metrics, with the epoch, from 1, as the step."""
+        self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
+
+    def fitted(self, fit: Fit, final: keras.Model, dataset: PreparedDataset) -> str:
+        """Learning curves, time and the model with its best weights. Returns the digest of those weights."""
+        self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch})
+        self._save_figure("learning_curves", learning_curves(fit.history))
+        digest = weights_digest(final)
+        self.run.set_tags({"weights.sha256": digest})
+        self.run.log_model(final, example=dataset.images[:1].astype("float32"))
+        self._say(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
+        return digest
+
+    def judge(self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int) -> Evaluation:
+        """Scores with intervals, predictions and figures on validation and test."""
+        evaluation = judge(predictor(final), dataset, self.config.evaluation)
+        self.run.log_metrics(summary.score_metrics(evaluation))
+        evaluation.predictions.to_parquet(self.run.path("predictions.parquet"), index=False)
+        for name, figure in evaluation.figures().items():
+            self._save_figure(name, figure)
+        text = summary.note(
+            self.config, evaluation, parameters=parameters, flops=flops, digest=dataset.digest, command=self.command
+        )
+        self.run.path("summary.md").write_text(text)
+        self.run.set_tags({"mlflow.note.content": text})
+        self.console.print(summary.score_table(evaluation))
+        return evaluation
+
+    def _save_figure(self, name: str, figure) -> None:  # type: ignore[no-untyped-def]
+        figure.savefig(self.run.path(f"figures/{name}.png"), dpi=FIGURE_DPI)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def start_record(
+    config: Config, overrides: Sequence[str], dataset: PreparedDataset, precision: str
+) -> Iterator[Record]:
+    """Open the run and write down what goes into it; when the body is done, say where the run is found."""
+    console = Console()
+    name = summary.run_name(config, overrides)
+    command = command_line("src.train", overrides)
+    tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
+    with start_run(config, name, tags) as run:
+        record = Record(config, run, console, name, command)
+        record.inputs(dataset)
+        yield record
+    where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
+    kept = f"; files in {run.folder}" if config.output else ""
+    console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)
