@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from src.evaluation.scores import Score, wilson_interval
 from src.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
 
 CLASS_NAMES = ("sad", "happy")
+MOST_SLICES = 24
 
 
 @styled
@@ -173,3 +175,22 @@ def _title(name: str) -> str:
 
 def _unit_square(figure: Figure) -> None:
     figure.axes[0].set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+
+
+@styled
+def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
+    """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; grey: too small."""
+    shown = slices.head(MOST_SLICES)[::-1]
+    figure, pair = axes(7.6, 1.2 + 0.27 * len(shown), f"Accuracy by slice; all pictures {overall}", "Accuracy", "")
+    colours = shown["verdict"].map({"worse": RED, "too small": GREY}).fillna(BLUE)
+    for place, (_, row) in enumerate(shown.iterrows()):
+        spread = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
+        pair.errorbar(row["accuracy"], place, xerr=np.maximum(spread, 0), fmt="o", color=colours.iloc[place])
+    names = [f"{row['column'].replace('_', ' ')}: {row['value']}  (n={row['count']})" for _, row in shown.iterrows()]
+    pair.set_yticks(range(len(shown)), names, fontsize=9)
+    for tick, colour in zip(pair.get_yticklabels(), colours, strict=True):
+        tick.set_color(INK if colour == BLUE else colour)
+    pair.axvline(overall.value, color=INK, linewidth=1, linestyle="--")
+    pair.set_xlim(right=1.005)
+    pair.set_ylim(-0.7, len(shown) - 0.3)
+    return figure

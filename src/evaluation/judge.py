@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.config import EvaluationConfig
-from src.errors import DataError
 from src.evaluation.calibration import Decision, apply_temperature, expected_calibration_error
+from src.evaluation.predictions import Predict, predict_splits
 from src.evaluation.scores import Score, proportion, score
+from src.evaluation.slices import slice_table, with_picture_properties
 
 if TYPE_CHECKING:
+    import keras
     from matplotlib.figure import Figure
 
     from src.data.prepared import PreparedDataset
+    from src.evaluation.explanation import Explanation
+    from src.evaluation.robustness import Robustness
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
-
-SPLITS = ("validation", "test")
-PICTURES_AT_ONCE = 512
 MOST_WRONG = 18
 
 
@@ -32,8 +32,9 @@ class Evaluation:
     """All that judging found out.
 
     `scores` holds the scores by split and name, `metrics` further numbers by MLflow key, `predictions` one row per
-    judged picture (sha256, group, label, split, probability, uncalibrated). `worst_pictures` (n, size, size, 3) belong
-    to the rows `worst` of the predictions.
+    judged picture (sha256, group, label, split, probability, uncalibrated; the index is its row in the data set).
+    Slices, robustness and explanation are those of the last judged split, None where the config leaves them out.
+    `worst_pictures` (n, size, size, 3) belong to the rows `worst` of the predictions.
     """
 
     class_names: Sequence[str]
@@ -43,6 +44,9 @@ class Evaluation:
     predictions: pd.DataFrame
     worst: pd.DataFrame
     worst_pictures: NDArray[np.uint8] = field(repr=False)
+    slices: pd.DataFrame | None = None
+    robustness: Robustness | None = None
+    explanation: Explanation | None = None
 
     @property
     def threshold(self) -> float:
@@ -54,48 +58,35 @@ class Evaluation:
         """What the model's log-odds are divided by."""
         return self.decision.temperature
 
+    @property
+    def last_split(self) -> str:
+        """The split that the headline is about: test, or validation where there is no test part."""
+        return list(self.scores)[-1]
+
     def split(self, name: str) -> pd.DataFrame:
         """The predictions of one split."""
         return self.predictions[self.predictions["split"] == name]
 
     def figures(self) -> dict[str, Figure]:
-        """Figures of the last judged split (test), by file name without suffix."""
-        from src.evaluation import figures, sheets
+        """Figures of the last judged split, by file name without suffix."""
+        from src.evaluation.gallery import draw_figures
 
-        split = list(self.scores)[-1]
-        rows, scores = self.split(split), self.scores[split]
-        labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
-        threshold, names = self.threshold, self.class_names
-        drawn = {
-            "confusion_matrix": figures.confusion_matrix(labels, probabilities, threshold=threshold, class_names=names),
-            "probabilities": figures.probability_histogram(
-                labels, probabilities, threshold=threshold, class_names=names
-            ),
-            "reliability": figures.reliability_diagram(labels, probabilities, rows["uncalibrated"].to_numpy()),
-            "coverage_accuracy": figures.coverage_accuracy(labels, probabilities, threshold=threshold),
-            "most_wrong": sheets.most_wrong(
-                self.worst_pictures,
-                self.worst["label"].to_numpy(),
-                self.worst["probability"].to_numpy(),
-                threshold=threshold,
-                class_names=names,
-            ),
-        }
-        if len(np.unique(labels)) == 2:
-            drawn["roc_curve"] = figures.roc_curve(labels, probabilities, area=scores["roc_auc"], threshold=threshold)
-            drawn["precision_recall_curve"] = figures.precision_recall_curve(
-                labels, probabilities, area=scores["average_precision"], threshold=threshold
-            )
-        return drawn
+        return draw_figures(self)
 
 
 def judge(
-    predict: Predict, dataset: PreparedDataset, config: EvaluationConfig, *, decision: Decision | None = None
+    predict: Predict,
+    dataset: PreparedDataset,
+    config: EvaluationConfig,
+    *,
+    model: keras.Model | None = None,
+    decision: Decision | None = None,
 ) -> Evaluation:
     """Judge the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
 
     Temperature, threshold and abstain band are fitted on the validation part, unless a `decision` is given; the test
-    part is only scored. Raises DataError where there is nothing to judge.
+    part is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
+    is nothing to judge.
     """
     predictions = predict_splits(predict, dataset)
     if decision is None:
@@ -103,45 +94,31 @@ def judge(
         decision = Decision.fit(validation["label"], validation["uncalibrated"], config)
     predictions["probability"] = apply_temperature(predictions["uncalibrated"], decision.temperature)
     judged = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
-    worst = _most_wrong(list(judged.values())[-1], decision.threshold)
+    last, rows = list(judged.items())[-1]
+    robustness = _robustness(predict, dataset, rows, decision, config)
+    explanation = _explanation(predict, dataset, rows, decision, config, model)
+    metrics = {key: value for name, part in judged.items() for key, value in _metrics(name, part, decision).items()}
+    for found in (robustness, explanation):
+        metrics |= found.metrics(last) if found else {}
+    worst = _most_wrong(rows, decision.threshold)
     return Evaluation(
         class_names=dataset.class_names,
         decision=decision,
-        scores={name: _split_scores(rows, decision, config) for name, rows in judged.items()},
-        metrics={key: value for name, rows in judged.items() for key, value in _metrics(name, rows, decision).items()},
+        scores={name: _scores(part, decision, config) for name, part in judged.items()},
+        metrics=metrics,
         predictions=predictions,
         worst=worst,
         worst_pictures=np.asarray(dataset.images[worst.index.to_numpy()]),
+        slices=_slices(dataset, rows, decision, config),
+        robustness=robustness,
+        explanation=explanation,
     )
 
 
-def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
-    """The model's own probabilities (`uncalibrated`) on validation and test; the index is the row in the data set."""
-    parts = [dataset.table.loc[dataset.rows(split)] for split in SPLITS]
-    table = pd.concat([part for part in parts if len(part)]) if any(map(len, parts)) else parts[0]
-    if table.empty:
-        raise DataError("nothing to judge: the data set has neither a validation nor a test part; see dataset.split")
-    predictions: pd.DataFrame = table[["sha256", "group", "label", "split"]].copy()
-    predictions["uncalibrated"] = predict_rows(predict, dataset, table.index.to_numpy())
-    return predictions
-
-
-def predict_rows(predict: Predict, dataset: PreparedDataset, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Probabilities of the given rows, read from the memory map a few hundred pictures at a time."""
-    chunks = np.array_split(rows, max(1, -(-len(rows) // PICTURES_AT_ONCE)))
-    return np.concatenate(
-        [np.asarray(predict(dataset.images[chunk]), dtype=np.float64).reshape(-1) for chunk in chunks]
-    )
-
-
-def _split_scores(rows: pd.DataFrame, decision: Decision, config: EvaluationConfig) -> dict[str, Score]:
+def _scores(rows: pd.DataFrame, decision: Decision, config: EvaluationConfig) -> dict[str, Score]:
+    labels, probabilities, groups = (rows[name].to_numpy() for name in ("label", "probability", "group"))
     return score(
-        rows["label"],
-        rows["probability"],
-        rows["group"],
-        threshold=decision.threshold,
-        resamples=config.resamples,
-        seed=config.seed,
+        labels, probabilities, groups, threshold=decision.threshold, resamples=config.resamples, seed=config.seed
     )
 
 
@@ -153,10 +130,13 @@ def _metrics(split: str, rows: pd.DataFrame, decision: Decision) -> dict[str, fl
     }
     if decision.abstain:
         answered = decision.answered(probabilities)
-        right = (probabilities >= decision.threshold) == labels.astype(bool)
         metrics[f"{split}/answered"] = float(answered.mean())
-        metrics[f"{split}/answered_accuracy"] = proportion(right[answered]).value
+        metrics[f"{split}/answered_accuracy"] = proportion(_hits(rows, decision)[answered]).value
     return metrics
+
+
+def _hits(rows: pd.DataFrame, decision: Decision) -> NDArray[np.bool_]:
+    return ((rows["probability"] >= decision.threshold) == (rows["label"] == 1)).to_numpy()
 
 
 def _most_wrong(rows: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -164,3 +144,37 @@ def _most_wrong(rows: pd.DataFrame, threshold: float) -> pd.DataFrame:
     wrong = rows[(rows["probability"] >= threshold) != (rows["label"] == 1)]
     surprise = (wrong["probability"] - wrong["label"]).abs()
     return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MOST_WRONG]]
+
+
+def _slices(
+    dataset: PreparedDataset, rows: pd.DataFrame, decision: Decision, config: EvaluationConfig
+) -> pd.DataFrame | None:
+    if not config.slices:
+        return None
+    table = with_picture_properties(dataset.table.iloc[rows.index.to_numpy()], dataset.images, rows.index.to_numpy())
+    return slice_table(table, _hits(rows, decision), rows["group"].to_numpy(), config.smallest_slice)
+
+
+def _robustness(
+    predict: Predict, dataset: PreparedDataset, rows: pd.DataFrame, decision: Decision, config: EvaluationConfig
+) -> Robustness | None:
+    if not config.corruptions:
+        return None
+    from src.evaluation.robustness import measure_robustness
+
+    return measure_robustness(predict, dataset.images, rows, decision, config)
+
+
+def _explanation(
+    predict: Predict,
+    dataset: PreparedDataset,
+    rows: pd.DataFrame,
+    decision: Decision,
+    config: EvaluationConfig,
+    model: keras.Model | None,
+) -> Explanation | None:
+    if not config.explanations:
+        return None
+    from src.evaluation.explanation import explain
+
+    return explain(predict, dataset, rows, decision, config, model)

@@ -75,7 +75,12 @@ def pointing_game(maps: NDArray[np.floating], table: pd.DataFrame) -> PointingGa
     """
     parts = region_names(list(table.columns))
     size = maps.shape[1]
-    masks = np.stack([region_mask(row, parts, size) for row in table.to_dict("records")])
+    masks = np.stack(
+        [
+            region_mask(row, parts, size)
+            for row in ({str(key): value for key, value in row.items()} for row in table.to_dict("records"))
+        ]
+    )
     flat, inside = maps.reshape(len(maps), -1).astype(np.float64), masks.reshape(len(maps), -1)
     total, area = flat.sum(axis=1), inside.mean(axis=1)
     points = total > 0

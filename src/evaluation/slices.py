@@ -74,6 +74,15 @@ def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:
     )
 
 
+def with_picture_properties(table: pd.DataFrame, images: NDArray[np.uint8], rows: NDArray[np.integer]) -> pd.DataFrame:
+    """`table` with those of the picture properties that it lacks, measured on `rows` of the memory map `images`."""
+    if {"brightness", "sharpness", "colour"} <= set(table.columns):
+        return table
+    parts = np.array_split(rows, max(1, len(rows) // 64))
+    measured = pd.concat([picture_properties(images[part]) for part in parts]).set_axis(table.index)
+    return table.join(measured.drop(columns=[name for name in measured if name in table]))
+
+
 def _columns(table: pd.DataFrame) -> list[str]:
     names = [str(name) for name in table.columns]
     left_out = NOT_SLICED | region_columns(names)

@@ -1,0 +1,40 @@
+"""A model as a plain function, and its probabilities on the judged parts of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.errors import DataError
+
+if TYPE_CHECKING:
+    from src.data.prepared import PreparedDataset
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+SPLITS = ("validation", "test")
+PICTURES_AT_ONCE = 256
+
+
+def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
+    """The model's own probabilities (`uncalibrated`) on validation and test; the index is the row in the data set.
+
+    Raises DataError where both parts are empty.
+    """
+    rows = np.concatenate([dataset.rows(split) for split in SPLITS])
+    if rows.size == 0:
+        raise DataError("nothing to judge: the data set has neither a validation nor a test part; see dataset.split")
+    predictions = dataset.table.iloc[rows][["sha256", "group", "label", "split"]].set_axis(rows)
+    return predictions.assign(uncalibrated=predict_rows(predict, dataset, rows))
+
+
+def predict_rows(predict: Predict, dataset: PreparedDataset, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Probabilities of the given rows, read from the memory map a few hundred pictures at a time."""
+    chunks = np.array_split(rows, max(1, -(-len(rows) // PICTURES_AT_ONCE)))
+    return np.concatenate(
+        [np.asarray(predict(dataset.images[chunk]), dtype=np.float64).reshape(-1) for chunk in chunks]
+    )
