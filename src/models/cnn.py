@@ -60,11 +60,19 @@ def _stage(x: Tensor, config: ModelConfig, filters: int, name: str, stride: int)
         x = _convolution(config, filters, step, f"{name}_conv{index}")(x)
         x = _normalization(config, f"{name}_norm{index}")(x)
         if config.residual and index == config.convolutions:
-            shortcut = layers.Conv2D(filters, 1, strides=stride, padding="same", name=f"{name}_shortcut")(shortcut)
-            x = layers.Add(name=f"{name}_add")([x, shortcut])
+            x = layers.Add(name=f"{name}_add")([x, _shortcut(shortcut, filters, stride, name)])
         x = layers.Activation(config.activation, name=f"{name}_{config.activation}{index}")(x)
     x = layers.MaxPooling2D(padding=config.padding, name=f"{name}_pool")(x)
     return layers.SpatialDropout2D(config.spatial_dropout, name=f"{name}_drop")(x) if config.spatial_dropout else x
+
+
+def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
+    """The input brought to the stage's shape: averaged, not skipped over, where there is a stride (He et al., 2019,
+    "Bag of tricks", ResNet-D). A strided 1x1 convolution also crashes in TensorFlow 2.21's CPU gradient.
+    """
+    if stride > 1:
+        x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_shortcut_pool")(x)
+    return layers.Conv2D(filters, 1, name=f"{name}_shortcut")(x)
 
 
 def _convolution(config: ModelConfig, filters: int, stride: int, name: str) -> layers.Layer:
