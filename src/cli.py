@@ -82,7 +82,10 @@ def explain_composition(error: Exception) -> str:
 
 
 def _plain(tree: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     if not isinstance(plain, dict):
         raise ConfigError("the config is not a mapping")
     return {str(key): value for key, value in plain.items()}

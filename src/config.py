@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
@@ -34,7 +34,7 @@ ConfigType = TypeVar("ConfigType")
 class Strict:
     """Base of every config dataclass: unknown keys are errors."""
 
-    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SplitConfig(Strict):
 
 @dataclass(frozen=True)
 class DrawnConfig(Strict):
-    """Faces drawn by the program: how many, from which seed, and how alike the two classes are (0 apart, 1 the same)."""
+    """Faces drawn by the program: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
 
     count: Annotated[int, Interval(ge=2, le=10_000_000)] = 1200
     seed: Seed = 0
@@ -126,7 +126,7 @@ class OptimizerConfig(Strict):
 
 @dataclass(frozen=True)
 class AugmentationConfig(Strict):
-    """Random changes to training pictures; 0 or false switches one off. Fractions are of the picture or of the full range."""
+    """Random changes to training pictures; 0 or false is off. Fractions are of the picture or of the full range."""
 
     name: str
     flip: bool = False
@@ -315,7 +315,7 @@ def _accepts(annotation: Any) -> str:
         length = next(constraint for constraint in constraints if isinstance(constraint, Len))
         return f"a list of {length.min_length} to {length.max_length} items; each {_accepts(get_args(base)[0])}"
     limits = [
-        f"{words} {getattr(constraint, bound):g}"
+        f"{words} {getattr(constraint, bound)}"
         for constraint in constraints
         for bound, words in _BOUNDS.items()
         if getattr(constraint, bound, None) is not None

@@ -57,20 +57,23 @@ def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
         ),
         (config.zoom, lambda: layers.RandomZoom(config.zoom, fill_mode="reflect")),
         (config.shear, lambda: layers.RandomShear(config.shear, config.shear, fill_mode="reflect")),
-        (
-            any(colour),
-            lambda: layers.RandomColorJitter(
-                value_range=PIXELS,
-                brightness_factor=config.brightness or None,
-                contrast_factor=config.contrast or None,
-                saturation_factor=(0.5 - config.saturation, 0.5 + config.saturation) if config.saturation else None,
-                hue_factor=config.hue or None,
-            ),
-        ),
+        (any(colour), lambda: _colour_jitter(config)),
         (config.grayscale, lambda: layers.RandomGrayscale(config.grayscale)),
         (config.erasing, lambda: layers.RandomErasing((config.erasing, config.erasing), value_range=PIXELS)),
     ]
     return [create() for strength, create in choices if strength]
+
+
+def _colour_jitter(config: AugmentationConfig) -> layers.Layer:
+    """Colour changes on pixels in 0..1: in 0..255, Keras 3.15 clips the saturation too late and leaves the range."""
+    jitter = layers.RandomColorJitter(
+        value_range=(0, 1),
+        brightness_factor=config.brightness or None,
+        contrast_factor=config.contrast or None,
+        saturation_factor=(0.5 - config.saturation, 0.5 + config.saturation) if config.saturation else None,
+        hue_factor=config.hue or None,
+    )
+    return layers.Pipeline([layers.Rescaling(1 / 255), jitter, layers.Rescaling(255.0)])
 
 
 def _mixing_layers(config: AugmentationConfig) -> list[layers.Layer]:

@@ -97,6 +97,7 @@ class ShowProgress(keras.callbacks.Callback):
             f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}  {_summary(logs or {})}"
             f"  {time.perf_counter() - self.start:.1f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -1,0 +1,55 @@
+"""What all tests share: small configs, a private store and a private cache, so that no test sees the user's runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from src.config import PROJECT_ROOT, Config, to_config
+
+TINY = ["dataset.drawn.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> list[str]:
+    """Overrides that keep a run's store and cache inside the test's folder."""
+    return [f"tracking.uri=sqlite:///{tmp_path}/store/mlflow.db", f"dataset.cache={tmp_path}/cache"]
+
+
+@pytest.fixture
+def make_config(sandbox: list[str]) -> Callable[..., Config]:
+    """Compose a config as the command line would, shrunk to seconds."""
+
+    def make(*overrides: str, tiny: bool = True) -> Config:
+        with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+            tree = compose("config", [*(TINY if tiny else []), *sandbox, *overrides])
+        plain = OmegaConf.to_container(tree, resolve=True)
+        assert isinstance(plain, dict)
+        return to_config({str(key): value for key, value in plain.items()}, Config)
+
+    return make
+
+
+@pytest.fixture
+def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command of ours as a user would, in a process of its own."""
+
+    def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

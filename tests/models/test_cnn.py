@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from src.config import Config
+from src.errors import ConfigError
+from src.models.cnn import create_classifier, last_convolution
+from src.models.cost import count_flops
+from src.models.weights import full_precision, weights_digest
+from src.training.backend import reset
+
+
+def test_baseline_is_the_tutorials_network(make_config: Callable[..., Config]) -> None:
+    model = create_classifier(make_config("model=baseline").model, image_size=256)
+    assert model.count_params() == 3_696_625
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == [
+        "InputLayer",
+        "Rescaling",
+        *["Conv2D", "Activation", "MaxPooling2D"] * 3,
+        "Flatten",
+        "Dense",
+        "Dense",
+    ]
+    assert model.layers[-1].activation is keras.activations.sigmoid
+
+
+def test_mobile_stays_under_300_000_parameters(make_config: Callable[..., Config]) -> None:
+    assert create_classifier(make_config("model=mobile").model, image_size=256).count_params() < 300_000
+
+
+@pytest.mark.parametrize("option", ["baseline", "deep", "residual", "mobile"])
+@pytest.mark.parametrize("image_size", [32, 57])
+def test_every_model_gives_a_probability_for_raw_pixels(
+    make_config: Callable[..., Config], option: str, image_size: int
+) -> None:
+    model = create_classifier(make_config(f"model={option}").model, image_size)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), np.uint8)
+    probabilities = np.asarray(model(pictures))
+    assert probabilities.shape == (3, 1)
+    assert probabilities.dtype == np.float32
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert len(last_convolution(model).output.shape) == 4
+
+
+def test_each_value_of_the_family_changes_the_network(make_config: Callable[..., Config]) -> None:
+    base = make_config("model=deep").model
+    variants = [
+        base,
+        replace(base, filters=[8, 8]),
+        replace(base, convolutions=1),
+        replace(base, kernel_size=5),
+        replace(base, convolution="separable"),
+        replace(base, padding="valid", filters=[8]),
+        replace(base, stem_stride=2, head="flatten"),
+        replace(base, head="flatten"),
+        replace(base, normalization="none"),
+        replace(base, residual=True),
+        replace(base, dense=[64]),
+    ]
+    assert len({create_classifier(variant, 128).count_params() for variant in variants}) == len(variants)
+    layered = create_classifier(replace(base, normalization="group", dropout=0.1, spatial_dropout=0.1), 64)
+    kinds = {type(layer).__name__ for layer in layered.layers}
+    assert {"GroupNormalization", "Dropout", "SpatialDropout2D"} <= kinds
+
+
+def test_a_picture_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
+    config = make_config("model=baseline").model
+    assert create_classifier(config, 22) is not None
+    with pytest.raises(ConfigError, match=r"dataset\.image_size=21: too small for the 3 stages of model=baseline"):
+        create_classifier(config, 21)
+
+
+def test_flops_are_twice_the_multiply_adds(make_config: Callable[..., Config]) -> None:
+    baseline = create_classifier(make_config("model=baseline").model, 256)
+    convolutions = 254**2 * 27 * 16 + 125**2 * 144 * 32 + 60**2 * 288 * 16
+    assert count_flops(baseline) == 2 * (convolutions + 30 * 30 * 16 * 256 + 256)
+    inputs = keras.Input((8, 8, 3))
+    separable = keras.Model(inputs, keras.layers.SeparableConv2D(5, 3, padding="same")(inputs))
+    assert count_flops(separable) == 2 * 64 * (9 * 3 + 3 * 5)
+
+
+def test_an_unknown_kernel_is_not_counted_as_free() -> None:
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(TypeError, match="Conv2DTranspose"):
+        count_flops(keras.Model(inputs, keras.layers.Conv2DTranspose(2, 3)(inputs)))
+
+
+def test_full_precision_keeps_the_weights_and_computes_in_float32(make_config: Callable[..., Config]) -> None:
+    config = make_config("model=deep")
+    reset(0, "bfloat16")
+    trained = create_classifier(config.model, config.dataset.image_size)
+    final = full_precision(trained, config)
+    reset(0, "float32")
+    assert weights_digest(final) == weights_digest(trained)
+    assert {layer.compute_dtype for layer in final.layers} == {"float32"}
+    assert "bfloat16" in {layer.compute_dtype for layer in trained.layers}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from src.config import Config, plain, to_config
+from src.errors import ConfigError
+
+
+def with_value(config: Config, key: str, value: object) -> dict:
+    tree = plain(config)
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("optimizer.learning_rate", "abc", "optimizer.learning_rate=abc: accepts a number, above 0 and at most 10"),
+        ("dataset.image_size", 0, "dataset.image_size=0: accepts an integer, at least 8 and at most 1024"),
+        ("seed", 1.5, "seed=1.5: accepts an integer, at least 0 and below 4294967296"),
+        ("trainer.overfit", "perhaps", "trainer.overfit=perhaps: accepts true or false"),
+        ("model.filters", [16, 0], "model.filters.1=0: accepts an integer, at least 1"),
+        ("model.filters", [], "model.filters=[]: accepts a list of 1 to 8 items; each an integer, at least 1"),
+        ("optimizer.clip_norm", 0, "optimizer.clip_norm=0: accepts a number, above 0 or null"),
+        (
+            "model.convolution",
+            "seperable",
+            "model.convolution=seperable: accepts standard, separable; did you mean separable?",
+        ),
+        ("optimizer.lerning_rate", 1, "optimizer.lerning_rate: no such key; did you mean optimizer.learning_rate"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan: accepts a number"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_says_what_is_accepted(
+    make_config: Callable[..., Config], key: str, value: object, line: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        to_config(with_value(make_config(), key, value), Config)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_that_exclude_each_other_are_refused(make_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"^model: residual=true needs padding=same"):
+        make_config("model=residual", "model.padding=valid")
+    with pytest.raises(ConfigError, match=r"^optimizer: schedule=plateau has no warm-up"):
+        make_config("optimizer.schedule=plateau", "optimizer.warmup_epochs=1")
+
+
+def test_a_checked_config_survives_the_way_through_plain_values(make_config: Callable[..., Config]) -> None:
+    config = make_config("model=deep", "aug=strong", "optimizer=sgd")
+    assert to_config(plain(config), Config) == config
+
+
+@pytest.mark.parametrize("model", ["baseline", "deep", "residual", "mobile"])
+@pytest.mark.parametrize("trainer", ["default", "gpu", "debug", "overfit"])
+def test_every_option_of_every_group_composes(make_config: Callable[..., Config], model: str, trainer: str) -> None:
+    config = make_config(f"model={model}", f"trainer={trainer}", tiny=False)
+    assert (config.model.name, config.trainer.name) == (model, trainer)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from src.errors import ConfigError
+from src.training import backend
+
+
+def test_reset_leaves_no_trace_of_an_earlier_run() -> None:
+    def build() -> tuple[str, np.ndarray]:
+        backend.reset(3, "float32")
+        layer = keras.layers.Conv2D(2, 3)
+        layer.build((None, 8, 8, 3))
+        return layer.name, np.asarray(layer.kernel)
+
+    first, second = build(), build()
+    assert first[0] == second[0] == "conv2d"
+    assert np.array_equal(first[1], second[1])
+
+
+def test_auto_precision_follows_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "gpus", list)
+    monkeypatch.setattr(backend, "cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert backend.resolve_precision("auto") == "bfloat16"
+    monkeypatch.setattr(backend, "cpu_flags", lambda: {"avx2"})
+    assert backend.resolve_precision("auto") == "float32"
+    assert backend.resolve_precision("bfloat16") == "bfloat16"
+
+
+def test_float16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "gpus", list)
+    with pytest.raises(ConfigError, match=r"trainer\.precision=float16: needs a GPU"):
+        backend.resolve_precision("float16")
+
+
+def test_float32_context_gives_the_policy_back() -> None:
+    backend.reset(0, "bfloat16")
+    with backend.float32():
+        assert keras.config.dtype_policy().name == "float32"
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    backend.reset(0, "float32")
