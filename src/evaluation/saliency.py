@@ -23,10 +23,12 @@ OCCLUDER_CELLS = 2  # an occluder is 2 x 2 cells of the grid and moves by one
 
 
 def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
-    """Grad-CAM (n, size, size), not negative, for the class that `model` calls (Selvaraju et al. 2017).
+    """Grad-CAM (n, size, size), not negative, for the class that `model` calls on pictures (n, size, size, 3).
 
     The gradient is that of the log-odds, which do not saturate as the probability does; the map is that of the last
-    layer whose output has a place in the picture. `pictures` are (n, size, size, 3).
+    layer whose output has a place in the picture. Gradient and activation are multiplied place by place (HiResCAM:
+    Draelos and Carin 2020, arXiv 2011.08891): behind a global average that is Grad-CAM itself (Selvaraju et al. 2017,
+    arXiv 1610.02391); behind a flattened map, Grad-CAM's averaged gradient would lose the place.
     """
     import keras
 
@@ -36,9 +38,8 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     features = keras.Model(model.inputs[0], maps_layer.output)(pictures.astype(np.float32), training=False)
     gradients, log_odds = _gradients(_log_odds_from(model, maps_layer), keras.ops.cast(features, "float32"))
     called = np.where(log_odds >= 0, 1.0, -1.0)[:, None, None]
-    weights = gradients.mean(axis=(1, 2), keepdims=True)
     activations = keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
-    return _resize(np.maximum((weights * activations).sum(axis=-1) * called, 0), pictures.shape[1])
+    return _resize(np.maximum((gradients * activations).sum(axis=-1) * called, 0), pictures.shape[1])
 
 
 def _log_odds_from(model: keras.Model, layer: keras.Layer) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src.config import EvaluationConfig
+from src.evaluation.calibration import Decision
+from src.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from src.evaluation.noise_fields import fractal
+from src.evaluation.robustness import mean_corruption_error, measure_robustness, robustness_heat_map
+
+PAPER = """gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog
+brightness contrast elastic_transform pixelate jpeg_compression"""
+
+
+def scene(size: int = 64) -> np.ndarray:
+    """A picture with edges, flats and colours, (1, size, size, 3)."""
+    rows, columns = np.mgrid[:size, :size] / size
+    picture = np.stack([rows, columns, (np.hypot(rows - 0.5, columns - 0.5) < 0.3) * 0.8], axis=-1) * 0.6 + 0.2
+    return (picture * 255).astype(np.uint8)[None]
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first.astype(float) - second).mean())
+
+
+def test_the_fifteen_corruptions_of_the_paper_are_there() -> None:
+    assert list(CORRUPTIONS) == PAPER.split()
+    assert all(len(strengths) == len(SEVERITIES) for _, strengths in CORRUPTIONS.values())
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_changes_the_picture_repeats_from_its_seed_and_keeps_its_shape(name: str) -> None:
+    clean = scene()
+    weak, strong = (corrupt(clean, name, severity) for severity in (1, 5))
+    assert weak.shape == strong.shape == clean.shape
+    assert weak.dtype == np.uint8
+    assert distance(weak, clean) > 0.3
+    assert np.array_equal(strong, corrupt(clean, name, 5))
+    # In the paper too, strong frost darkens as it covers, and elastic's first two severities bend, the others ripple.
+    if name not in ("elastic_transform", "frost"):
+        assert distance(strong, clean) > distance(weak, clean)
+
+
+def test_a_set_may_be_corrupted_in_parts() -> None:
+    pictures = np.repeat(scene(), 3, axis=0)
+    whole = corrupt(pictures, "gaussian_noise", 3)
+    assert np.array_equal(whole[2:], corrupt(pictures[2:], "gaussian_noise", 3, first=2))
+    assert not np.array_equal(whole[0], whole[1])
+
+
+def test_noise_has_the_published_deviation() -> None:
+    grey = np.full((1, 128, 128, 3), 128, dtype=np.uint8)
+    assert corrupt(grey, "gaussian_noise", 1).std() / 255 == pytest.approx(0.08, rel=0.05)
+    changed = corrupt(grey, "impulse_noise", 5) != 128
+    assert changed.mean() == pytest.approx(0.27, abs=0.02)
+
+
+def test_blurs_keep_the_mean_and_contrast_draws_towards_it() -> None:
+    clean = scene()
+    for name in ("defocus_blur", "glass_blur", "motion_blur"):
+        assert corrupt(clean, name, 5).mean() == pytest.approx(clean.mean(), abs=3)
+    low = corrupt(clean, "contrast", 5)
+    assert low.std(axis=(1, 2)) == pytest.approx(clean.std(axis=(1, 2)) * 0.05, abs=1)
+
+
+def test_fractal_noise_is_rougher_the_less_each_octave_decays() -> None:
+    def roughness(decay: float) -> float:
+        field = fractal(128, np.random.default_rng(0), decay)
+        assert (field.min(), field.max()) == (0, 1)
+        return float(np.abs(np.diff(field)).mean())
+
+    assert roughness(1.4) > roughness(2.0) > roughness(3.0)
+
+
+def brightness_classifier(pictures: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-(pictures.mean(axis=(1, 2, 3)) - 128) / 4))
+
+
+def test_a_model_that_reads_brightness_breaks_under_brightness_and_survives_blur() -> None:
+    labels = np.arange(60) % 2
+    pictures = np.repeat(scene(32), 60, axis=0).astype(int) - 128 + np.where(labels, 150, 106)[:, None, None, None]
+    pictures = pictures.clip(0, 255).astype(np.uint8)
+    predictions = pd.DataFrame(
+        {"label": labels, "group": np.arange(60), "probability": brightness_classifier(pictures)}
+    )
+    config = EvaluationConfig(corruptions=[5], corruption_pictures=40)
+    found = measure_robustness(brightness_classifier, pictures, predictions, Decision(), config)
+    accuracy = found.table.set_index("corruption")["accuracy"]
+    assert found.pictures == 40
+    assert len(found.table) == len(CORRUPTIONS)
+    assert accuracy["brightness"] < 0.6
+    assert accuracy["defocus_blur"] == found.clean.value == 1.0
+    assert found.metrics("test")["test/corrupted_accuracy"] == pytest.approx(accuracy.mean())
+    assert robustness_heat_map(found).axes[0].get_xlabel() == "Severity"
+
+
+def test_mean_corruption_error_is_relative_to_the_baseline() -> None:
+    baseline = pd.DataFrame(
+        {"corruption": ["fog", "fog", "snow", "snow"], "severity": [1, 2, 1, 2], "accuracy": [0.9, 0.7, 0.8, 0.8]}
+    )
+    half = baseline.assign(accuracy=[0.95, 0.85, 0.9, 0.9])
+    assert mean_corruption_error(baseline, baseline) == pytest.approx(1.0)
+    assert mean_corruption_error(half, baseline) == pytest.approx(0.5)
+
+
+def test_small_pictures_are_corrupted_too() -> None:
+    small = np.asarray(Image.fromarray(scene()[0]).resize((24, 24)))[None]
+    for name in CORRUPTIONS:
+        assert corrupt(small, name, 5).shape == small.shape
