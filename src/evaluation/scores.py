@@ -73,13 +73,16 @@ def score(
     return {name: scores[name] for name in SCORE_NAMES}
 
 
-def wilson_interval(share: ArrayLike, trials: ArrayLike, quantile: float = NORMAL_QUANTILE_95) -> tuple[Floats, Floats]:
+def wilson_interval(
+    share: ArrayLike, trials: ArrayLike, quantile: ArrayLike = NORMAL_QUANTILE_95
+) -> tuple[Floats, Floats]:
     """Low and high ends of the interval of proportions (Wilson 1927, doi 10.1080/01621459.1927.10502953).
 
     `share` and `trials` may be numbers or arrays of one shape, as the ends are; without trials the ends are nan. The
     normal `quantile` sets the level: 1.96 is 95 %.
     """
     share, trials = np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    quantile = np.asarray(quantile, dtype=np.float64)
     squared = quantile**2
     with np.errstate(invalid="ignore", divide="ignore"):
         shrink = 1 + squared / trials

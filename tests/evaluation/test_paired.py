@@ -1,0 +1,113 @@
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from src.evaluation.paired import Sample, compare_pairs, holm, mcnemar_exact
+
+
+def right_calls(count: int, accuracy: float, generator: np.random.Generator) -> np.ndarray:
+    """(1, count): right or wrong, each picture for itself."""
+    return (generator.random(count) < accuracy)[None].astype(float)
+
+
+def test_mcnemar_matches_a_published_example_and_the_binomial_test() -> None:
+    # Fay 2010 (R Journal 2:53, exact2x2's vignette): discordant pairs 9 and 2, exact p = 0.06543
+    assert mcnemar_exact(9, 2) == pytest.approx(0.06543, abs=5e-6)
+    assert mcnemar_exact(4, 4) == 1.0
+    assert mcnemar_exact(0, 0) == 1.0
+    for first, second in [(13, 4), (1, 20), (60, 80)]:
+        expected = stats.binomtest(first, first + second).pvalue
+        assert mcnemar_exact(first, second) == pytest.approx(expected)
+
+
+def test_holm_matches_a_worked_example() -> None:
+    # Holm 1979 as worked in Wikipedia: p = 0.01, 0.04, 0.03, 0.005 gives 0.03, 0.06, 0.06, 0.02
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_the_p_value_of_two_single_models_is_mcnemars() -> None:
+    generator = np.random.default_rng(0)
+    first, second = right_calls(400, 0.9, generator), right_calls(400, 0.8, generator)
+    only_first, only_second = ((first > second).sum(), (first < second).sum())
+    pair = compare_pairs([first, second], np.arange(400), exact=True).iloc[0]
+    assert pair["p_value"] == pytest.approx(stats.binomtest(only_first, only_first + only_second).pvalue)
+    assert pair["difference"] == pytest.approx(first.mean() - second.mean())
+    assert pair["verdict"] == "better"
+
+
+def test_two_identical_models_are_called_better_in_under_5_percent_of_400_trials() -> None:
+    generator = np.random.default_rng(1)
+    called = covered = 0
+    for trial in range(400):
+        hard = generator.random(500) < 0.2
+        chance = np.where(hard, 0.5, 0.95)
+        first, second = ((generator.random(500) < chance)[None].astype(float) for _ in range(2))
+        pair = compare_pairs([first, second], np.arange(500), exact=True, resamples=400, seed=trial).iloc[0]
+        called += pair["verdict"] != "not distinguishable"
+        covered += pair["low"] <= 0 <= pair["high"]
+    assert called < 20
+    assert 0.93 <= covered / 400 <= 0.97
+
+
+def test_seeds_that_scatter_make_two_identical_configs_indistinguishable() -> None:
+    generator = np.random.default_rng(2)
+    called = 0
+    for trial in range(200):
+        accuracies = 0.85 + generator.normal(0, 0.03, (2, 3))
+        members = [np.concatenate([right_calls(1000, value, generator) for value in row]) for row in accuracies]
+        called += (
+            compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial)["verdict"][0] == "better"
+        )
+    assert called < 10
+
+
+def test_a_better_config_is_found_over_seeds() -> None:
+    generator = np.random.default_rng(3)
+    members = [np.concatenate([right_calls(1500, value, generator) for _ in range(3)]) for value in (0.85, 0.92)]
+    pair = compare_pairs(members, np.arange(1500), exact=True).iloc[0]
+    assert pair["verdict"] == "worse"
+    assert pair["low"] < -0.07 < pair["high"] < 0
+
+
+def test_copies_of_pictures_do_not_sharpen_a_comparison() -> None:
+    generator = np.random.default_rng(4)
+    members = [right_calls(300, value, generator) for value in (0.8, 0.9)]
+    copied = [np.repeat(values, 4, axis=1) for values in members]
+    alone = compare_pairs(members, np.arange(300), exact=True).iloc[0]
+    grouped = compare_pairs(copied, np.arange(300).repeat(4), exact=True).iloc[0]
+    assert grouped["p_value"] == pytest.approx(alone["p_value"])
+    assert grouped["high"] - grouped["low"] == pytest.approx(alone["high"] - alone["low"], rel=1e-3)
+
+
+def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
+    generator = np.random.default_rng(5)
+    truth = [0.86, 0.88]
+    # The expected differences, so that the answer is about the truth and not about one draw
+    only_first, only_second, count = round(1e4 * 0.86 * 0.12), round(1e4 * 0.88 * 0.14), 10_000
+    first, second = np.zeros((2, 1, count))
+    first[0, :only_first] = 1
+    second[0, only_first : only_first + only_second] = 1
+    needed = int(compare_pairs([first, second], np.arange(count), exact=True)["pictures_to_settle"][0])
+    found = 0
+    for _ in range(200):
+        drawn = [right_calls(needed, accuracy, generator)[0] for accuracy in truth]
+        found += mcnemar_exact((drawn[0] > drawn[1]).sum(), (drawn[0] < drawn[1]).sum()) < 0.05
+    assert 0.7 < found / 200 < 0.9
+
+
+def test_intervals_of_proportions_stay_inside_0_and_1_and_know_no_certainty() -> None:
+    sample = Sample.of([np.ones((1, 50)), np.zeros((2, 50))], np.arange(50), 200, 0)
+    low, high = sample.intervals(proportions=True, groups=50)
+    assert (low[0], high[0]) == (pytest.approx(0.9287, abs=1e-4), 1.0)
+    assert (low[1], high[1]) == (0.0, pytest.approx(0.0713, abs=1e-4))
+
+
+def test_a_thousand_candidates_of_ten_thousand_predictions_compare_within_the_budget() -> None:
+    generator = np.random.default_rng(6)
+    members = [(generator.random((1, 10_000)) < 0.9).astype(np.float32) for _ in range(1000)]
+    started = time.perf_counter()
+    pairs = compare_pairs(members, np.arange(10_000), exact=True)
+    assert len(pairs) == 499_500
+    assert time.perf_counter() - started < 25
