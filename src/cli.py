@@ -1,4 +1,4 @@
-"""From a command line to a checked config and a plain function call; what the user can mend is one line, not a traceback."""
+"""From a command line to a checked config and a function call; what the user can mend is one line, not a traceback."""
 
 from __future__ import annotations
 

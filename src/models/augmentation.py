@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from src.config import AugmentationConfig
+from src.models.precision import float32
 
 Batch = dict[str, Any]
 PIXELS = (0, 255)
@@ -23,9 +24,14 @@ class Augmentation(layers.Layer):
 
     def __init__(self, config: AugmentationConfig) -> None:
         super().__init__(dtype="float32", name="augmentation")
-        self.picture_layers = _picture_layers(config)
-        self.mixing_layers = _mixing_layers(config)
+        with float32():  # bfloat16 holds whole pixel values, but not what lies between them
+            self.picture_layers = _picture_layers(config)
+            self.mixing_layers = _mixing_layers(config)
         self.coin = keras.random.SeedGenerator()
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to make: the layers hold random states only."""
+        self.built = True
 
     def call(self, batch: Batch) -> Batch:
         images, labels = ops.cast(batch["images"], "float32"), batch["labels"]

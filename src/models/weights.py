@@ -9,7 +9,7 @@ import numpy as np
 
 from src.config import Config
 from src.models.cnn import create_classifier
-from src.training.backend import float32
+from src.models.precision import float32
 
 
 def full_precision(classifier: keras.Model, config: Config) -> keras.Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +26,8 @@ def start_backend() -> str:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
+    warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
     with _stderr_closed():
         import keras
     if keras.backend.backend() == "tensorflow":
@@ -50,19 +53,6 @@ def reset(seed: int, precision: str) -> str:
     resolved = resolve_precision(precision)
     keras.config.set_dtype_policy(POLICIES[resolved])
     return resolved
-
-
-@contextlib.contextmanager
-def float32() -> Iterator[None]:
-    """Build in full precision inside this context, whatever the run trains in."""
-    import keras
-
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def resolve_precision(precision: str) -> str:

@@ -40,9 +40,13 @@ class TrainingModel(keras.Model):
     """
 
     def __init__(self, classifier: keras.Model, augmentation: Augmentation) -> None:
-        super().__init__(name="training")
+        super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
         self.classifier = classifier
         self.augmentation = augmentation
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to make: the classifier comes built."""
+        self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         batch = self.augmentation(inputs) if training else inputs

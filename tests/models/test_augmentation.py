@@ -68,6 +68,13 @@ def test_mixup_and_cutmix_together_give_each_picture_one_of_them() -> None:
     assert labels.shape == (16, 1)
 
 
+def test_changes_are_made_in_float32_also_where_training_is_not(make_config: Callable[..., Config]) -> None:
+    reset(0, "bfloat16")
+    changed = Augmentation(make_config("aug=strong").aug)(batch())
+    assert np.asarray(changed["images"]).dtype == np.asarray(changed["labels"]).dtype == np.float32
+    reset(0, "float32")
+
+
 def test_the_same_seed_gives_the_same_changes(make_config: Callable[..., Config]) -> None:
     config = make_config("aug=strong").aug
     first, again, other = augment(config, 1), augment(config, 1), augment(config, 2)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from src.errors import ConfigError
+from src.models.precision import float32
 from src.training import backend
 
 
@@ -37,7 +38,7 @@ def test_float16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_float32_context_gives_the_policy_back() -> None:
     backend.reset(0, "bfloat16")
-    with backend.float32():
+    with float32():
         assert keras.config.dtype_policy().name == "float32"
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     backend.reset(0, "float32")
