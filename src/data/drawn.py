@@ -16,7 +16,8 @@ from PIL import Image, ImageFilter
 from src.data.faces.canvas import Canvas
 from src.data.faces.factors import DETAILS_STREAM, FaceFactors, sample_factors, stream
 from src.data.faces.features import draw_brows, draw_eyes, draw_glasses, draw_mouth, draw_nose
-from src.data.faces.head import draw_back_hair, draw_beard, draw_body, draw_front_hair, draw_head
+from src.data.faces.hair import draw_back_hair, draw_front_hair
+from src.data.faces.head import draw_beard, draw_body, draw_head
 from src.data.faces.palette import CLOTHES
 from src.data.faces.scene import background_color, draw_background, draw_occluder
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.data.faces.geometry import FINE_CIRCLE, Points, as_points, ribbon, smooth
+from src.data.faces.geometry import FINE_CIRCLE, Points, as_points, ellipse, ribbon, smooth
 
 EYE_LEVEL = -0.06
 MOUTH_LEVEL = 0.53
@@ -33,8 +33,8 @@ def mouth_curves(smile: float, opening: float, width: float) -> tuple[Points, Po
 
     `smile` bends the mouth from -1 (corners down) to 1 (corners up); `opening` parts the lips, 0 to 1.
     """
-    x = 0.36 * width * (1.0 + 0.08 * smile) * ALONG
-    middle = MOUTH_LEVEL + 0.24 * smile * (ARCH - 0.55)
+    x = 0.38 * width * (1.0 + 0.08 * smile) * ALONG
+    middle = MOUTH_LEVEL + 0.28 * smile * (ARCH - 0.55)
     part = 0.12 * opening * ARCH
     return as_points(x, middle - part), as_points(x, middle + part)
 
@@ -47,10 +47,16 @@ def lips(upper: Points, lower: Points, fullness: float) -> tuple[Points, Points]
     return above, below
 
 
-def mouth_outline(smile: float, opening: float, width: float, fullness: float) -> Points:
-    """The outline of the mouth with its lips."""
-    above, below = lips(*mouth_curves(smile, opening, width), fullness)
-    return np.concatenate([above, below[::-1]])
+def mouth_corners(upper: Points) -> tuple[Points, Points]:
+    """The small dimples at both ends of a mouth whose upper edge is `upper`."""
+    left, right = (ellipse(x, y, 0.028, 0.024) for x, y in (upper[0], upper[-1]))
+    return left, right
+
+
+def mouth_extent(smile: float, opening: float, width: float, fullness: float) -> Points:
+    """Points around all that is drawn for the mouth: its lips and its corners."""
+    upper, lower = mouth_curves(smile, opening, width)
+    return np.concatenate([*lips(upper, lower, fullness), *mouth_corners(upper)])
 
 
 def brow_outline(expression: float, lift: float, thickness: float, spacing: float) -> Points:

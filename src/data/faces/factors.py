@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from src.data.faces.anatomy import brow_outline, mouth_outline
+from src.data.faces.anatomy import brow_outline, mouth_extent
 from src.data.faces.geometry import Box, Placement, bounding_box, mirrored
 
 Option = TypeVar("Option")
@@ -21,9 +21,9 @@ HAIR_COLORS = ("black", "black", "brown", "brown", "auburn", "blond", "grey", "r
 BEARDS = ("none",) * 6 + ("stubble", "moustache", "goatee", "full")
 GLASSES = ("none",) * 5 + ("round", "square", "tinted")
 EYE_COLORS = ("brown", "brown", "hazel", "green", "blue", "grey")
-OCCLUDERS = ("none",) * 7 + ("ball", "card", "hand")
+OCCLUDERS = ("none",) * 9 + ("ball", "card", "hand")
 # The weakest pull of a cue towards its class and its deviation apart from it: the mouth tells, brows and eyes suggest.
-_MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.5, 0.12), (0.1, 0.35), (0.1, 0.35)
+_MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.6, 0.12), (0.3, 0.3), (0.35, 0.3)
 
 
 @dataclass(frozen=True)
@@ -160,12 +160,12 @@ def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors
     label = 1 - index % 2
     smile, brows, eyes = (_expressed(lots, 2 * label - 1, ambiguity, *cue) for cue in (_MOUTH_CUE, _BROW_CUE, _EYE_CUE))
     opening, width, fullness = lots.often_zero(45, 0.25, 1.0), lots.number(0.85, 1.15), lots.number(0.6, 1.3)
-    lift, thickness, spacing = lots.number(-1.0, 1.0), lots.number(0.05, 0.1), lots.number(-0.05, 0.06)
+    lift, thickness, spacing = lots.number(-1.0, 1.0), lots.number(0.06, 0.1), lots.number(-0.05, 0.06)
     place = Placement(
-        x=lots.number(0.43, 0.57),
-        y=lots.number(0.43, 0.53),
-        scale=lots.number(0.26, 0.36),
-        tilt=lots.number(-14.0, 14.0),
+        x=lots.number(0.44, 0.56),
+        y=lots.number(0.42, 0.53),
+        scale=lots.number(0.27, 0.36),
+        tilt=lots.number(-12.0, 12.0),
     )
     brow = brow_outline(brows, lift, thickness, spacing)
     return FaceFactors(
@@ -185,7 +185,7 @@ def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors
         tilt=place.tilt,
         **_appearance(lots),
         **_photography(lots),
-        mouth_box=bounding_box(place(mouth_outline(smile, opening, width, fullness))),
+        mouth_box=bounding_box(place(mouth_extent(smile, opening, width, fullness))),
         left_brow_box=bounding_box(place(mirrored(brow))),
         right_brow_box=bounding_box(place(brow)),
     )
@@ -223,13 +223,13 @@ def _photography(lots: _Lots) -> dict[str, Any]:
     return {
         "light_direction": lots.whole(0, 359),
         "light_strength": lots.number(0.0, 1.0),
-        "exposure": lots.number(0.75, 1.1),
+        "exposure": lots.number(0.8, 1.1),
         "background_hue": lots.whole(0, 359),
         "background_lightness": lots.number(0.0, 1.0),
-        "clutter": lots.whole(0, 12),
+        "clutter": lots.whole(0, 10),
         "occluder": lots.option(OCCLUDERS),
         "occluder_direction": lots.whole(0, 359),
-        "occluder_size": lots.number(0.2, 0.4),
-        "blur": lots.often_zero(50, 0.001, 0.006),
-        "noise": lots.often_zero(30, 2.0, 20.0),
+        "occluder_size": lots.number(0.2, 0.36),
+        "blur": lots.often_zero(50, 0.001, 0.005),
+        "noise": lots.often_zero(40, 2.0, 14.0),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.data.faces.anatomy import ALONG, ARCH, EYE_LEVEL, brow_outline, lids, lips, mouth_curves
+from src.data.faces.anatomy import ALONG, ARCH, EYE_LEVEL, brow_outline, lids, lips, mouth_corners, mouth_curves
 from src.data.faces.canvas import Canvas
 from src.data.faces.factors import FaceFactors
 from src.data.faces.geometry import (
@@ -101,8 +101,8 @@ def draw_mouth(canvas: Canvas, face: FaceFactors) -> None:
         _draw_open_mouth(canvas, face, upper, lower)
     else:
         canvas.fill(ribbon(upper, 0.02 + 0.02 * ARCH), face.place, mix(skin, MOUTH_INSIDE, 80))
-    for corner in (upper[0], upper[-1]):
-        canvas.fill(ellipse(corner[0], corner[1], 0.028, 0.024), face.place, mix(skin, MOUTH_INSIDE, 70))
+    for corner in mouth_corners(upper):
+        canvas.fill(corner, face.place, mix(skin, MOUTH_INSIDE, 70))
 
 
 def _draw_open_mouth(canvas: Canvas, face: FaceFactors, upper: Points, lower: Points) -> None:

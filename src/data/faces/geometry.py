@@ -130,3 +130,8 @@ def ring(outer: Points, inner: Points) -> Points:
 def mirrored(points: Points) -> Points:
     """`points` seen in a mirror on the axis x = 0."""
     return points * (-1.0, 1.0)
+
+
+def symmetric(half: Points) -> Points:
+    """A closed outline from its half on the right of the axis."""
+    return np.concatenate([half, mirrored(half)[::-1]])

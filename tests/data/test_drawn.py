@@ -1,0 +1,177 @@
+"""Drawn faces: the same everywhere, balanced, independent of the label but for the expression, not solved by colour."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chi2_contingency, ks_2samp, spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from src.data.drawn import FaceFactors, draw_face, sample_factors
+from src.data.faces.anatomy import EYE_LEVEL
+from src.data.faces.canvas import lattice_vertices
+from src.data.faces.geometry import Box, bounding_box
+
+EXPRESSION = ["smile", "brow_expression", "eye_expression"]
+BOXES = [f"{part}_{side}" for part in ("mouth", "left_brow", "right_brow") for side in Box._fields]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.DataFrame([sample_factors(0, index).columns() for index in range(2000)])
+
+
+@pytest.mark.parametrize(
+    ("seed", "index", "size", "digest"),
+    [
+        (0, 0, 256, "2744f5f829e97219c5d3e0f40e4cc0f00b5fe52bd74bef482465deae76c7ede1"),
+        (0, 17, 64, "71b1abed1dc54d6f289143789275f3cc803dbe6544ae0a9d764002a17bf89ab3"),
+        (2**32 - 1, 1_000_001, 256, "1e194407901f595390ca6d6ea50aff0a45f46511105b1c28b0ee83af4e5c8544"),
+    ],
+)
+def test_a_face_is_the_same_on_every_machine(seed: int, index: int, size: int, digest: str) -> None:
+    picture, _ = draw_face(seed, index, size)
+    assert hashlib.sha256(picture.tobytes()).hexdigest() == digest
+
+
+def test_a_face_does_not_depend_on_what_was_drawn_before() -> None:
+    alone, _ = draw_face(3, 5, 64)
+    for index in (4, 6):
+        assert not np.array_equal(draw_face(3, index, 64)[0], alone)
+    assert not np.array_equal(draw_face(4, 5, 64)[0], alone)
+    np.testing.assert_array_equal(draw_face(3, 5, 64)[0], alone)
+
+
+@pytest.mark.parametrize("size", [16, 100, 256, 1024])
+def test_a_face_can_be_drawn_at_any_size(size: int) -> None:
+    picture, _ = draw_face(0, 1, size)
+    usual, _ = draw_face(0, 1, 256)
+    assert (picture.shape, picture.dtype) == ((size, size, 3), np.uint8)
+    assert np.abs(picture.mean((0, 1)) - usual.mean((0, 1))).max() < 2
+
+
+def test_edges_span_an_odd_number_of_rows_so_that_no_crossing_is_a_tie() -> None:
+    generator = np.random.default_rng(0)
+    for count in (3, 4, 25, 48):
+        outline = generator.uniform(-50, 800, size=(count, 2))
+        rows = np.array(lattice_vertices(outline)[1::2])
+        assert (np.diff(rows, append=rows[0]) % 2 == 1).all()
+        assert np.abs(rows[:count] - outline[:, 1]).max() <= 1
+
+
+def test_factors_without_drawing_are_those_of_the_drawing() -> None:
+    _, drawn = draw_face(1, 8, 32, 0.4)
+    assert drawn == sample_factors(1, 8, 0.4)
+    assert pickle.loads(pickle.dumps(drawn)) == drawn  # noqa: S301
+
+
+def test_classes_are_balanced(table: pd.DataFrame) -> None:
+    assert table["label"].iloc[:10].sum() == 5
+    assert table["label"].mean() == 0.5
+
+
+def test_columns_are_flat_numbers_and_words(table: pd.DataFrame) -> None:
+    assert set(BOXES) < set(table.columns)
+    assert {dtype.kind for dtype in table.dtypes} <= set("ifbOU")
+    assert table.notna().all().all()
+    assert table[BOXES].to_numpy().min() >= 0
+    assert table[BOXES].to_numpy().max() <= 1
+
+
+def test_the_label_tells_nothing_about_any_factor_but_the_expression(table: pd.DataFrame) -> None:
+    others = table.drop(columns=["label", *EXPRESSION, *BOXES])
+    happy = table["label"] == 1
+    chances = {name: _chance_of_no_difference(column, happy) for name, column in others.items()}
+    assert min(chances.values()) > 0.01 / len(chances), chances
+
+
+def _chance_of_no_difference(column: pd.Series, happy: pd.Series) -> float:
+    if column.nunique() <= 12:
+        return float(chi2_contingency(pd.crosstab(column, happy)).pvalue)
+    return float(ks_2samp(column[happy], column[~happy]).pvalue)
+
+
+def test_factors_are_independent_of_each_other(table: pd.DataFrame) -> None:
+    others = table.drop(columns=["label", *EXPRESSION, *BOXES])
+    codes = others.apply(lambda column: column if column.dtype.kind in "ifb" else pd.factorize(column, sort=True)[0])
+    pairs = list(combinations(codes.columns, 2))
+    chances = {pair: spearmanr(codes[pair[0]], codes[pair[1]]).pvalue for pair in pairs}
+    assert min(chances.values()) > 0.01 / len(pairs), min(chances, key=lambda pair: chances[pair])
+
+
+def test_ambiguity_moves_the_classes_closer_until_they_are_the_same() -> None:
+    gaps = []
+    for ambiguity in (0.0, 0.5, 1.0):
+        faces = [sample_factors(0, index, ambiguity) for index in range(600)]
+        smiles = {label: np.array([face.smile for face in faces if face.label == label]) for label in (0, 1)}
+        gaps.append(smiles[1].mean() - smiles[0].mean())
+        if ambiguity == 0:
+            assert smiles[1].min() > smiles[0].max()
+    assert gaps[0] > gaps[1] > gaps[2]
+    for cue in EXPRESSION:
+        values = {label: [getattr(face, cue) for face in faces if face.label == label] for label in (0, 1)}
+        assert ks_2samp(values[0], values[1]).pvalue > 0.01
+
+
+def test_ambiguity_changes_nothing_but_the_expression() -> None:
+    apart, alike = (sample_factors(0, 3, ambiguity).columns() for ambiguity in (0.0, 0.9))
+    assert {name for name in apart if apart[name] != alike[name]} <= {*EXPRESSION, *BOXES}
+    assert apart["smile"] != alike["smile"]
+
+
+def test_boxes_hold_the_mouth_and_the_brows() -> None:
+    """The same face with another expression differs in its eyes, and else only inside the boxes, which it fills."""
+    compared = 0
+    for index in range(80):
+        face, other = sample_factors(0, index, 0.0), sample_factors(0, index, 1.0)
+        if face.noise or face.blur or (face.beard, face.glasses, face.occluder) != ("none", "none", "none"):
+            continue
+        before, after = (draw_face(0, index, 256, ambiguity)[0].astype(int) for ambiguity in (0.0, 1.0))
+        changed = np.abs(before - after).max(axis=2) > 0
+        brows = _mask(face.left_brow_box, other.left_brow_box) | _mask(face.right_brow_box, other.right_brow_box)
+        mouth = _mask(face.mouth_box, other.mouth_box)
+        assert not (changed & ~brows & ~mouth & ~_eyes(face)).any()
+        assert changed[mouth].mean() > 0.2
+        assert changed[brows].mean() > 0.15
+        compared += 1
+    assert compared >= 3
+
+
+def _mask(*boxes: Box) -> np.ndarray:
+    """The pixels of a 256-pixel picture inside any of `boxes`, and the two pixels around it that soft edges reach."""
+    mask = np.zeros((256, 256), bool)
+    for box in boxes:
+        left, top, right, bottom = (np.array(box) * 256 + (-2, -2, 3, 3)).astype(int)
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def _eyes(face: FaceFactors) -> np.ndarray:
+    corners = np.array([(x, EYE_LEVEL + y) for x in (-0.6, 0.6) for y in (-0.24, 0.24)])
+    return _mask(bounding_box(face.place(corners)))
+
+
+def test_small_thumbnails_do_not_give_the_expression_away() -> None:
+    with ProcessPoolExecutor(2) as pool:
+        thumbnails = np.stack(list(pool.map(_thumbnail, range(1200), chunksize=50)))
+    labels = 1 - np.arange(1200) % 2
+    train, test, train_labels, test_labels = train_test_split(
+        thumbnails, labels, test_size=0.3, stratify=labels, random_state=0
+    )
+    for strength in (0.01, 1.0):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+        assert model.fit(train, train_labels).score(test, test_labels) < 0.75
+
+
+def _thumbnail(index: int) -> np.ndarray:
+    picture, _ = draw_face(0, index)
+    return picture.reshape(16, 16, 16, 16, 3).mean(axis=(1, 3)).ravel()
