@@ -32,7 +32,8 @@ class Evaluation:
     """All that judging found out.
 
     `scores` holds the scores by split and name, `metrics` further numbers by MLflow key, `predictions` one row per
-    judged picture (sha256, group, label, split, probability, uncalibrated; the index is its row in the data set).
+    judged picture (sha256, group, label, split, probability, uncalibrated, called; the index is its row in the data
+    set).
     Slices, robustness and explanation are those of the last judged split, None where the config leaves them out.
     `worst_pictures` (n, size, size, 3) belong to the rows `worst` of the predictions.
     """
@@ -93,6 +94,7 @@ def judge(
         validation = predictions[predictions["split"] == "validation"]
         decision = Decision.fit(validation["label"], validation["uncalibrated"], config)
     predictions["probability"] = apply_temperature(predictions["uncalibrated"], decision.temperature)
+    predictions["called"] = predictions["probability"] >= decision.threshold
     judged = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
     last, rows = list(judged.items())[-1]
     robustness = _robustness(predict, dataset, rows, decision, config)
@@ -100,7 +102,7 @@ def judge(
     metrics = {key: value for name, part in judged.items() for key, value in _metrics(name, part, decision).items()}
     for found in (robustness, explanation):
         metrics |= found.metrics(last) if found else {}
-    worst = _most_wrong(rows, decision.threshold)
+    worst = _most_wrong(rows)
     return Evaluation(
         class_names=dataset.class_names,
         decision=decision,
@@ -109,7 +111,7 @@ def judge(
         predictions=predictions,
         worst=worst,
         worst_pictures=np.asarray(dataset.images[worst.index.to_numpy()]),
-        slices=_slices(dataset, rows, decision, config),
+        slices=_slices(dataset, rows, config),
         robustness=robustness,
         explanation=explanation,
     )
@@ -131,28 +133,26 @@ def _metrics(split: str, rows: pd.DataFrame, decision: Decision) -> dict[str, fl
     if decision.abstain:
         answered = decision.answered(probabilities)
         metrics[f"{split}/answered"] = float(answered.mean())
-        metrics[f"{split}/answered_accuracy"] = proportion(_hits(rows, decision)[answered]).value
+        metrics[f"{split}/answered_accuracy"] = proportion(_hits(rows)[answered]).value
     return metrics
 
 
-def _hits(rows: pd.DataFrame, decision: Decision) -> NDArray[np.bool_]:
-    return ((rows["probability"] >= decision.threshold) == (rows["label"] == 1)).to_numpy()
+def _hits(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    return (rows["called"] == (rows["label"] == 1)).to_numpy()
 
 
-def _most_wrong(rows: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _most_wrong(rows: pd.DataFrame) -> pd.DataFrame:
     """The wrongly called rows, the surest mistake first."""
-    wrong = rows[(rows["probability"] >= threshold) != (rows["label"] == 1)]
+    wrong = rows[~_hits(rows)]
     surprise = (wrong["probability"] - wrong["label"]).abs()
     return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MOST_WRONG]]
 
 
-def _slices(
-    dataset: PreparedDataset, rows: pd.DataFrame, decision: Decision, config: EvaluationConfig
-) -> pd.DataFrame | None:
+def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame | None:
     if not config.slices:
         return None
     table = with_picture_properties(dataset.table.iloc[rows.index.to_numpy()], dataset.images, rows.index.to_numpy())
-    return slice_table(table, _hits(rows, decision), rows["group"].to_numpy(), config.smallest_slice)
+    return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.smallest_slice)
 
 
 def _robustness(

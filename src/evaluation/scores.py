@@ -28,7 +28,6 @@ SCORE_NAMES = (
 )
 LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 NORMAL_QUANTILE_95 = 1.959963984540054
-ROUNDING = 1e-9
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 
 Floats = NDArray[np.floating]
@@ -139,30 +138,34 @@ def _resampled(
     truth, codes = truth[order], codes[order]
     rows = _SortedRows.of(truth, probability[order], called[order])
     chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
-    floor = _perfect_floor(truth, codes)
+    open_ends = _open_ends(truth, codes)
     result = {}
     for name, (value,) in rows.scores(np.ones((1, truth.size))).items():
         replicates = np.concatenate([chunk[name] for chunk in chunks])
         low, high = percentile_interval(replicates, groups=int(codes.max()) + 1)
-        if name in floor and value > 1 - ROUNDING:
-            low = min(low, floor[name])
-        result[name] = Score(float(value), min(low, float(value)), max(high, float(value)))
+        end = open_ends.get((name, round(float(value), 9)), value)
+        result[name] = Score(float(value), float(min(low, value, end)), float(max(high, value, end)))
     return result
 
 
-def _perfect_floor(truth: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, float]:
-    """Lower ends for scores of exactly 1: every resample is 1 too, and an interval of width 0 would claim certainty.
+def _open_ends(truth: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[tuple[str, float], float]:
+    """The far end of the interval of a score of exactly 1 or 0, by (name, score).
 
-    They are the scores of a classifier whose recall and specificity lie at Wilson's lower ends; a classifier with
-    those rates at one threshold has an area under its ROC curve of at least their product.
+    There every resample gives the same, and an interval of width 0 would claim certainty. The end is the score of a
+    classifier whose recall and specificity lie at the inner ends of Wilson's intervals of 1 or 0; one with those rates
+    at some threshold has an area under its ROC curve of at least their product.
     """
-    recall = proportion(truth[truth], codes[truth]).low
-    specificity = proportion(~truth[~truth], codes[~truth]).low
     positives, negatives = float(truth.sum()), float((~truth).sum())
-    confusion = (recall * positives, (1 - specificity) * negatives, (1 - recall) * positives, specificity * negatives)
-    floor = {name: float(value) for name, value in _confusion_scores(*map(np.asarray, confusion)).items()}
-    precision = confusion[0] / (confusion[0] + confusion[1]) if positives else float("nan")
-    return floor | {"roc_auc": recall * specificity, "average_precision": recall * precision}
+    recall, specificity = proportion(truth[truth], codes[truth]).low, proportion(~truth[~truth], codes[~truth]).low
+    true_positive, false_positive = recall * positives, (1 - specificity) * negatives
+    perfect = _confusion_scores(
+        *map(np.asarray, (true_positive, false_positive, positives - true_positive, negatives - false_positive))
+    )
+    precision = true_positive / (true_positive + false_positive) if positives else float("nan")
+    ends = {(name, 1.0): float(end) for name, end in perfect.items()}
+    ends |= {("roc_auc", 1.0): recall * specificity, ("average_precision", 1.0): recall * precision}
+    found = (1 - recall) * positives  # as many positives may be found where none was
+    return ends | {("f1", 0.0): 2 * found / (found + positives) if positives else float("nan")}
 
 
 def _confusion_scores(

@@ -96,6 +96,12 @@ def test_perfect_predictions_do_not_claim_certainty() -> None:
         assert 0.4 < scores[name].low < 0.95
 
 
+def test_finding_no_positive_does_not_claim_certainty() -> None:
+    found = score(np.repeat([0, 1], 15), np.full(30, 0.1), resamples=200)["f1"]
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert 0.2 < found.high < 0.5
+
+
 def test_undefined_scores_are_nan_and_the_others_stand() -> None:
     scores = score([1, 1, 1, 1], [0.2, 0.3, 0.7, 0.8], threshold=0.9, resamples=100)
     assert np.isnan(scores["precision"].value)

@@ -1,0 +1,75 @@
+"""A pile of runs turned into a decision: a leaderboard and every pair's verdict for each set of test pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from src.errors import TrackingError
+from src.evaluation.leaderboard import LOSSES, Candidate, Metric, ReadPredictions, TestSet, gather
+from src.evaluation.paired import Sample, compare_pairs
+from src.tracking.read import RecordedRun
+
+BYTES_PER_WEIGHT = 4
+COSTS = {
+    "seconds": "fit/seconds",
+    "parameters": "model/parameters",
+    "flops": "model/flops",
+    "latency_ms": "model/latency_ms",
+}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates on one test set, best first. `board` has one row per candidate, in the order of `candidates`; `pairs`
+    counts `first` and `second` from 0 in that order, so `first` always stands above `second`.
+    """
+
+    test_set: TestSet
+    candidates: Sequence[Candidate]
+    board: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rankings by test set, which are never mixed; `left_out` are runs without test predictions."""
+
+    metric: Metric
+    rankings: Sequence[Ranking]
+    left_out: Sequence[RecordedRun]
+
+
+def compare(
+    runs: Sequence[RecordedRun], read: ReadPredictions, metric: Metric = "accuracy", *, resamples: int = 2000
+) -> Comparison:
+    """Compare `runs`, whose predictions `read` gives. Raises TrackingError where no run has test predictions."""
+    test_sets, left_out = gather(runs, read, metric)
+    if not test_sets:
+        raise TrackingError(f"none of the {len(runs)} runs found has test predictions to compare")
+    return Comparison(metric, [_rank(test_set, metric, resamples) for test_set in test_sets], left_out)
+
+
+def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
+    order = np.argsort([-candidate.values.mean() for candidate in test_set.candidates], kind="stable")
+    candidates = [test_set.candidates[place] for place in order]
+    members = [candidate.values for candidate in candidates]
+    exact = metric == "accuracy"
+    sample = Sample.of(members, test_set.codes, resamples, seed=0)
+    low, high = sample.intervals(proportions=exact, groups=int(test_set.codes.max()) + 1)
+    board = pd.DataFrame([_costs(candidate) for candidate in candidates])
+    board.insert(0, "seeds", [len(values) for values in members])
+    sign = -1 if metric in LOSSES else 1
+    ends = (sign * low, sign * high) if sign > 0 else (sign * high, sign * low)
+    for place, (name, values) in enumerate((("mean", sign * sample.means), ("low", ends[0]), ("high", ends[1]))):
+        board.insert(place + 1, name, values)
+    pairs = compare_pairs(members, test_set.codes, exact=exact, resamples=resamples)
+    return Ranking(test_set, candidates, board, pairs)
+
+
+def _costs(candidate: Candidate) -> dict[str, float]:
+    costs = {name: candidate.mean_metric(key) for name, key in COSTS.items()}
+    return costs | {"megabytes": costs["parameters"] * BYTES_PER_WEIGHT / 1e6}
