@@ -223,6 +223,19 @@ class Config(Strict):
     print_config: bool = False
 
 
+@dataclass(frozen=True)
+class CompareConfig(Strict):
+    """Which recorded runs to compare, and by what. `filter` is MLflow's; `output` is a folder."""
+
+    tracking: TrackingConfig
+    filter: str = ""
+    metric: Literal["accuracy", "balanced_accuracy", "log_loss", "brier"] = "accuracy"
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    output: str = "outputs/compare"
+    log: bool = True
+    print_config: bool = False
+
+
 def project_path(path: str) -> Path:
     """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
     return PROJECT_ROOT / Path(path).expanduser()

@@ -1,0 +1,170 @@
+import resource
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.compare import as_override
+from src.errors import TrackingError
+from src.evaluation.comparison import Comparison, compare
+from src.evaluation.comparison_figures import pareto_front
+from src.evaluation.comparison_page import render_html, render_markdown
+from src.evaluation.leaderboard import differing_settings
+from src.tracking.read import RecordedRun
+
+Predictions = dict[str, pd.DataFrame]
+
+
+def record(name: str, started: int = 0, **params: str) -> RecordedRun:
+    settings = {"seed": "0", "dataset.split.fold": "0"} | {
+        key.replace("__", "."): value for key, value in params.items()
+    }
+    metrics = {"model/parameters": 1e5, "model/flops": 1e7 * len(name), "fit/seconds": 12.0}
+    return RecordedRun(name, name, started, settings, metrics, {}, "")
+
+
+def predict(accuracy: float, count: int = 600, seed: int = 0, first: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    labels = np.random.default_rng(99).integers(0, 2, first + count)[first:]
+    right = generator.random(count) < accuracy
+    called = np.where(right, labels, 1 - labels) == 1
+    return pd.DataFrame(
+        {
+            "sha256": [f"{number:064x}" for number in range(first, first + count)],
+            "label": labels,
+            "group": np.arange(first, first + count),
+            "split": "test",
+            "probability": np.where(called, 0.8, 0.2),
+            "called": called,
+        }
+    )
+
+
+def compared(runs: dict[RecordedRun, pd.DataFrame | None] | list, metric: str = "accuracy") -> Comparison:
+    tables = {run.id: table for run, table in runs}
+    return compare([run for run, _ in runs], lambda run: tables[run.id], metric, resamples=300)
+
+
+def test_seeds_are_pooled_and_only_differing_settings_are_columns() -> None:
+    runs = [
+        (record(f"{model}-{seed}", model__name=model, model__filters=filters, seed=str(seed), aug__name="none"),
+         predict(accuracy, seed=seed + 10 * len(model)))
+        for model, filters, accuracy in (("baseline", "[16]", 0.8), ("deep", "[16, 32]", 0.95))
+        for seed in range(3)
+    ]  # fmt: skip
+    (ranking,) = compared(runs).rankings
+    assert [candidate.label for candidate in ranking.candidates] == ["deep", "baseline"]
+    assert list(ranking.candidates[0].settings) == ["model.name"]
+    assert ranking.board["seeds"].tolist() == [3, 3]
+    assert ranking.board["mean"].tolist() == pytest.approx([0.95, 0.8], abs=0.02)
+    assert ranking.pairs["verdict"].tolist() == ["better"]
+    assert "| 1 | deep | 3 |" in render_markdown(compared(runs))
+
+
+def test_runs_on_different_test_pictures_are_never_ranked_together() -> None:
+    runs = [
+        (record("a", model__name="a"), predict(0.9)),
+        (record("b", model__name="b"), predict(0.8)),
+        (record("c", model__name="c"), predict(0.99, first=1)),
+    ]
+    comparison = compared(runs)
+    assert [len(ranking.candidates) for ranking in comparison.rankings] == [2, 1]
+    assert len(comparison.rankings[0].pairs) == 1
+    assert "differ from those of the other tables" in render_html(comparison, {})
+
+
+def test_pictures_in_another_order_are_the_same_test_set() -> None:
+    table = predict(0.9)
+    runs = [(record("a", model__name="a"), table), (record("b", model__name="b"), table.sample(frac=1, random_state=0))]
+    (ranking,) = compared(runs).rankings
+    assert ranking.pairs["difference"].tolist() == [0.0]
+    assert ranking.pairs["p_value"].tolist() == [1.0]
+
+
+def test_folds_of_a_cross_validation_pool_into_one_score() -> None:
+    runs = [
+        (
+            record(f"{model}{fold}", model__name=model, dataset__split__fold=str(fold)),
+            predict(0.9, 100, fold, 100 * fold),
+        )
+        for model in ("a", "b")
+        for fold in range(5)
+    ]
+    (ranking,) = compared(runs).rankings
+    assert ranking.test_set.codes.size == 500
+    assert ranking.board["seeds"].tolist() == [1, 1]
+
+
+def test_the_newest_of_repeated_runs_counts_and_runs_without_predictions_are_named() -> None:
+    runs = [
+        (record("old", 1, model__name="a"), predict(0.5)),
+        (record("new", 2, model__name="a"), predict(0.9)),
+        (record("lost", 3, model__name="b"), None),
+    ]
+    comparison = compared(runs)
+    assert [run.name for run in comparison.rankings[0].candidates[0].runs] == ["new"]
+    assert [run.name for run in comparison.left_out] == ["lost"]
+    assert "lost" in render_markdown(comparison)
+    with pytest.raises(TrackingError, match="none of the 1 runs"):
+        compared(runs[2:])
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss", "brier"])
+def test_other_metrics_rank_the_better_first_and_keep_their_own_sign(metric: str) -> None:
+    runs = [(record("a", model__name="a"), predict(0.7, seed=1)), (record("b", model__name="b"), predict(0.95, seed=2))]
+    (ranking,) = compared(runs, metric).rankings
+    assert ranking.candidates[0].label == "b"
+    assert ranking.pairs["verdict"].tolist() == ["better"]
+    board = ranking.board.iloc[0]
+    assert 0 < board["low"] < board["mean"] < board["high"]
+
+
+def test_the_page_is_one_file_with_its_figures_inside_and_escapes_what_it_shows() -> None:
+    runs = [
+        (record("a", model__name="<script>alert(1)</script>"), predict(0.9, seed=1)),
+        (record("bb", model__name="plain"), predict(0.8, seed=2)),
+    ]
+    page = render_html(compared(runs), {"plain": [[0.5, 0.7, 0.8]]})
+    assert "<script>" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") >= 4
+
+
+def test_settings_that_follow_from_a_name_are_no_columns_of_their_own() -> None:
+    configs = [
+        {"model.name": "a", "model.filters": "[1]", "optimizer.learning_rate": "0.1", "same": "x"},
+        {"model.name": "b", "model.filters": "[2]", "optimizer.learning_rate": "0.1", "same": "x"},
+        {"model.name": "b", "model.filters": "[2]", "optimizer.learning_rate": "0.2", "same": "x"},
+    ]
+    assert differing_settings(configs) == ["model.name", "optimizer.learning_rate"]
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    cost, value = np.array([1.0, 2.0, 3.0, 2.0, 1.0]), np.array([0.8, 0.9, 0.85, 0.9, 0.7])
+    assert pareto_front(cost, value).tolist() == [True, True, False, True, False]
+    assert pareto_front(cost, value, lower_is_better=True).tolist() == [False, False, False, False, True]
+
+
+def test_a_filter_with_quotes_and_the_short_key_reach_hydra() -> None:
+    assert as_override("filter=params.model.name = 'deep'") == "filter=\"params.model.name = 'deep'\""
+    assert as_override("experiment=faces") == "tracking.experiment=faces"
+    assert as_override("metric=brier") == "metric=brier"
+
+
+def test_a_thousand_runs_of_ten_thousand_predictions_compare_in_under_30_seconds_and_2_gigabytes() -> None:
+    base = predict(0.9, 10_000)
+    generator = np.random.default_rng(1)
+
+    def read(run: RecordedRun) -> pd.DataFrame:
+        return base.assign(called=(base["label"] == 1) ^ (generator.random(10_000) < 0.1))
+
+    runs = [
+        record(str(number), number, model__name="a", optimizer__learning_rate=str(number)) for number in range(1000)
+    ]
+    started = time.perf_counter()
+    comparison = compare(runs, read)
+    render_html(comparison, {})
+    assert time.perf_counter() - started < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2_000_000  # kB
+    assert len(comparison.rankings[0].pairs) == 499_500
