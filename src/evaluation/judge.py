@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from src.config import EvaluationConfig
 from src.evaluation.calibration import Decision, apply_temperature, expected_calibration_error
-from src.evaluation.predictions import Predict, predict_splits
+from src.evaluation.predictions import Predict, latency, predict_splits
 from src.evaluation.scores import Score, proportion, score
 from src.evaluation.slices import slice_table, with_picture_properties
 
@@ -100,6 +100,7 @@ def judge(
     robustness = _robustness(predict, dataset, rows, decision, config)
     explanation = _explanation(predict, dataset, rows, decision, config, model)
     metrics = {key: value for name, part in judged.items() for key, value in _metrics(name, part, decision).items()}
+    metrics["model/latency_ms"] = latency(predict, dataset.images[rows.index[0]])
     for found in (robustness, explanation):
         metrics |= found.metrics(last) if found else {}
     worst = _most_wrong(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 SPLITS = ("validation", "test")
 PICTURES_AT_ONCE = 256
+LATENCY_CALLS = 15
 
 
 def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
@@ -30,6 +32,17 @@ def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
         raise DataError("nothing to judge: the data set has neither a validation nor a test part; see dataset.split")
     predictions = dataset.table.iloc[rows][["sha256", "group", "label", "split"]].set_axis(rows)
     return predictions.assign(uncalibrated=predict_rows(predict, dataset, rows))
+
+
+def latency(predict: Predict, picture: NDArray[np.uint8]) -> float:
+    """Milliseconds that `predict` takes for one picture (size, size, 3): the median of repeated calls after a first."""
+    batch, seconds = picture[None], []
+    predict(batch)
+    for _ in range(LATENCY_CALLS):
+        started = time.perf_counter()
+        predict(batch)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds))
 
 
 def predict_rows(predict: Predict, dataset: PreparedDataset, rows: NDArray[np.integer]) -> NDArray[np.float64]:

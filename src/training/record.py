@@ -12,8 +12,11 @@ from rich.console import Console
 from src import summary
 from src.config import Config, plain
 from src.data.prepared import PreparedDataset
+from src.evaluation.artifacts import write_artifacts
+from src.evaluation.card import ModelFacts
 from src.evaluation.figures import learning_curves
 from src.evaluation.judge import Evaluation, judge
+from src.evaluation.leaks import FINGERPRINTS, fitted_on
 from src.models.cost import count_flops
 from src.models.predict import predictor
 from src.models.weights import weights_digest
@@ -41,6 +44,7 @@ class Record:
         self.run.path("config.yaml").write_text(yaml.safe_dump(plain(self.config), sort_keys=False))
         if changes := uncommitted_changes():
             self.run.path("uncommitted.patch").write_text(changes)
+        fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
         self.run.log_metrics({f"dataset/{split}": size for split, size in sizes.items()})
@@ -70,11 +74,10 @@ class Record:
 
     def judge(self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int) -> Evaluation:
         """Scores with intervals, predictions and figures on validation and test."""
-        evaluation = judge(predictor(final), dataset, self.config.evaluation)
+        evaluation = judge(predictor(final), dataset, self.config.evaluation, model=final)
         self.run.log_metrics(summary.score_metrics(evaluation))
-        evaluation.predictions.to_parquet(self.run.path("predictions.parquet"), index=False)
-        for name, figure in evaluation.figures().items():
-            self._save_figure(name, figure)
+        facts = ModelFacts(self.name, parameters, flops, self.command)
+        write_artifacts(evaluation, self.config, dataset, facts, self.run.path)
         text = summary.note(
             self.config, evaluation, parameters=parameters, flops=flops, digest=dataset.digest, command=self.command
         )

@@ -1,0 +1,130 @@
+"""A model card, written from the record of a run (Mitchell et al. 2019, doi 10.1145/3287560.3287596)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+
+from src.config import Config
+from src.evaluation.comparison_page import TEMPLATES, data_uri
+from src.evaluation.explanation import METHOD_NAMES
+from src.evaluation.judge import Evaluation
+
+if TYPE_CHECKING:
+    from src.data.prepared import PreparedDataset
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the card says of the model itself: name, size, FLOPs of one forward pass, the command that made it."""
+
+    name: str
+    parameters: int
+    flops: int
+    command: str
+
+
+def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation, facts: ModelFacts) -> str:
+    """The card in Markdown. It refers to the figures that are recorded beside it under `figures/`."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701 - no HTML
+    negative, positive = evaluation.class_names
+    last = evaluation.last_split
+    return environment.get_template("model_card.md").render(
+        **vars(facts),
+        config=config,
+        negative=negative,
+        positive=positive,
+        headline=evaluation.scores[last]["accuracy"],
+        test_pictures=f"{len(evaluation.split(last)):,}",
+        digest=dataset.digest,
+        parts=_parts(dataset),
+        scores=_scores(evaluation),
+        threshold=evaluation.threshold,
+        temperature=evaluation.temperature,
+        abstain=evaluation.decision.abstain,
+        calibration_error=evaluation.metrics[f"{last}/calibration_error"],
+        calibration_error_before=evaluation.metrics[f"{last}/calibration_error_uncalibrated"],
+        figures=("slices",) if evaluation.slices is not None and len(evaluation.slices) else (),
+        **_slices(evaluation),
+        robustness=_robustness(evaluation),
+        pointing=_pointing(evaluation),
+    )
+
+
+def card_html(markdown: str, figures: Mapping[str, Figure]) -> str:
+    """The card as one self-contained page: `figures` (by name) take the place of the files that it refers to."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    for name, figure in figures.items():
+        if f'src="figures/{name}.png"' in body:
+            body = body.replace(f'src="figures/{name}.png"', f'src="{data_uri(figure)}"')
+    style = (TEMPLATES / "style.css").read_text()
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Model card</title>\n'
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+
+
+def _parts(dataset: PreparedDataset) -> list[dict[str, Any]]:
+    table = dataset.table
+    return [
+        {
+            "name": split,
+            "count": f"{len(dataset.rows(split)):,}",
+            "negative": f"{int((table['label'].iloc[dataset.rows(split)] == 0).sum()):,}",
+            "positive": f"{int((table['label'].iloc[dataset.rows(split)] == 1).sum()):,}",
+            "digest": str(digest)[:16],
+        }
+        for split, digest in dataset.split_digests.items()
+    ]
+
+
+def _scores(evaluation: Evaluation) -> list[dict[str, Any]]:
+    splits = list(evaluation.scores)
+    names = evaluation.scores[splits[0]]
+    return [
+        {
+            "name": name.replace("_", " "),
+            "splits": splits,
+            "values": [str(evaluation.scores[split][name]) for split in splits],
+        }
+        for name in names
+    ]
+
+
+def _slices(evaluation: Evaluation) -> dict[str, Any]:
+    slices = evaluation.slices
+    if slices is None:
+        return {"slices": None}
+    worse = [
+        {
+            "name": f"{row['column'].replace('_', ' ')}: {row['value']}",
+            "count": f"{row['count']:,}",
+            "accuracy": f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            "difference": f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
+        }
+        for row in slices[slices["verdict"] == "worse"].to_dict("records")
+    ]
+    return {"slices": slices, "worse": worse, "tested": int((slices["verdict"] != "too small").sum())}
+
+
+def _robustness(evaluation: Evaluation) -> dict[str, Any] | None:
+    found = evaluation.robustness
+    if found is None:
+        return None
+    by_corruption = found.table.groupby("corruption")["accuracy"].mean().sort_values()
+    worst = ", ".join(f"{str(name).replace('_', ' ')} {value:.3f}" for name, value in by_corruption.head(3).items())
+    mean = float(found.table["accuracy"].mean())
+    return {"mean": mean, "clean": str(found.clean), "pictures": f"{found.pictures:,}", "worst": worst}
+
+
+def _pointing(evaluation: Evaluation) -> list[dict[str, Any]]:
+    games = evaluation.explanation.pointing if evaluation.explanation else {}
+    return [
+        {"method": METHOD_NAMES[method], "share": game.share, "area": game.area, "gain": game.gain, "hits": game.hits}
+        for method, game in games.items()
+    ]
