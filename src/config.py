@@ -236,6 +236,23 @@ class CompareConfig(Strict):
     print_config: bool = False
 
 
+@dataclass(frozen=True)
+class EvaluateConfig(Strict):
+    """Which recorded model to judge, and on what: `dataset` null is the data that it was trained on.
+
+    `leaks` says what happens to pictures of another data set that the model was fitted on. `output` keeps the record in
+    a folder too.
+    """
+
+    tracking: TrackingConfig
+    evaluation: EvaluationConfig
+    run: str = "latest"
+    dataset: DatasetConfig | None = None
+    leaks: Literal["drop", "keep", "error"] = "drop"
+    output: str | None = None
+    print_config: bool = False
+
+
 def project_path(path: str) -> Path:
     """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
     return PROJECT_ROOT / Path(path).expanduser()

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from src.config import EvaluationConfig, ThresholdConfig
 
 SMALLEST_PROBABILITY = 1e-7
+MOST_BINS, SMALLEST_BIN = 15, 20
 LOG_TEMPERATURE_RANGE = (np.log(0.05), np.log(20.0))
 
 Floats = NDArray[np.floating]
@@ -48,9 +49,9 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=LOG_TEMPERATURE_RANGE, method="bounded").x))
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean distance of share and probability over bins of equally many pictures (Nguyen and O'Connor 2015)."""
-    table = reliability(labels, probabilities, bins)
+    table = reliability(labels, probabilities)
     return float(np.average(np.abs(table.observed - table.predicted), weights=table.count))
 
 
@@ -63,11 +64,11 @@ class Reliability:
     count: NDArray[np.integer]
 
 
-def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> Reliability:
-    """Pictures sorted by probability and cut into at most `bins` bins of equal size."""
+def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
+    """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
     probability = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, min(bins, order.size))
+    parts = np.array_split(order, max(1, min(MOST_BINS, order.size // SMALLEST_BIN)))
     truth = np.asarray(labels, dtype=np.float64)
     return Reliability(
         predicted=np.array([probability[part].mean() for part in parts]),

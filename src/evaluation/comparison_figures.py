@@ -15,7 +15,7 @@ from src.evaluation.leaderboard import LOSSES, Metric
 from src.evaluation.style import BLUE, CYCLE, GREY, RED, axes, styled
 
 COST_NAMES = {
-    "flops": "FLOPs of one forward pass",
+    "flops": "MFLOPs of one forward pass",
     "latency_ms": "Latency of one picture, ms",
     "parameters": "Parameters",
     "seconds": "Training time, s",
@@ -26,7 +26,9 @@ MOST_NAMES = 12
 @styled
 def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     """The metric with its interval against a cost column of the board, the front that nothing beats drawn through."""
-    board = ranking.board[np.isfinite(ranking.board[cost])]
+    board = ranking.board[np.isfinite(ranking.board[cost])].copy()
+    if cost == "flops":
+        board[cost] /= 1e6
     figure, pair = axes(6.4, 4.4, f"What {_metric_name(metric).lower()} costs", COST_NAMES[cost], _metric_name(metric))
     front = pareto_front(board[cost].to_numpy(), board["mean"].to_numpy(), lower_is_better=metric in LOSSES)
     spread = np.stack([board["mean"] - board["low"], board["high"] - board["mean"]]).clip(min=0)

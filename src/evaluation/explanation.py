@@ -65,12 +65,13 @@ def explain(
 
 
 def _surest(predictions: pd.DataFrame, threshold: float, count: int) -> pd.DataFrame:
-    """Up to `count` rows: the surest mistakes, at most half of them, after the surest right calls."""
+    """Up to `count` rows: the surest right calls of both classes, then the surest mistakes, at most half of all."""
     certain = confidence(predictions["probability"], threshold)
     ranked = predictions.iloc[np.argsort(-certain, kind="stable")]
     right = (ranked["probability"] >= threshold) == (ranked["label"] == 1)
     wrong = ranked[~right].head(count // 2)
-    return pd.concat([ranked[right].head(count - len(wrong)), wrong])
+    each = -(-(count - len(wrong)) // 2)
+    return pd.concat([ranked[right].groupby("label").head(each).head(count - len(wrong)), wrong])
 
 
 def _play(
@@ -97,7 +98,7 @@ def _play(
 def explanation_sheet(explanation: Explanation, threshold: float, class_names: Sequence[str]) -> Figure:
     """A column per picture: the picture with its caption, then each method's map laid over it."""
     count, methods = max(len(explanation.pictures), 1), list(explanation.maps)
-    figure = Figure(figsize=(max(1.7 * count, 5), 1.9 * (len(methods) + 1) + 0.9))
+    figure = Figure(figsize=(max(1.7 * count, 5), 1.75 * (len(methods) + 1) + 0.8))
     figure.suptitle("What the surest calls rest on", x=0.01, ha="left", fontsize=12, fontweight="bold")
     for column, (picture, (_, row)) in enumerate(
         zip(explanation.pictures, explanation.predictions.iterrows(), strict=True), start=1

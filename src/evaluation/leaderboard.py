@@ -19,6 +19,7 @@ from src.tracking.read import RecordedRun
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
 LOSSES = ("log_loss", "brier")
 
+GROUP_ORDER = ("model", "aug", "optimizer", "trainer", "dataset")
 SEED, FOLD = "seed", "dataset.split.fold"
 # What says how a run is judged, stored or sped up, but not what the model is.
 NOT_THE_MODEL = (
@@ -178,4 +179,9 @@ def differing_settings(configs: Sequence[Mapping[str, str]]) -> list[str]:
             return False
         return len(set(zip(columns[name], columns[key], strict=True))) == len(set(columns[name]))
 
-    return [key for key in differing if not follows(key)]
+    return sorted((key for key in differing if not follows(key)), key=_rank)
+
+
+def _rank(key: str) -> tuple[int, str]:
+    group = key.partition(".")[0]
+    return (GROUP_ORDER.index(group) if group in GROUP_ORDER else len(GROUP_ORDER), key)

@@ -44,12 +44,14 @@ def measure_robustness(
 ) -> Robustness:
     """Accuracy under every corruption at the severities `config.corruptions`.
 
-    `pictures` (n, size, size, 3) may be a memory map; `predictions` are n rows with the true `label`, the `group` and
-    the `probability` of the clean picture. At most `config.corruption_pictures`, drawn by seed, are used.
+    `pictures` (all, size, size, 3) may be a memory map; the index of `predictions` says which of them each row is
+    about, its columns the true `label`, the `group` and the `probability` of the clean picture. At most
+    `config.corruption_pictures`, drawn by seed, are used.
     """
     count = min(len(predictions), config.corruption_pictures)
     chosen = np.sort(np.random.default_rng(config.seed).choice(len(predictions), count, replace=False))
-    sample, rows = np.asarray(pictures[chosen]), predictions.iloc[chosen]
+    rows = predictions.iloc[chosen]
+    sample = np.asarray(pictures[rows.index.to_numpy()])
     truth, groups = rows["label"].to_numpy() == 1, rows["group"].to_numpy()
     started, found = time.perf_counter(), []
     for name in CORRUPTIONS:
@@ -91,7 +93,7 @@ def robustness_heat_map(robustness: Robustness) -> Figure:
     """Accuracy by corruption (rows, the most harmful first) and severity (columns)."""
     grid = robustness.table.pivot_table(index="corruption", columns="severity", values="accuracy")
     grid = grid.loc[grid.mean(axis=1).sort_values().index]
-    title = f"Accuracy under corruption; clean {robustness.clean}, {robustness.pictures:,} pictures"
+    title = f"Accuracy under corruption, {robustness.pictures:,} pictures\nclean {robustness.clean}"
     figure, pair = axes(7.2, 7.0, title, "Severity", "")
     image = pair.imshow(grid, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(grid.to_numpy()):

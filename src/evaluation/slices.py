@@ -13,7 +13,20 @@ from scipy.special import ndtri
 from src.evaluation.pointing import region_columns
 from src.evaluation.scores import proportion
 
-NOT_SLICED = {"index", "row", "path", "label", "group", "split", "sha256", "phash", "dhash", "verdict", "weight"}
+NOT_SLICED = {
+    "index",
+    "row",
+    "path",
+    "label",
+    "group",
+    "split",
+    "sha256",
+    "phash",
+    "dhash",
+    "verdict",
+    "weight",
+    "subject",
+}
 MOST_VALUES = 12
 NUMERIC_BINS = 4
 GREY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in grey levels

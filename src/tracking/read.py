@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROLE_TAG = "role"
 PAGE = 1000
+BEST_BY = "validation/accuracy"
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,50 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
     return runs
 
 
+def find_run(config: TrackingConfig, which: str) -> RecordedRun:
+    """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, so that test stays unseen), or
+    `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
+    """
+    if which in ("latest", "best"):
+        runs = find_runs(config)
+        if not runs:
+            raise TrackingError(f"run={which}: no finished run in experiment {config.experiment}")
+        return runs[0] if which == "latest" else max(runs, key=lambda run: run.metrics.get(BEST_BY, float("-inf")))
+    mlflow, _ = open_experiment(config)
+    try:
+        run_id = mlflow.models.get_model_info(which).run_id if which.startswith("models:/") else which
+        return _recorded(mlflow.get_run(run_id))
+    except (mlflow.MlflowException, OSError) as error:
+        raise TrackingError(
+            f"run={which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
+        ) from error
+
+
+def artifact(run: RecordedRun, name: str) -> Path | None:
+    """A local copy of (or, in a local store, the path to) the run's artifact `name`; None where it has none."""
+    return _download(f"{run.artifact_uri}/{name}")
+
+
+def model_folder(run: RecordedRun) -> Path | None:
+    """The folder of the model that the run logged; None where it logged none."""
+    return _download(f"runs:/{run.id}/model")
+
+
 def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
     """The run's Parquet artifact `name`, None where it has none."""
-    import mlflow
     import pandas as pd
 
+    path = artifact(run, name)
+    return None if path is None or not path.exists() else pd.read_parquet(path)
+
+
+def _download(uri: str) -> Path | None:
+    import mlflow
+
     try:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{run.artifact_uri}/{name}")
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.MlflowException, OSError):
         return None
-    return pd.read_parquet(path)
 
 
 def metric_history(run: RecordedRun, name: str) -> list[float]:
@@ -112,9 +147,28 @@ def _recorded(run) -> RecordedRun:  # type: ignore[no-untyped-def] # mlflow.enti
     )
 
 
-def log_report(config: TrackingConfig, role: str, folder: Path) -> str:
-    """Record a folder's files as a run of its own, which `find_runs` leaves out; returns the run's id."""
+def log_report(
+    config: TrackingConfig,
+    role: str,
+    folder: Path,
+    *,
+    parent: RecordedRun | None = None,
+    name: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> str:
+    """Record a folder's files as a run of its own, below `parent` where given; `find_runs` leaves it out.
+
+    Returns the run's id.
+    """
     mlflow, experiment_id = open_experiment(config)
-    with mlflow.start_run(experiment_id=experiment_id, run_name=role, tags={ROLE_TAG: role}) as run:
+    with mlflow.start_run(
+        experiment_id=experiment_id,
+        run_name=name or role,
+        parent_run_id=parent.id if parent else None,
+        tags={ROLE_TAG: role},
+    ) as run:
+        mlflow.log_params(dict(params or {}))
+        mlflow.log_metrics(dict(metrics or {}))
         mlflow.log_artifacts(str(folder))
     return str(run.info.run_id)

@@ -1,0 +1,131 @@
+"""Judge a recorded model again, on any data set: `python -m src.evaluate run=best dataset=photos dataset.path=PATH`.
+
+The result is recorded as a child of the model's run. On other data than its own, pictures that the model was fitted on
+are found first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.cli import command
+from src.config import EvaluateConfig, project_path
+
+if TYPE_CHECKING:
+    from src.data.prepared import PreparedDataset
+    from src.evaluation.judge import Evaluation
+    from src.evaluation.recorded import RecordedModel
+
+
+def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluation:
+    """Judge the model that `config.run` names and record the result. Raises DataError or TrackingError."""
+    from src.training.backend import start_backend
+
+    start_backend()  # quietly, before anything else imports Keras
+    from rich.console import Console
+
+    from src import summary
+    from src.evaluation.judge import judge
+    from src.evaluation.recorded import open_recorded
+    from src.models.predict import predictor
+
+    console = Console()
+    recorded = open_recorded(config.tracking, config.run)
+    dataset, notes = _dataset(config, recorded)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    model = recorded.load()
+    evaluation = judge(predictor(model), dataset, config.evaluation, model=model, decision=recorded.decision)
+    with _folder(config.output) as folder:
+        _write(folder, evaluation, config, recorded, dataset, model, overrides)
+        console.print(summary.score_table(evaluation))
+        if recorded.run is not None:
+            run_id = _record(folder, evaluation, config, recorded, dataset)
+            console.print(f"recorded as run {run_id}, below {recorded.name}", highlight=False, soft_wrap=True)
+    return evaluation
+
+
+def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedDataset, list[str]]:
+    """The data to judge on, at the model's picture size, and what to tell of it.
+
+    Another data set than the model's own (or its own, changed since) is all test: no part of it was trained on, but
+    for what the leak check finds.
+    """
+    from src.data.prepared import prepare
+    from src.evaluation.leaks import fitted_on
+
+    own = recorded.config.dataset
+    dataset = prepare(replace(config.dataset or own, image_size=own.image_size))
+    if config.dataset is None and set(fitted_on(dataset)["sha256"]) == set(recorded.fitted_on["sha256"]):
+        return dataset, [f"{recorded.name} on its own data"]
+    return _without_leaks(dataset, recorded, config)
+
+
+def _without_leaks(
+    dataset: PreparedDataset, recorded: RecordedModel, config: EvaluateConfig
+) -> tuple[PreparedDataset, list[str]]:
+    import numpy as np
+
+    from src.errors import DataError
+    from src.evaluation.leaks import fingerprints, leaked
+
+    every = np.arange(len(dataset.table))
+    seen = leaked(recorded.fitted_on, fingerprints(dataset, every), recorded.config.dataset)
+    note = f"leak check: {int(seen.sum()):,} of {every.size:,} pictures were seen in training, or a near-duplicate was"
+    if seen.any() and config.leaks == "error":
+        raise DataError(f"{note}; leaks=drop leaves them out")
+    if seen.all() and config.leaks == "drop":
+        raise DataError(f"{note}: nothing is left to judge on")
+    left_out = seen if config.leaks == "drop" else np.zeros_like(seen)
+    parts = np.where(left_out, "leaked", "test")
+    outcome = "left out" if config.leaks == "drop" else "kept"
+    return replace(dataset, table=dataset.table.assign(split=parts)), [f"{note}{f'; {outcome}' if seen.any() else ''}"]
+
+
+@contextlib.contextmanager
+def _folder(output: str | None) -> Iterator[Path]:
+    if output is not None:
+        yield project_path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
+        yield Path(temporary)
+
+
+def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> None:  # type: ignore[no-untyped-def]
+    from src.evaluation.artifacts import write_artifacts
+    from src.evaluation.card import ModelFacts
+    from src.models.cost import count_flops
+    from src.tracking.provenance import command_line
+
+    def path(name: str) -> Path:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    facts = ModelFacts(recorded.name, model.count_params(), count_flops(model), command_line("src.evaluate", overrides))
+    data = config.dataset or recorded.config.dataset
+    write_artifacts(evaluation, replace(recorded.config, dataset=data), dataset, facts, path)
+
+
+def _record(
+    folder: Path, evaluation: Evaluation, config: EvaluateConfig, recorded: RecordedModel, dataset: PreparedDataset
+) -> str:
+    from src import summary
+    from src.tracking.read import log_report
+
+    params = {"run": config.run, "dataset.name": dataset.name, "dataset.digest": dataset.digest, "leaks": config.leaks}
+    name = f"{recorded.name} on {dataset.name}"
+    metrics = summary.score_metrics(evaluation)
+    return log_report(
+        config.tracking, "evaluation", folder, parent=recorded.run, name=name, metrics=metrics, params=params
+    )
+
+
+main = command(evaluate, schema=EvaluateConfig, config_name="evaluate")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A model that was recorded, with all that judging it again needs: from an MLflow run or from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import yaml
+
+from src.config import Config, TrackingConfig, to_config
+from src.errors import TrackingError
+from src.evaluation.artifacts import DECISION, read_decision
+from src.evaluation.calibration import Decision
+from src.evaluation.leaks import FINGERPRINTS
+from src.tracking.read import RecordedRun, artifact, find_run, model_folder
+
+if TYPE_CHECKING:
+    import keras
+
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """A trained model's file, the config and decision that belong to it, and fingerprints of what it was fitted on.
+
+    `run` is None for a model that comes from a folder.
+    """
+
+    name: str
+    file: Path
+    config: Config
+    decision: Decision
+    fitted_on: pd.DataFrame
+    run: RecordedRun | None
+
+    def load(self) -> keras.Model:
+        """The Keras model, without its optimizer. Only files that hold no code of their own are loaded."""
+        import keras
+
+        return keras.saving.load_model(self.file, compile=False, safe_mode=True)
+
+
+def open_recorded(tracking: TrackingConfig, which: str) -> RecordedModel:
+    """The model that `which` names: a run's id, `latest`, `best`, `models:/name@alias`, or a folder written by
+    `output=`. Raises TrackingError where there is none or a part of it is missing.
+    """
+    folder = Path(which).expanduser()
+    if folder.is_dir():
+        return _from_files(folder.name, None, lambda name: folder / name, folder)
+    run = find_run(tracking, which)
+    return _from_files(run.name, run, lambda name: artifact(run, name), model_folder(run))
+
+
+def _from_files(
+    name: str, run: RecordedRun | None, find: Callable[[str], Path | None], models: Path | None
+) -> RecordedModel:
+    models_found = sorted(models.rglob("*.keras")) if models else []
+    found = {part: find(part) for part in (CONFIG, DECISION, FINGERPRINTS)}
+    files = {part: path for part, path in found.items() if path is not None and path.exists()}
+    missing = [part for part in found if part not in files] + ([] if models_found else ["model.keras"])
+    if missing:
+        raise TrackingError(f"run={name}: cannot be judged again, it lacks {', '.join(missing)}")
+    config = to_config(yaml.safe_load(files[CONFIG].read_text()), Config)
+    decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
+    return RecordedModel(name, models_found[0], config, decision, fitted_on, run)
