@@ -1,0 +1,225 @@
+"""Build a store: decode in order, leave out what cannot be used and exact copies, group what looks the same."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from src.config import DatasetConfig
+from src.data.decoding import Outcome, Preparation, decode_samples
+from src.data.images import Limits
+from src.data.locators import BytesLocator, StreamLocator, read_streams
+from src.data.near_duplicates import chained, connected_groups, near_duplicate_pairs
+from src.data.samples import Refusal, Sample
+from src.data.sources import Listing
+from src.data.store import PIXELS, StoreInfo, write_tables
+from src.errors import DataError
+
+_BLOCK = 4096  # rows that are held as Python objects at once
+_TYPES = {
+    "label": pa.int8(),
+    "phash": pa.uint64(),
+    "dhash": pa.uint64(),
+    "weight": pa.float32(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    **dict.fromkeys(("path", "part", "subject", "source", "format", "mode", "colour"), pa.string()),
+    **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.string()),
+    **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
+}
+_REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256")
+
+
+@dataclass
+class _Rows:
+    """A growing table that keeps only its last rows as Python objects."""
+
+    blocks: list[pa.Table] = field(default_factory=list)
+    latest: list[dict[str, Any]] = field(default_factory=list)
+
+    def append(self, row: dict[str, Any]) -> None:
+        self.latest.append(row)
+        if len(self.latest) == _BLOCK:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        names = list(dict.fromkeys(itertools.chain.from_iterable(self.latest)))
+        columns = {name: pa.array([row.get(name) for row in self.latest], _TYPES.get(name)) for name in names}
+        self.blocks.append(pa.table(columns))
+        self.latest = []
+
+    def frame(self, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+        if self.latest:
+            self._close_block()
+        if not self.blocks:
+            return pa.table({name: pa.array([], _TYPES[name]) for name in columns}).to_pandas()
+        return pa.concat_tables(self.blocks, promote_options="permissive").to_pandas()
+
+
+@dataclass
+class _Copies:
+    """Recognises exact copies by SHA-256. The first copy in each part is kept; a copy with another label spoils all."""
+
+    first: dict[str, tuple[int, str]] = field(default_factory=dict)
+    kept: set[tuple[str, str | None]] = field(default_factory=set)
+    conflicts: dict[str, str] = field(default_factory=dict)
+
+    def judge(self, sample: Sample, sha256: str) -> Outcome:
+        label, path = self.first.setdefault(sha256, (sample.label, sample.path))
+        if label != sample.label:
+            self.conflicts.setdefault(sha256, sample.path)
+            return Outcome("label_conflict", f"the same file as {path}, which has the other label", sha256)
+        if (sha256, sample.part) in self.kept:
+            return Outcome("duplicate_of", path, sha256)
+        self.kept.add((sha256, sample.part))
+        return Outcome("ok")
+
+
+def build(
+    folder: Path,
+    samples: list[Sample],
+    listing: Listing,
+    config: DatasetConfig,
+    report_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used."""
+    rows, rejected, copies = _Rows(), _Rows(), _Copies()
+    for refusal in listing.refusals:
+        rejected.append(asdict(refusal) | {"sha256": ""})
+    with (folder / PIXELS).open("wb") as pixels:
+        for sample, outcome, picture in _decoded(samples, config, report_progress):
+            judged = outcome if picture is None else copies.judge(sample, outcome.sha256)
+            if picture is None or judged.verdict != "ok":
+                rejected.append(_rejected_row(sample, judged, outcome.sha256))
+            else:
+                pixels.write(picture.data)
+                rows.append(_row(sample, outcome))
+    table = _without_conflicts(folder / PIXELS, rows.frame(), copies.conflicts, config.image_size, rejected)
+    left_out = rejected.frame(_REJECTED_COLUMNS)
+    _check_usable(table, left_out, config)
+    table = _grouped(table, config)
+    info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
+    write_tables(folder, table, left_out, info)
+
+
+def _decoded(
+    samples: list[Sample], config: DatasetConfig, report_progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[Sample, Outcome, NDArray[np.uint8] | None]]:
+    """Every sample with its outcome, and with its pixels (size, size, 3) if they can be used."""
+    how = Preparation(config.image_size, limits_of(config))
+    done = 0
+    for chunk in decode_samples(_with_streamed_bytes(samples, how.limits.bytes + 1), len(samples), how, config.workers):
+        pictures = iter(chunk.pixels)
+        for sample, outcome in zip(chunk.samples, chunk.outcomes, strict=True):
+            yield sample, outcome, next(pictures) if outcome.verdict == "ok" else None
+        done += len(chunk.samples)
+        if report_progress:
+            report_progress(done, len(samples))
+
+
+def limits_of(config: DatasetConfig) -> Limits:
+    """What `config` refuses before decoding."""
+    return Limits(config.max_megapixels, config.min_side, config.max_megabytes)
+
+
+def _with_streamed_bytes(samples: list[Sample], limit: int) -> Iterator[Sample]:
+    """The samples, those in compressed archives with their bytes, for which an archive is read once from its start."""
+    for archive, run in itertools.groupby(samples, _streamed_archive):
+        if archive is None:
+            yield from run
+            continue
+        members = list(run)
+        indices = [sample.locator.index for sample in members if isinstance(sample.locator, StreamLocator)]
+        for sample, data in zip(members, read_streams(archive, indices, limit), strict=True):
+            yield replace(sample, locator=BytesLocator(data))
+
+
+def _streamed_archive(sample: Sample) -> str | None:
+    return sample.locator.archive if isinstance(sample.locator, StreamLocator) else None
+
+
+def _row(sample: Sample, outcome: Outcome) -> dict[str, Any]:
+    described = {name: getattr(sample, name) for name in ("path", "label", "source", "part", "subject", "weight")}
+    return described | {"sha256": outcome.sha256} | outcome.facts
+
+
+def _rejected_row(sample: Sample, outcome: Outcome, sha256: str) -> dict[str, Any]:
+    refusal = Refusal(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
+    return asdict(refusal) | {"sha256": sha256}
+
+
+def _without_conflicts(
+    pixels: Path, table: pd.DataFrame, conflicts: dict[str, str], size: int, rejected: _Rows
+) -> pd.DataFrame:
+    """Move files that were found again under the other label from `table` to `rejected`, and close up the pixels."""
+    if not conflicts:
+        return table
+    spoilt = table["sha256"].isin(list(conflicts)).to_numpy()
+    for row in table.loc[spoilt, ["path", "label", "source", "sha256"]].to_dict("records"):
+        detail = f"the same file as {conflicts[str(row['sha256'])]}, which has the other label"
+        rejected.append({"verdict": "label_conflict", "detail": detail, **{str(name): row[name] for name in row}})
+    _keep_pictures(pixels, np.flatnonzero(~spoilt), size * size * 3)
+    return table[~spoilt].reset_index(drop=True)
+
+
+def _keep_pictures(pixels: Path, rows: NDArray[np.int64], row_bytes: int) -> None:
+    """Shorten a file of pictures to those at `rows` (ascending), one at a time."""
+    with pixels.open("r+b") as file:
+        for target, row in enumerate(rows):
+            if row != target:
+                file.seek(int(row) * row_bytes)
+                picture = file.read(row_bytes)
+                file.seek(target * row_bytes)
+                file.write(picture)
+        file.truncate(len(rows) * row_bytes)
+
+
+def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetConfig) -> None:
+    for label, name in ((0, config.negative), (1, config.positive)):
+        if len(table) and (table["label"] == label).any():
+            continue
+        verdicts = Counter(rejected.loc[rejected["label"] == label, "verdict"])
+        found = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+        raise DataError(f"dataset {config.name}: no picture of class {name!r} can be used ({found or 'none found'})")
+
+
+def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
+    """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
+    looks = [chained(table["pixel_digest"].to_numpy())]
+    if config.near_duplicate_distance is not None:
+        rows = np.flatnonzero((table["format"] != "drawn").to_numpy())  # every drawing is its own
+        phash, dhash = (table[name].to_numpy(dtype=np.uint64)[rows] for name in ("phash", "dhash"))
+        left, right = near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)
+        looks.append((rows[left], rows[right]))
+    alike = connected_groups(len(table), _joined(looks))
+    labels = table["label"].to_numpy()
+    share = np.bincount(alike, weights=labels) / np.bincount(alike)
+    conflict = (share[alike] > 0) & (share[alike] < 1)
+    known = np.flatnonzero(table["subject"].notna().to_numpy())
+    subjects = (table["source"] + "\0" + table["subject"]).to_numpy(dtype=object)[known]
+    same_subject = tuple(known[rows] for rows in chained(subjects.astype(str)))
+    table = table.assign(conflict=conflict)
+    table.insert(2, "group", connected_groups(len(table), _joined([chained(alike), same_subject])))
+    return table
+
+
+def _joined(pairs: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
+
+
+def content_digest(table: pd.DataFrame) -> str:
+    """A short name for the pixels, labels and groups of a table, in its order."""
+    digest = hashlib.sha256(",".join(table["pixel_digest"]).encode())
+    digest.update(table["label"].to_numpy(dtype="<i1").tobytes())
+    digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,175 @@
+"""Read, decode and fingerprint pictures on all cores, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.data.fingerprints import perceptual_hashes, statistics
+from src.data.images import DecodedPicture, Limits, decode_picture, prepare_image
+from src.data.locators import READ_ERRORS, DrawnLocator, PixelTextLocator
+from src.data.samples import RejectedPictureError, Sample, Verdict
+from src.errors import DataError
+
+_CHUNK_BYTES = 4 << 20
+_SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
+_HEAVY_BYTES = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How a picture is prepared: the side of the result in pixels, and what is refused."""
+
+    size: int
+    limits: Limits
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one sample. `facts` of an accepted one are its row's values in the table."""
+
+    verdict: Verdict
+    detail: str = ""
+    sha256: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedChunk:
+    """Samples, their outcomes, and the pixels of the accepted ones in order: uint8 (accepted, size, size, 3)."""
+
+    samples: list[Sample]
+    outcomes: list[Outcome]
+    pixels: NDArray[np.uint8]
+
+
+def decode_samples(
+    samples: Iterable[Sample], count: int, how: Preparation, workers: int | None
+) -> Iterator[DecodedChunk]:
+    """Decode `count` samples with `workers` processes (None: one for each core), chunk by chunk in their order.
+
+    Raises DataError if a process dies, which a lack of memory does to it.
+    """
+    chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // (how.size * how.size * 3))))
+    workers = workers or usable_cores()
+    if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
+        yield from (decode_chunk(chunk, how) for chunk in chunks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whatever runs already
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(context.Lock(),))
+    try:
+        yield from _in_order(pool, chunks, how, ahead=2 * workers)
+    except BrokenProcessPool:
+        raise DataError("a process that decodes pictures was ended from outside, often for lack of memory") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, chunks: Iterator[list[Sample]], how: Preparation, ahead: int
+) -> Iterator[DecodedChunk]:
+    waiting: deque[Future[DecodedChunk]] = deque(
+        pool.submit(decode_chunk, chunk, how) for chunk in islice(chunks, ahead)
+    )
+    while waiting:
+        done = waiting.popleft().result()
+        waiting.extend(pool.submit(decode_chunk, chunk, how) for chunk in islice(chunks, 1))
+        yield done
+
+
+def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    iterator = iter(samples)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+_one_heavy_picture_at_a_time: Any = nullcontext()
+
+
+def _start_worker(lock: Any) -> None:
+    global _one_heavy_picture_at_a_time
+    _one_heavy_picture_at_a_time = lock
+
+
+def decode_chunk(samples: list[Sample], how: Preparation) -> DecodedChunk:
+    """Read and decode samples; an unusable picture becomes its verdict, never an exception."""
+    outcomes: list[Outcome] = []
+    pictures: list[NDArray[np.uint8]] = []
+    for sample in samples:
+        outcome, pixels = _decode(sample, how)
+        outcomes.append(outcome)
+        if pixels is not None:
+            pictures.append(pixels)
+    accepted = [outcome for outcome in outcomes if outcome.verdict == "ok"]
+    if pictures:
+        for outcome, phash, dhash in zip(accepted, *perceptual_hashes(pictures), strict=True):
+            outcome.facts |= {"phash": int(phash), "dhash": int(dhash)}
+    stacked = np.stack(pictures) if pictures else np.empty((0, how.size, how.size, 3), np.uint8)
+    return DecodedChunk(samples, outcomes, stacked)
+
+
+def _decode(sample: Sample, how: Preparation) -> tuple[Outcome, NDArray[np.uint8] | None]:
+    if isinstance(sample.locator, DrawnLocator):
+        return _draw(sample.locator, how.size)
+    sha256 = ""
+    try:
+        data = sample.locator.read(how.limits.bytes + 1)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if isinstance(sample.locator, PixelTextLocator):
+            picture = _from_text(data, how.size)
+        else:
+            with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
+                picture = decode_picture(data, how.size, how.limits)
+    except RejectedPictureError as rejection:
+        return Outcome(rejection.verdict, rejection.detail, sha256), None
+    except READ_ERRORS as error:
+        return Outcome("unreadable", " ".join(str(error).split())[:200] or type(error).__name__, sha256), None
+    facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
+    return _accepted(sha256, picture.pixels, facts | {"bytes": len(data)}), picture.pixels
+
+
+def _accepted(sha256: str, pixels: NDArray[np.uint8], facts: dict[str, Any]) -> Outcome:
+    pixel_digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+    return Outcome(
+        "ok", "", sha256 or pixel_digest, facts | {"pixel_digest": pixel_digest} | asdict(statistics(pixels))
+    )
+
+
+def _draw(face: DrawnLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:
+    from src.data.drawn import draw_face
+
+    pixels, factors = draw_face(face.seed, face.index, size, face.ambiguity)
+    facts = {"width": size, "height": size, "format": "drawn", "mode": "RGB", "bytes": 0}
+    columns = {name: value for name, value in factors.columns().items() if name != "label"}
+    return _accepted("", pixels, facts | columns), pixels
+
+
+def _from_text(text: bytes, size: int) -> DecodedPicture:
+    """A square grey picture from decimal numbers. Raises RejectedPictureError."""
+    try:
+        values = np.array(text.split(), dtype=np.uint8)
+    except (ValueError, OverflowError):
+        raise RejectedPictureError("unreadable", "pixels that are no numbers from 0 to 255") from None
+    side = round(len(values) ** 0.5)
+    if not side or side * side != len(values):
+        raise RejectedPictureError("truncated", f"{len(values)} pixels make no square picture")
+    image = Image.fromarray(values.reshape(side, side))
+    return DecodedPicture(np.asarray(prepare_image(image, size)), side, side, "pixels", "L")

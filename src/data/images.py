@@ -1,0 +1,220 @@
+"""The one way a picture becomes pixels, shared by training, evaluation, prediction and serving.
+
+What a file holds is decided by its content, never by its name. Every limit is checked before anything is decoded, and
+a picture that cannot be decoded to its last row is rejected, never guessed.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+
+from src.data.samples import RejectedPictureError, Verdict
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
+"""The formats that are read, by Pillow's names. Of an animation only the first frame is."""
+
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels: white, as on a page."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
+_GREY_RANGES = (1, 255, 65535, 2**32 - 1)
+_SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole picture once for every scan of a progressive JPEG
+_DECODE_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
+    *(OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, UnidentifiedImageError),
+)
+"""What Pillow's plugins raise on broken files: each is found in their source or by the mutation tests."""
+
+# Signatures of picture formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
+_FOREIGN_SIGNATURES = (
+    b"\xff\x0a",
+    b"\x00\x00\x00\x0cJXL ",
+    b"<svg",
+    b"8BPS",
+    b"FUJIFILM",
+    b"AT&TFORM",
+    b"qoif",
+    b"P7\n",
+)
+
+# Pillow only warns from 89 megapixels on; our own limit stands before it.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
+
+    megapixels: float = 64.0
+    min_side: int = 8
+    megabytes: float = 128.0
+
+    @property
+    def bytes(self) -> int:
+        """The largest file that is read."""
+        return int(self.megabytes * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """The picture in `data` as RGB, stretched to `size` by `size` pixels: uint8 (size, size, 3).
+
+    EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedPictureError.
+    """
+    return decode_picture(data, size, limits).pixels
+
+
+def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> DecodedPicture:
+    """`decode_image` together with the picture's own size, format and mode. Raises RejectedPictureError."""
+    if not data:
+        raise RejectedPictureError("zero_bytes", "the file is empty")
+    if len(data) > limits.bytes:
+        raise RejectedPictureError("too_large", f"more than {limits.megabytes:g} megabytes")
+    with _open(data) as image:
+        width, height = image.size
+        _check_size(image, data, limits)
+        try:
+            mode = image.mode
+            image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
+            image.load()
+            pixels = np.asarray(prepare_image(image, size))
+        except _DECODE_ERRORS as error:
+            raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
+        return DecodedPicture(pixels, width, height, str(image.format), mode)
+
+
+def prepare_image(image: Image.Image, size: int) -> Image.Image:
+    """An opened picture as RGB, upright, stretched to `size` by `size`. Raises what Pillow raises."""
+    if image.mode[0] in "IF":
+        small = _eight_bits(image, size)
+    else:
+        small = _over_background(image).resize((size, size), _RESAMPLING, reducing_gap=3.0)
+    # The result is square, so turning after shrinking is the same and costs nothing.
+    turn = _UPRIGHT.get(_orientation(image))
+    return small if turn is None else small.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8; a broken note about the camera is no reason to lose the picture."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODE_ERRORS:
+        return 1
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise RejectedPictureError("too_large", _one_line(error)) from None
+    except _DECODE_ERRORS as error:
+        raise RejectedPictureError(_unopened_verdict(data), _one_line(error, "no picture format found")) from None
+
+
+def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:
+    width, height = image.size
+    megapixels = width * height / 1e6
+    if megapixels > limits.megapixels:
+        raise RejectedPictureError("too_large", f"{width}x{height}, {megapixels:.0f} megapixels")
+    if min(width, height) < limits.min_side:
+        raise RejectedPictureError("too_small", f"{width}x{height}, a side is under {limits.min_side} pixels")
+    scans = data.count(b"\xff\xda") if image.format == "JPEG" else 1
+    if megapixels * scans > _SCANNED_MEGAPIXELS:
+        raise RejectedPictureError("too_large", f"{width}x{height} in {scans} scans")
+
+
+def _over_background(image: Image.Image) -> Image.Image:
+    """RGB, with transparent pixels laid over the background."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    colors = image.convert("RGBA")
+    flat = Image.new("RGB", image.size, BACKGROUND)
+    flat.paste(colors, mask=colors.getchannel("A"))
+    return flat
+
+
+def _eight_bits(image: Image.Image, size: int) -> Image.Image:
+    """A picture of 16 or 32 bits a pixel, shrunk and then rescaled, never clipped.
+
+    Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
+    """
+    low, high = cast("tuple[float, float]", image.getextrema())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("pixels that are no finite numbers")
+    top = 65535 if image.mode.startswith("I;16") else next((top for top in _GREY_RANGES if high <= top), high)
+    values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
+    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _broken_verdict(data: bytes, error: BaseException) -> Verdict:
+    if isinstance(error, MemoryError | Image.DecompressionBombError):
+        return "too_large"
+    text = str(error).lower()
+    if "conversion from" in text or "not supported" in text or "unsupported" in text or "unknown" in text:
+        return "unsupported_format"
+    return "truncated" if "truncated" in text or "end of file" in text or _ends_early(data) else "unreadable"
+
+
+def _unopened_verdict(data: bytes) -> Verdict:
+    """Why no plugin opened it: another picture format, a broken picture of one of ours, or no picture at all."""
+    Image.init()
+    prefix = data[:16]
+    known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}
+    if known & set(FORMATS):
+        return "truncated" if _ends_early(data) else "unreadable"
+    foreign = data.lstrip()[:256].startswith(_FOREIGN_SIGNATURES) or prefix[4:8] == b"ftyp"
+    svg = data.lstrip()[:5] == b"<?xml" and b"<svg" in data[:1024]
+    return "unsupported_format" if known or foreign or svg else "not_an_image"
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether a file stops before the end that its format announces."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-64:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"GIF8"):
+        return not data.rstrip(b"\0").endswith(b"\x3b")
+    if data.startswith(b"RIFF"):
+        return len(data) < 8 or len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if data.startswith(b"BM"):
+        return len(data) < int.from_bytes(data[2:6], "little")
+    return len(data) < 16
+
+
+def _one_line(error: BaseException, otherwise: str = "") -> str:
+    text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    return (text or otherwise or type(error).__name__)[:200]

@@ -1,0 +1,162 @@
+"""From a data set's config to pictures that can be trusted: listed, decoded once, grouped, split, memory-mapped.
+
+The pixels and their table are made once for everything that names the same pictures; the split is computed when they
+are loaded, so that all folds and ratios share one array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+from numpy.typing import NDArray
+
+from src.config import DatasetConfig, project_path
+from src.data.building import build, limits_of
+from src.data.locators import READ_ERRORS, DrawnLocator
+from src.data.samples import PARTS, Sample
+from src.data.sources import Listing, list_samples
+from src.data.splits import assign_splits
+from src.data.store import Store, locked, open_store, store_folder, writing
+
+ReportProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """Pictures ready to train on. Row i of `table` describes `images[i]`.
+
+    `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
+    group, split ("train", "validation", "test" or "unused"), source, part, subject, weight, width, height, format,
+    sha256, phash, dhash, conflict and statistics, and the factors of drawn faces. `rejected` has path, label, verdict,
+    detail, source and sha256 of the pictures left out. `digest` names pixels, labels and groups.
+    """
+
+    images: NDArray[np.uint8]
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+    class_names: tuple[str, str]
+    digest: str
+    split_digests: dict[str, str]
+    name: str
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """Folders or labels that are neither class, with the number of their pictures."""
+    crossing_groups: int = 0
+    """Groups of near-duplicates of which the source ships pictures in several of its parts."""
+    dropped_crossing: int = 0
+    """Pictures that are not used because of that."""
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """The row numbers of a split, ascending."""
+        return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+    def labels(self, split: str) -> NDArray[np.float32]:
+        """The labels of a split's rows, 0.0 or 1.0."""
+        return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
+
+
+def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
+    """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
+
+    `report_progress(done, total)` counts pictures. The user's files are only read. Raises DataError.
+    """
+    listing = list_samples(config)
+    samples = _limited(listing.samples, config)
+    folder = store_folder(project_path(config.cache), config.name, _key(samples, listing, config))
+    store = _opened(folder, samples, config)
+    if store is None:
+        with locked(folder):
+            store = _opened(folder, samples, config)  # another process may have made it meanwhile
+            if store is None:
+                with writing(folder) as partial:
+                    build(partial, samples, listing, config, report_progress)
+                store = open_store(folder)
+    assert store is not None, folder  # noqa: S101  (it was just written)
+    return _split(store, config)
+
+
+def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
+    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed."""
+    if config.limit is None or len(samples) <= config.limit:
+        return samples
+    order = np.random.default_rng(config.split.seed).permutation(len(samples))
+    labels = np.array([sample.label for sample in samples])[order]
+    kept = np.concatenate([order[labels == label][: config.limit // 2] for label in (0, 1)])
+    return [samples[row] for row in np.sort(kept)]
+
+
+def _key(samples: list[Sample], listing: Listing, config: DatasetConfig) -> str:
+    """A name for everything that the stored pixels and groups depend on; no file is read for it."""
+    settings = (config.image_size, limits_of(config), config.near_duplicate_distance, config.dhash_distance)
+    drawn = any(isinstance(sample.locator, DrawnLocator) for sample in samples)
+    digest = hashlib.blake2b(repr((settings, _code_digest(drawn), PIL.__version__)).encode(), digest_size=8)
+    for sample in samples:
+        described = (sample.source, sample.path, sample.label, sample.part, sample.subject, sample.weight)
+        digest.update(repr((*described, sample.locator.signature)).encode("utf-8", "surrogatepass"))
+    digest.update(repr((listing.refusals, sorted(listing.ignored.items()))).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+@cache
+def _code_digest(drawn: bool) -> str:
+    """Of the code that makes the pixels and groups, so that no change to it is ever answered from the cache."""
+    here = Path(__file__).parent
+    modules = [here / f"{name}.py" for name in ("building", "decoding", "fingerprints", "images", "near_duplicates")]
+    if drawn:
+        modules += [here / "drawn.py", *sorted((here / "faces").glob("*.py"))]
+    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
+
+
+def _opened(folder: Path, samples: list[Sample], config: DatasetConfig) -> Store | None:
+    store = open_store(folder)
+    if store is not None and config.verify == "full" and not _same_content(store, samples, config):
+        return None
+    return store
+
+
+def _same_content(store: Store, samples: list[Sample], config: DatasetConfig) -> bool:
+    """Whether every file still has the SHA-256 that it had when the store was made."""
+    columns = ["source", "path", "sha256"]
+    stored = pd.concat([store.table[columns], store.rejected[columns]])
+    known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
+    limit = limits_of(config).bytes + 1
+    for sample in samples:
+        if isinstance(sample.locator, DrawnLocator):
+            continue
+        try:
+            found = hashlib.sha256(sample.locator.read(limit)).hexdigest()
+        except READ_ERRORS:
+            found = ""
+        if known.get((sample.source, sample.path)) != found:
+            return False
+    return True
+
+
+def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
+    outcome = assign_splits(store.table, config.split, config.cross_part_duplicates)
+    table = store.table.copy(deep=False)
+    table.insert(3, "split", pd.Series(outcome.parts, dtype="str"))
+    return PreparedDataset(
+        images=store.pixels,
+        table=table,
+        rejected=store.rejected,
+        class_names=(config.negative, config.positive),
+        digest=store.info.digest,
+        split_digests={part: split_digest(table[table["split"] == part]) for part in PARTS},
+        name=config.name,
+        ignored=store.info.ignored,
+        crossing_groups=outcome.crossing_groups,
+        dropped_crossing=outcome.dropped,
+    )
+
+
+def split_digest(rows: pd.DataFrame) -> str:
+    """A name for the pixels and labels of some rows, whatever their order."""
+    contents = sorted(zip(rows["pixel_digest"], rows["label"], strict=True))
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:16]

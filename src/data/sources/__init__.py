@@ -1,0 +1,98 @@
+"""Every source gives the same thing: a `Listing` of samples, made without reading a single picture."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from src.config import DatasetConfig, SourceConfig
+from src.data.samples import Sample
+from src.data.sources.drawn import list_drawn
+from src.data.sources.fer2013 import list_fer2013
+from src.data.sources.folders import list_class_folders
+from src.data.sources.listing import Listing
+from src.data.sources.manifest import list_manifest, list_metadata
+from src.errors import DataError
+
+__all__ = ["Listing", "list_samples"]
+
+
+def list_samples(config: DatasetConfig) -> Listing:
+    """The samples of a data set, of one source or of several together, in an order that the sources fix.
+
+    Raises DataError if a source cannot be found or read, or has no picture of one class.
+    """
+    if config.source != "combined":
+        listing = _list_source(config, config.name)
+    elif config.sources:
+        listing = _combine([_list_source(source, name) for name, source in config.sources.items()])
+    else:
+        raise DataError("dataset.source=combined: dataset.sources names no source")
+    _check_classes(listing, config)
+    return listing
+
+
+def _list_source(config: SourceConfig, name: str) -> Listing:
+    listing = _reader(config)(config)
+    samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
+    refusals = [replace(refusal, source=name) for refusal in listing.refusals]
+    return Listing(_with_subjects(samples, config.group_pattern), refusals, listing.ignored)
+
+
+def _reader(config: SourceConfig) -> Callable[[SourceConfig], Listing]:
+    readers: dict[str, Callable[[SourceConfig], Listing]] = {
+        "drawn": list_drawn,
+        "folder": list_class_folders,
+        "fer2013": list_fer2013,
+        "manifest": list_manifest,
+        "metadata": list_metadata,
+    }
+    if config.source not in readers:
+        raise DataError(f"{config.name}: a source of several cannot hold another such source")
+    return readers[config.source]
+
+
+def _with_subjects(samples: list[Sample], pattern: str | None) -> list[Sample]:
+    """Samples with the subject that `pattern` finds in their paths, where they have none yet."""
+    if pattern is None:
+        return samples
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"dataset.group_pattern={pattern!r} is no regular expression: {error}") from None
+    found = [expression.search(sample.path) for sample in samples]
+    if not any(found):
+        raise DataError(f"dataset.group_pattern={pattern!r} finds nothing in any path, such as {samples[0].path!r}")
+    return [
+        replace(sample, subject=sample.subject or (match.group(1 if expression.groups else 0) if match else None))
+        for sample, match in zip(samples, found, strict=True)
+    ]
+
+
+def _combine(listings: list[Listing]) -> Listing:
+    ignored: Counter[str] = Counter()
+    for listing in listings:
+        ignored.update(listing.ignored)
+    return Listing(
+        [sample for listing in listings for sample in listing.samples],
+        [refusal for listing in listings for refusal in listing.refusals],
+        dict(ignored),
+    )
+
+
+def _check_classes(listing: Listing, config: DatasetConfig) -> None:
+    counts = Counter(sample.label for sample in listing.samples)
+    where = f"dataset.path={config.path}" if config.path else f"dataset={config.name}"
+    if not counts:
+        hint = f"; there is {', '.join(sorted(listing.ignored)[:6])}" if listing.ignored else ""
+        raise DataError(
+            f"{where}: no pictures in folders named {config.positive!r} and {config.negative!r}{hint}; "
+            "dataset.positive and dataset.negative name the classes"
+        )
+    for label, name in ((1, config.positive), (0, config.negative)):
+        if not counts[label]:
+            key = "positive" if label else "negative"
+            hint = f" (there is {', '.join(sorted(listing.ignored)[:6])}; see dataset.{key})" if listing.ignored else ""
+            raise DataError(f"{where}: no pictures of class {name!r}, two classes are needed{hint}")

@@ -1,0 +1,100 @@
+"""What a source gives, and how a picture's path tells its class and part."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from src.config import SourceConfig
+from src.data.locators import Locator
+from src.data.samples import Part, Refusal, Sample
+from src.errors import DataError
+
+PART_NAMES: dict[str, Part] = {
+    **dict.fromkeys(("train", "training", "train_set"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "val_set", "dev", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
+}
+"""What data sets call their parts, in lower case."""
+
+Entry: TypeAlias = "tuple[str, Locator | Refused]"
+"""A path with forward slashes, relative to the root of the data, and where its bytes are or why it is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an entry is not even opened, for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Samples in a fixed order, entries that are refused unread, and folders or labels left aside with their counts."""
+
+    samples: list[Sample]
+    refusals: list[Refusal] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+
+
+def user_path(path: str | None, what: str = "dataset.path") -> Path:
+    """An existing path as the user meant it: relative to the working directory. Raises DataError."""
+    if path is None:
+        raise DataError(f"{what}: no value given; name the folder or file that holds the data")
+    # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
+    found = Path(os.path.abspath(Path(path).expanduser()))
+    try:
+        found.stat()
+    except OSError as error:
+        raise DataError(f"{what}={path}: {error.strerror or error} ({found})") from None
+    return found
+
+
+def class_labels(config: SourceConfig) -> dict[str, int]:
+    """Class name in lower case -> label. Raises DataError if both classes have one name."""
+    labels = {config.negative.casefold(): 0, config.positive.casefold(): 1}
+    if len(labels) < 2:
+        raise DataError(f"dataset.positive and dataset.negative are both {config.positive!r}")
+    return labels
+
+
+def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
+    """Samples of entries that lie in `class/...` or `part/class/...`, below folders that all of them share."""
+    labels = class_labels(config)
+    depth = _shared_depth([path for path, _ in entries], set(labels) | set(PART_NAMES))
+    samples: list[Sample] = []
+    refusals: list[Refusal] = []
+    ignored: Counter[str] = Counter()
+    for path, locator in entries:
+        folders = PurePosixPath(path).parts[depth:-1]
+        part = PART_NAMES.get(folders[0].casefold()) if folders else None
+        if folders and folders[0].casefold() in labels:
+            part = None
+        name = "/".join(folders[:2] if part else folders[:1])
+        label = labels.get(name.rpartition("/")[2].casefold())
+        if label is None:
+            ignored[name or "."] += 1
+        elif isinstance(locator, Refused):
+            refusals.append(Refusal(path, label, "unreadable", locator.reason))
+        else:
+            samples.append(Sample(path, label, locator, part))
+    return Listing(samples, refusals, dict(ignored))
+
+
+def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:
+    """How many leading folders all `paths` share before one whose name means something."""
+    shared: tuple[str, ...] | None = None
+    for path in paths:
+        folders = PurePosixPath(path).parts[:-1]
+        if "__MACOSX" in folders:
+            continue
+        if shared is None:
+            meaning = next((place for place, name in enumerate(folders) if name.casefold() in meaningful), len(folders))
+            shared = folders[:meaning]
+        agree = [left == right for left, right in zip(shared, folders, strict=False)]
+        shared = shared[: agree.index(False) if False in agree else len(agree)]
+    return len(shared or ())

@@ -1,0 +1,118 @@
+"""Lists of pictures: a CSV or Parquet manifest, or the `metadata.csv` of a Hugging Face image folder."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from src.config import ManifestConfig, SourceConfig
+from src.data.locators import FileLocator
+from src.data.samples import Part, Refusal, Sample
+from src.data.sources.download import source_path
+from src.data.sources.listing import PART_NAMES, Listing, Refused, class_labels
+from src.errors import DataError
+
+_METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def list_manifest(config: SourceConfig) -> Listing:
+    """Samples of the manifest at `path`, whose paths count from `manifest.root` beside it. Raises DataError."""
+    path = source_path(config)
+    return _listed(_read(path), path, path.parent / config.manifest.root, config, config.manifest)
+
+
+def list_metadata(config: SourceConfig) -> Listing:
+    """Samples of a folder with a metadata file, or of part folders with one each. Raises DataError."""
+    root = source_path(config)
+    columns = ManifestConfig(
+        "file_name", *(getattr(config.manifest, name) for name in ("label", "split", "group", "weight"))
+    )
+    listing = Listing([])
+    for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
+        for path in (folder / name for name in _METADATA_NAMES if (folder / name).is_file()):
+            part = PART_NAMES.get(folder.name.casefold()) if folder != root else None
+            prefix = f"{folder.name}/" if folder != root else ""
+            found = _listed(_read(path), path, folder, config, columns, part, prefix)
+            ignored = Counter(listing.ignored) + Counter(found.ignored)
+            listing = Listing(listing.samples + found.samples, listing.refusals + found.refusals, dict(ignored))
+    if not (listing.samples or listing.refusals or listing.ignored):
+        raise DataError(f"{root}: no {' or '.join(_METADATA_NAMES)} in it or in a folder in it")
+    return listing
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The manifest with every value as text. Raises DataError."""
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".jsonl":
+            return pd.read_json(path, lines=True)
+        return pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
+
+
+def _listed(
+    table: pd.DataFrame,
+    path: Path,
+    root: Path,
+    config: SourceConfig,
+    columns: ManifestConfig,
+    part: Part | None = None,
+    prefix: str = "",
+) -> Listing:
+    for name in (columns.path, columns.label):
+        if name not in table:
+            raise DataError(f"{path}: no column {name!r}; there is {', '.join(map(str, table.columns))}")
+    labels, inside = class_labels(config), os.path.realpath(root)
+    samples: list[Sample] = []
+    refusals: list[Refusal] = []
+    ignored: Counter[str] = Counter()
+    known = [name for name in (columns.split, columns.group, columns.weight) if name in table]
+    for row in table[[columns.path, columns.label, *known]].to_dict("records"):
+        name, label = _text(row[columns.path]), labels.get(_text(row[columns.label]).casefold())
+        if label is None:
+            ignored[_text(row[columns.label]) or "no label"] += 1
+            continue
+        located = _located(os.path.join(root, name), inside)
+        if isinstance(located, Refused):
+            refusals.append(Refusal(prefix + name, label, "unreadable", located.reason))
+            continue
+        shipped = part or _part(_text(row.get(columns.split)), path, columns.split)
+        subject, weight = _text(row.get(columns.group)) or None, _weight(_text(row.get(columns.weight)), path)
+        samples.append(Sample(prefix + name, label, located, shipped, subject, weight))
+    return Listing(samples, refusals, dict(ignored))
+
+
+def _located(path: str, inside: str) -> FileLocator | Refused:
+    try:
+        if os.path.commonpath([os.path.realpath(path), inside]) != inside:
+            return Refused("a path that leaves the manifest's folder")
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        return Refused(getattr(error, "strerror", None) or str(error))
+    return FileLocator(path, status.st_size, status.st_mtime_ns)
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _part(name: str, path: Path, column: str) -> Part | None:
+    if name and name.casefold() not in PART_NAMES:
+        raise DataError(f"{path}: column {column!r} has {name!r}; accepts train, validation and test")
+    return PART_NAMES.get(name.casefold())
+
+
+def _weight(text: str, path: Path) -> float:
+    try:
+        weight = float(text or 1)
+    except ValueError:
+        weight = -1.0
+    if not 0 < weight < float("inf"):
+        raise DataError(f"{path}: {text!r} is no weight; a number above 0 is needed")
+    return weight

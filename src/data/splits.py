@@ -1,0 +1,209 @@
+"""Which pictures are trained on, tuned on and judged on: whole groups only, the same from the same seed everywhere.
+
+A group's place follows from a hash of what it holds, never from the order of files or rows. A group in which pictures
+that look the same carry two labels is never validated or tested on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.config import SplitConfig
+from src.data.samples import PARTS
+from src.errors import DataError
+
+UNUSED = "unused"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups numbered from 0. `of_row` (rows,) is each row's group; all else has one entry for each group."""
+
+    of_row: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    """Pictures of class 0 and of class 1, (groups, 2)."""
+    conflict: NDArray[np.bool_]
+    """Whether pictures that look the same carry two labels."""
+    place: NDArray[np.float64]
+    """A stable hash in [0, 1)."""
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+
+@dataclass(frozen=True)
+class SplitOutcome:
+    """The part of every row ("train", "validation", "test", "unused"), shape (rows,), and what a report should say."""
+
+    parts: NDArray[np.object_]
+    crossing_groups: int = 0
+    """Groups of which the source ships pictures in several of its parts."""
+    dropped: int = 0
+    """Pictures that are not used because of that."""
+
+
+def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_part_duplicates: str) -> SplitOutcome:
+    """Deal the rows of `table` (columns group, label, conflict, sha256, part) to training, validation and test.
+
+    Raises DataError where a class has too few groups for that, or where a shipped part is asked for and missing.
+    """
+    # The place of a picture in a hashed split never changes, so no seed may change it.
+    groups = gather(table, seed=0 if config.method == "hashed" else config.seed)
+    if config.method in ("source", "column"):
+        outcome = _shipped(table, groups, config, cross_part_duplicates)
+    elif config.method == "hashed":
+        outcome = SplitOutcome(_hashed(groups, config)[groups.of_row])
+    else:
+        outcome = SplitOutcome(_dealt(groups, config)[groups.of_row])
+    _check_classes(table["label"].to_numpy(), outcome.parts, config)
+    return outcome
+
+
+def gather(table: pd.DataFrame, seed: int) -> Groups:
+    """The groups of a table, with their hashed places for `seed`."""
+    of_row = table["group"].to_numpy(dtype=np.int64)
+    labels = table["label"].to_numpy()
+    count = int(of_row.max(initial=-1)) + 1
+    counts = np.stack([np.bincount(of_row[labels == label], minlength=count) for label in (0, 1)], axis=1)
+    conflict = np.bincount(of_row, weights=table["conflict"].to_numpy(), minlength=count) > 0
+    place = np.full(count, np.inf)
+    # The least hash of its pictures: one that joins later can move its group in one direction only (see `_hashed`).
+    np.minimum.at(place, of_row, _unit_hashes(table["sha256"].tolist(), seed))
+    return Groups(of_row, counts, conflict, place)
+
+
+def _unit_hashes(keys: Sequence[str], seed: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each key, by BLAKE2b of seed and key."""
+    salt = seed.to_bytes(8, "little")
+    digests = b"".join(hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in keys)
+    return np.frombuffer(digests, dtype="<u8") / 2.0**64
+
+
+def _dealt(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
+    """Part per group by `stratified` or `kfold`. Groups with a conflict go to training."""
+    parts = np.full(len(groups), "train", dtype=object)
+    rest = np.flatnonzero(~groups.conflict)
+    if config.method == "kfold":
+        fold = partition(groups, rest, [1 / config.folds] * config.folds)
+        parts[rest[fold == config.fold]] = "test"
+        rest = rest[fold != config.fold]
+        held_out = partition(groups, rest, _shares(config.train, config.validation))
+        parts[rest[held_out == 1]] = "validation"
+    else:
+        parts[rest] = np.array(PARTS, dtype=object)[
+            partition(groups, rest, [config.train, config.validation, config.test])
+        ]
+    return parts
+
+
+def _shares(first: float, second: float) -> list[float]:
+    return [first / (first + second), second / (first + second)]
+
+
+def partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
+    """The number of the share, 0 to len(shares) - 1, to which each of `members` (numbers of groups) goes.
+
+    The groups of one class stand on a line in the order of their hashes; it is cut at the borders between two groups
+    that are nearest to the shares, so that each share of each class is within one group's size of its target. Groups
+    of both classes (a person's happy and sad pictures) are dealt before that, the largest first, each to where it
+    brings the class counts closest to their targets (as scikit-learn's StratifiedGroupKFold does), and the cuts make
+    up for them.
+    """
+    counts = groups.counts[members]
+    targets = np.outer(shares, counts.sum(axis=0))
+    dealt = np.full(len(members), -1, dtype=np.int64)
+    mixed = np.flatnonzero((counts > 0).all(axis=1))
+    placed = np.zeros_like(targets)
+    for group in mixed[np.lexsort((groups.place[members[mixed]], -counts[mixed].sum(axis=1)))]:
+        missing = targets - placed
+        # What the squared distance to the targets falls by, in classes weighted alike.
+        gain = ((missing**2 - (missing - counts[group]) ** 2) / targets.sum(axis=0) ** 2).sum(axis=1)
+        dealt[group] = int(np.argmax(gain))
+        placed[dealt[group]] += counts[group]
+    for label in (0, 1):
+        line = np.flatnonzero((counts[:, label] > 0) & (dealt < 0))
+        line = line[np.argsort(groups.place[members[line]], kind="stable")]
+        cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], each=len(mixed) == 0)
+        dealt[line] = np.repeat(np.arange(len(shares)), np.diff([0, *cuts, len(line)]))
+    return dealt
+
+
+def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, each: bool) -> list[int]:
+    """Where to cut a line of groups of `sizes` into len(wanted) parts; with `each`, no part may be empty."""
+    parts = len(wanted)
+    if each and len(sizes) < parts:
+        raise DataError(
+            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {parts} parts; "
+            "add pictures, or ask for fewer folds"
+        )
+    before = np.concatenate([[0], np.cumsum(sizes)])
+    fractions = np.cumsum(wanted)[:-1] / max(wanted.sum(), 1e-9)
+    cuts: list[int] = []
+    for number, fraction in enumerate(fractions):
+        nearest = int(np.argmin(np.abs(before - fraction * before[-1])))
+        earliest = (cuts[-1] if cuts else 0) + each
+        latest = len(sizes) - each * (parts - 1 - number)
+        cuts.append(min(max(nearest, earliest), latest))
+    return cuts
+
+
+def _hashed(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
+    """Part per group from its own hash alone: test below `test`, validation next, training above.
+
+    A group's hash is the least of its pictures', so a picture that joins it can only move it towards test: no growth
+    of the data brings a tested picture into training. For the same reason a group in which a conflict appears leaves
+    validation and test without entering training.
+    """
+    held_out = config.test + config.validation
+    parts = np.select([groups.place < config.test, groups.place < held_out], ["test", "validation"], "train")
+    return np.where(groups.conflict & (parts != "train"), UNUSED, parts).astype(object)
+
+
+def _shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
+    """The parts that the source ships; a part of them that is missing is dealt from its training part."""
+    parts = table["part"].to_numpy(dtype=object, na_value=UNUSED).copy()
+    rank = np.select([parts == part for part in PARTS], range(len(PARTS)), -1)
+    if not (rank == 0).any():
+        raise DataError(f"the data ships no training part for dataset.split.method={config.method}; use stratified")
+    held = np.stack([np.bincount(groups.of_row, rank == number, len(groups)) > 0 for number in range(len(PARTS))])
+    crosses = held.sum(axis=0) > 1
+    if crosses.any() and crossing == "error":
+        raise DataError(
+            f"{crosses.sum()} groups of near-duplicates cross the parts that the data ships; "
+            "set dataset.cross_part_duplicates=drop_from_train, or keep"
+        )
+    dropped = np.zeros(len(parts), dtype=bool)
+    if crossing == "drop_from_train":
+        # The later part keeps its pictures: test before validation before training.
+        last = len(PARTS) - 1 - np.argmax(held[::-1], axis=0)
+        dropped = (rank >= 0) & (rank < last[groups.of_row])
+    parts[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
+    _deal_missing(parts, groups, config)
+    return SplitOutcome(parts, int(crosses.sum()), int(dropped.sum()))
+
+
+def _deal_missing(parts: NDArray[np.object_], groups: Groups, config: SplitConfig) -> None:
+    """Deal a missing validation or test part from the training part, in place, by whole groups."""
+    for missing, share in (("test", config.test), ("validation", config.validation)):
+        if (parts == missing).any():
+            continue
+        training = np.unique(groups.of_row[parts == "train"])
+        training = training[~groups.conflict[training]]
+        chosen = training[partition(groups, training, [1 - share, share]) == 1]
+        parts[np.isin(groups.of_row, chosen) & (parts == "train")] = missing
+
+
+def _check_classes(labels: NDArray, parts: NDArray[np.object_], config: SplitConfig) -> None:
+    for part in PARTS:
+        present = len(np.unique(labels[parts == part]))
+        if present < 2:
+            raise DataError(
+                f"the {part} part has pictures of {'one class only' if present else 'neither class'} "
+                f"(dataset.split.method={config.method}); add pictures or choose another split"
+            )
