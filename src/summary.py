@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,8 @@ def score_table(evaluation: Evaluation) -> Table:
 
 def _cell(scores: dict, name: str) -> str:
     score = scores[name]
+    if math.isnan(score.value):
+        return "undefined"
     return f"{score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]"
 
 

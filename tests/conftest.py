@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,24 @@ from omegaconf import OmegaConf
 from src.config import PROJECT_ROOT, Config, to_config
 
 TINY = ["dataset.drawn.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
+TINY += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its schema and no runs; making one takes seconds, copying it none."""
+    import mlflow
+
+    database = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> list[str]:
+def sandbox(tmp_path: Path, empty_store: Path) -> list[str]:
     """Overrides that keep a run's store and cache inside the test's folder."""
+    (tmp_path / "store").mkdir()
+    shutil.copy(empty_store, tmp_path / "store" / "mlflow.db")
     return [f"tracking.uri=sqlite:///{tmp_path}/store/mlflow.db", f"dataset.cache={tmp_path}/cache"]
 
 

@@ -11,6 +11,8 @@ from src.config import PROJECT_ROOT, TrackingConfig
 from src.errors import TrackingError
 
 STORE = PROJECT_ROOT / "mlruns"
+# Without it the MLflow UI takes an experiment for one about language models.
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def tracking_uri(config: TrackingConfig) -> str:
@@ -64,7 +66,7 @@ def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
         root = artifact_root(config)
         location = f"{root}/{config.experiment}" if root else None
         try:
-            mlflow.create_experiment(config.experiment, artifact_location=location)
+            mlflow.create_experiment(config.experiment, artifact_location=location, tags=MODEL_TRAINING)
         except mlflow.MlflowException as error:
             # Another process may have made it in the meantime.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":

@@ -1,0 +1,193 @@
+"""The whole of a run, from the config to what can be read back from MLflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from src.config import Config, plain
+from src.data.prepared import prepare
+from src.errors import TrainingError
+from src.tracking.store import open_store
+from src.train import TrainResult, main, train
+from src.training import callbacks
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture
+def finished(make_config: MakeConfig) -> tuple[Config, TrainResult]:
+    overrides = ["dataset.drawn.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
+    config = make_config(*overrides)
+    return config, train(config, overrides)
+
+
+def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResult], tmp_path: Path) -> None:
+    config, result = finished
+    mlflow = open_store(config.tracking)
+    run = mlflow.get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "mobile-light-adam-count=32-filters=[8]-s0"
+
+    assert run.data.params["model.name"] == "mobile"
+    assert run.data.params["model.filters"] == "[8]"
+    assert run.data.params["optimizer.learning_rate"] == "0.001"
+    assert run.data.params["seed"] == "0"
+    assert not any(name.startswith(("tracking", "output")) for name in run.data.params)
+
+    history = mlflow.MlflowClient().get_metric_history(result.run_id, "fit/val_loss")
+    assert [point.step for point in history] == [1, 2]
+    assert [point.value for point in history] == result.fit.history["val_loss"]
+    accuracy = result.evaluation.scores["test"]["accuracy"]
+    metrics = run.data.metrics
+    assert metrics["test/accuracy"] == accuracy.value
+    assert metrics["test/accuracy_low"] == accuracy.low <= accuracy.value <= accuracy.high
+    assert metrics["test/accuracy_high"] == accuracy.high
+    assert metrics["model/parameters"] == result.parameters < 300_000
+
+    dataset = prepare(config.dataset)
+    inputs = {item.tags[0].value: item.dataset.digest for item in run.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "validation", "testing"}
+    assert inputs["testing"] == dataset.split_digests["test"]
+
+    assert (
+        run.data.tags["command"]
+        == "python -m src.train dataset.drawn.count=32 model=mobile 'model.filters=[8]' aug=light"
+    )
+    assert run.data.tags["backend"] == "tensorflow"
+    assert run.data.tags["weights.sha256"] == result.weights_digest
+    assert f"Test accuracy {accuracy.value:.3f}" in run.data.tags["mlflow.note.content"]
+
+
+def test_the_record_holds_config_figures_predictions_and_a_model_that_repeats_them(
+    finished: tuple[Config, TrainResult], tmp_path: Path
+) -> None:
+    config, result = finished
+    mlflow = open_store(config.tracking)
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=result.run_id, dst_path=str(tmp_path / "got")))
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == plain(config)
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert {"confusion_matrix", "roc_curve", "precision_recall_curve", "learning_curves", "most_wrong"} <= figures
+
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    dataset = prepare(config.dataset)
+    test = predictions[predictions["split"] == "test"]
+    assert test["sha256"].tolist() == dataset.table["sha256"].iloc[dataset.rows("test")].tolist()
+    (logged,) = mlflow.search_logged_models(
+        experiment_ids=[mlflow.get_run(result.run_id).info.experiment_id], output_format="list"
+    )
+    model = mlflow.pyfunc.load_model(logged.model_uri)
+    again = model.predict(dataset.images[dataset.rows("test")].astype("float32"))
+    assert np.allclose(np.asarray(again).reshape(-1), test["uncalibrated"], atol=1e-6)
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, 32, 32, 3)
+    assert mlflow.models.Model.load(logged.model_uri).saved_input_example_info is not None
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_ran_before(make_config: MakeConfig) -> None:
+    values = [
+        "aug=strong",
+        "model=deep",
+        "model.filters=[4,8]",
+        "trainer.precision=bfloat16",
+        "trainer.epochs=1",
+        "tracking=off",
+    ]
+    first = train(make_config(*values))
+    other = train(make_config(*values, "seed=1"))
+    again = train(make_config(*values))
+    assert first.weights_digest == again.weights_digest != other.weights_digest
+    assert first.fit.history == again.fit.history
+
+
+def test_best_weights_are_kept_and_training_stops_early(make_config: MakeConfig) -> None:
+    values = [
+        "trainer.epochs=12",
+        "trainer.early_stopping=2",
+        "trainer.monitor=val_auc",
+        "optimizer.learning_rate=0.01",
+    ]
+    result = train(make_config(*values, "tracking=off"))
+    scores = result.fit.history["val_auc"]
+    assert len(scores) < 12
+    assert result.fit.best_epoch == int(np.argmax(scores)) + 1 <= len(scores) - 2
+
+
+def test_a_lost_loss_ends_the_run_as_failed_with_its_reason(make_config: MakeConfig) -> None:
+    config = make_config(
+        "optimizer=sgd",
+        "optimizer.learning_rate=10",
+        "optimizer.clip_norm=null",
+        "model.activation=leaky_relu",
+        "trainer.epochs=30",
+    )
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d+, batch \d+; lower optimizer"):
+        train(config)
+    (run,) = open_store(config.tracking).search_runs(output_format="list")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"].startswith("TrainingError: the loss became")
+
+
+def test_ctrl_c_ends_the_run_as_killed(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.ReportEpochs, "on_epoch_end", interrupt)
+    config = make_config()
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    (run,) = open_store(config.tracking).search_runs(output_format="list")
+    assert run.info.status == "KILLED"
+
+
+def test_overfit_learns_one_batch_and_judges_nothing(make_config: MakeConfig) -> None:
+    result = train(make_config("trainer=overfit", "trainer.epochs=150", "tracking=off", "dataset.image_size=48"))
+    assert result.evaluation is None
+    assert result.fit.history["accuracy"][-1] == 1.0
+
+
+def test_overfit_that_fails_says_so(make_config: MakeConfig) -> None:
+    with pytest.raises(TrainingError, match="one batch was not learned in 2 epochs"):
+        train(make_config("trainer=overfit", "trainer.epochs=2", "optimizer.learning_rate=1e-7", "tracking=off"))
+
+
+def test_without_tracking_the_record_is_a_folder(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = train(make_config("tracking=off", f"output={tmp_path}/record", "trainer.class_weights=balanced"))
+    assert result.run_id is None
+    names = {path.name for path in (tmp_path / "record").iterdir()}
+    assert {"config.yaml", "model.keras", "predictions.parquet", "summary.md", "figures"} <= names
+    model = keras.saving.load_model(tmp_path / "record" / "model.keras")
+    assert model.count_params() == result.parameters
+    assert open_store(make_config().tracking).search_runs(output_format="list") == []
+
+
+def test_a_multirun_makes_one_run_for_each_combination(
+    sandbox: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_config: MakeConfig
+) -> None:
+    overrides = [
+        "model=baseline,mobile",
+        "model.filters=[8]",
+        "seed=0,1",
+        "trainer.epochs=1",
+        "dataset.image_size=32",
+        "dataset.drawn.count=32",
+    ]
+    monkeypatch.setattr(sys, "argv", ["src/train.py", "-m", *overrides, *sandbox])
+    main()
+    config = make_config("model=mobile", "seed=1", *overrides[1:2], *overrides[3:], "trainer.batch_size=32", tiny=False)
+    runs = open_store(config.tracking).search_runs(output_format="list", experiment_names=["happy-sad"])
+    assert sorted((run.data.params["model.name"], run.data.params["seed"]) for run in runs) == [
+        ("baseline", "0"),
+        ("baseline", "1"),
+        ("mobile", "0"),
+        ("mobile", "1"),
+    ]
+    (in_sweep,) = [run for run in runs if run.data.params["model.name"] == "mobile" and run.data.params["seed"] == "1"]
+    assert in_sweep.data.tags["weights.sha256"] == train(config).weights_digest
+    capsys.readouterr()
