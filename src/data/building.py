@@ -96,35 +96,24 @@ def build(
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
     for refusal in listing.refusals:
         rejected.append(asdict(refusal) | {"sha256": ""})
-    with (folder / PIXELS).open("wb") as pixels:
-        for sample, outcome, picture in _decoded(samples, config, report_progress):
-            judged = outcome if picture is None else copies.judge(sample, outcome.sha256)
-            if picture is None or judged.verdict != "ok":
-                rejected.append(_rejected_row(sample, judged, outcome.sha256))
-            else:
-                pixels.write(picture.data)
-                rows.append(_row(sample, outcome))
-    table = _without_conflicts(folder / PIXELS, rows.frame(), copies.conflicts, config.image_size, rejected)
+    how = Preparation(config.image_size, limits_of(config), folder / PIXELS)
+    with how.pixels.open("wb") as pixels:
+        pixels.truncate(len(samples) * how.slot_bytes)
+    streamed = _with_streamed_bytes(samples, how.limits.bytes + 1)
+    for slot, sample, outcome in decode_samples(streamed, len(samples), how, config.workers):
+        judged = copies.judge(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
+        if judged.verdict == "ok":
+            rows.append({"slot": slot, **_described(sample), "sha256": outcome.sha256, **outcome.facts})
+        else:
+            rejected.append(_rejected_row(sample, judged, outcome.sha256))
+        if report_progress:
+            report_progress(slot + 1, len(samples))
+    table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
     left_out = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, left_out, config)
-    table = _grouped(table, config)
+    table = _grouped(_closed_up(table, how), config)
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
     write_tables(folder, table, left_out, info)
-
-
-def _decoded(
-    samples: list[Sample], config: DatasetConfig, report_progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[Sample, Outcome, NDArray[np.uint8] | None]]:
-    """Every sample with its outcome, and with its pixels (size, size, 3) if they can be used."""
-    how = Preparation(config.image_size, limits_of(config))
-    done = 0
-    for chunk in decode_samples(_with_streamed_bytes(samples, how.limits.bytes + 1), len(samples), how, config.workers):
-        pictures = iter(chunk.pixels)
-        for sample, outcome in zip(chunk.samples, chunk.outcomes, strict=True):
-            yield sample, outcome, next(pictures) if outcome.verdict == "ok" else None
-        done += len(chunk.samples)
-        if report_progress:
-            report_progress(done, len(samples))
 
 
 def limits_of(config: DatasetConfig) -> Limits:
@@ -148,9 +137,8 @@ def _streamed_archive(sample: Sample) -> str | None:
     return sample.locator.archive if isinstance(sample.locator, StreamLocator) else None
 
 
-def _row(sample: Sample, outcome: Outcome) -> dict[str, Any]:
-    described = {name: getattr(sample, name) for name in ("path", "label", "source", "part", "subject", "weight")}
-    return described | {"sha256": outcome.sha256} | outcome.facts
+def _described(sample: Sample) -> dict[str, Any]:
+    return {name: getattr(sample, name) for name in ("path", "label", "source", "part", "subject", "weight")}
 
 
 def _rejected_row(sample: Sample, outcome: Outcome, sha256: str) -> dict[str, Any]:
@@ -158,30 +146,32 @@ def _rejected_row(sample: Sample, outcome: Outcome, sha256: str) -> dict[str, An
     return asdict(refusal) | {"sha256": sha256}
 
 
-def _without_conflicts(
-    pixels: Path, table: pd.DataFrame, conflicts: dict[str, str], size: int, rejected: _Rows
-) -> pd.DataFrame:
-    """Move files that were found again under the other label from `table` to `rejected`, and close up the pixels."""
+def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:
+    """Move files that were found again under the other label from `table` to `rejected`."""
     if not conflicts:
         return table
-    spoilt = table["sha256"].isin(list(conflicts)).to_numpy()
+    spoilt = table["sha256"].isin(list(conflicts))
     for row in table.loc[spoilt, ["path", "label", "source", "sha256"]].to_dict("records"):
         detail = f"the same file as {conflicts[str(row['sha256'])]}, which has the other label"
         rejected.append({"verdict": "label_conflict", "detail": detail, **{str(name): row[name] for name in row}})
-    _keep_pictures(pixels, np.flatnonzero(~spoilt), size * size * 3)
-    return table[~spoilt].reset_index(drop=True)
+    return table[~spoilt]
 
 
-def _keep_pictures(pixels: Path, rows: NDArray[np.int64], row_bytes: int) -> None:
-    """Shorten a file of pictures to those at `rows` (ascending), one at a time."""
-    with pixels.open("r+b") as file:
-        for target, row in enumerate(rows):
-            if row != target:
-                file.seek(int(row) * row_bytes)
-                picture = file.read(row_bytes)
-                file.seek(target * row_bytes)
-                file.write(picture)
-        file.truncate(len(rows) * row_bytes)
+def _closed_up(table: pd.DataFrame, how: Preparation) -> pd.DataFrame:
+    """Move the last pictures of the file into the slots of rejected ones and cut it; the table follows their order."""
+    slots = table["slot"].to_numpy()
+    count = len(slots)
+    free = np.setdiff1d(np.arange(count), slots)
+    positions = slots.copy()
+    positions[slots >= count] = free
+    with how.pixels.open("r+b") as file:
+        for slot, position in zip(slots[slots >= count], free, strict=True):
+            file.seek(int(slot) * how.slot_bytes)
+            picture = file.read(how.slot_bytes)
+            file.seek(int(position) * how.slot_bytes)
+            file.write(picture)
+        file.truncate(count * how.slot_bytes)
+    return table.drop(columns="slot").iloc[np.argsort(positions)].reset_index(drop=True)
 
 
 def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetConfig) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from io import RawIOBase
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +33,19 @@ _HEAVY_BYTES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How a picture is prepared: the side of the result in pixels, and what is refused."""
+    """How pictures are prepared: the side of the result in pixels, what is refused, and the file they are written to.
+
+    `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
+    """
 
     size: int
     limits: Limits
+    pixels: Path
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one picture."""
+        return self.size * self.size * 3
 
 
 @dataclass(slots=True)
@@ -47,26 +58,22 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedChunk:
-    """Samples, their outcomes, and the pixels of the accepted ones in order: uint8 (accepted, size, size, 3)."""
-
-    samples: list[Sample]
-    outcomes: list[Outcome]
-    pixels: NDArray[np.uint8]
+Chunk: TypeAlias = "list[tuple[int, Sample]]"
+"""Samples with their slots."""
 
 
 def decode_samples(
     samples: Iterable[Sample], count: int, how: Preparation, workers: int | None
-) -> Iterator[DecodedChunk]:
-    """Decode `count` samples with `workers` processes (None: one for each core), chunk by chunk in their order.
+) -> Iterator[tuple[int, Sample, Outcome]]:
+    """Decode `count` samples with `workers` processes (None: one for each core); slot, sample and outcome, in order.
 
-    Raises DataError if a process dies, which a lack of memory does to it.
+    Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
     """
-    chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // (how.size * how.size * 3))))
+    chunks = _chunks(enumerate(samples), max(1, min(64, _CHUNK_BYTES // how.slot_bytes)))
     workers = workers or usable_cores()
     if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
-        yield from (decode_chunk(chunk, how) for chunk in chunks)
+        for chunk in chunks:
+            yield from _with_outcomes(chunk, decode_chunk(chunk, how))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whatever runs already
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(context.Lock(),))
@@ -84,18 +91,27 @@ def usable_cores() -> int:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, chunks: Iterator[list[Sample]], how: Preparation, ahead: int
-) -> Iterator[DecodedChunk]:
-    waiting: deque[Future[DecodedChunk]] = deque(
-        pool.submit(decode_chunk, chunk, how) for chunk in islice(chunks, ahead)
-    )
+    pool: ProcessPoolExecutor, chunks: Iterator[Chunk], how: Preparation, ahead: int
+) -> Iterator[tuple[int, Sample, Outcome]]:
+    """Outcomes chunk by chunk; only a few chunks are ever under way, so that memory does not grow with the data."""
+
+    def submit(chunk: Chunk) -> tuple[Chunk, Future[list[Outcome]]]:
+        return chunk, pool.submit(decode_chunk, chunk, how)
+
+    waiting = deque(submit(chunk) for chunk in islice(chunks, ahead))
     while waiting:
-        done = waiting.popleft().result()
-        waiting.extend(pool.submit(decode_chunk, chunk, how) for chunk in islice(chunks, 1))
-        yield done
+        chunk, future = waiting.popleft()
+        outcomes = future.result()
+        waiting.extend(submit(following) for following in islice(chunks, 1))
+        yield from _with_outcomes(chunk, outcomes)
 
 
-def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+def _with_outcomes(chunk: Chunk, outcomes: list[Outcome]) -> Iterator[tuple[int, Sample, Outcome]]:
+    for (slot, sample), outcome in zip(chunk, outcomes, strict=True):
+        yield slot, sample, outcome
+
+
+def _chunks(samples: Iterable[tuple[int, Sample]], size: int) -> Iterator[Chunk]:
     iterator = iter(samples)
     while chunk := list(islice(iterator, size)):
         yield chunk
@@ -109,21 +125,29 @@ def _start_worker(lock: Any) -> None:
     _one_heavy_picture_at_a_time = lock
 
 
-def decode_chunk(samples: list[Sample], how: Preparation) -> DecodedChunk:
-    """Read and decode samples; an unusable picture becomes its verdict, never an exception."""
+def decode_chunk(chunk: Chunk, how: Preparation) -> list[Outcome]:
+    """Read, decode and write samples; an unusable picture becomes its verdict. Raises OSError if the disk is full."""
     outcomes: list[Outcome] = []
     pictures: list[NDArray[np.uint8]] = []
-    for sample in samples:
-        outcome, pixels = _decode(sample, how)
-        outcomes.append(outcome)
-        if pixels is not None:
-            pictures.append(pixels)
-    accepted = [outcome for outcome in outcomes if outcome.verdict == "ok"]
+    with how.pixels.open("r+b", buffering=0) as file:
+        for slot, sample in chunk:
+            outcome, pixels = _decode(sample, how)
+            outcomes.append(outcome)
+            if pixels is not None:
+                pictures.append(pixels)
+                file.seek(slot * how.slot_bytes)
+                _write_all(file, np.ascontiguousarray(pixels).data.cast("B"))
     if pictures:
+        accepted = (outcome for outcome in outcomes if outcome.verdict == "ok")
         for outcome, phash, dhash in zip(accepted, *perceptual_hashes(pictures), strict=True):
             outcome.facts |= {"phash": int(phash), "dhash": int(dhash)}
-    stacked = np.stack(pictures) if pictures else np.empty((0, how.size, how.size, 3), np.uint8)
-    return DecodedChunk(samples, outcomes, stacked)
+    return outcomes
+
+
+def _write_all(file: RawIOBase, data: memoryview) -> None:
+    """A raw file may take a part at a time; on a full disk the part that is left raises OSError."""
+    while data:
+        data = data[file.write(data) or 0 :]
 
 
 def _decode(sample: Sample, how: Preparation) -> tuple[Outcome, NDArray[np.uint8] | None]:
@@ -147,10 +171,8 @@ def _decode(sample: Sample, how: Preparation) -> tuple[Outcome, NDArray[np.uint8
 
 
 def _accepted(sha256: str, pixels: NDArray[np.uint8], facts: dict[str, Any]) -> Outcome:
-    pixel_digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
-    return Outcome(
-        "ok", "", sha256 or pixel_digest, facts | {"pixel_digest": pixel_digest} | asdict(statistics(pixels))
-    )
+    pixel_digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
+    return Outcome("ok", "", sha256 or pixel_digest, facts | {"pixel_digest": pixel_digest} | vars(statistics(pixels)))
 
 
 def _draw(face: DrawnLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:

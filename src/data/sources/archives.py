@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from src.data.locators import READ_ERRORS, RangeLocator, StreamLocator, ZipLocator
 from src.data.sources.listing import Entry, Refused
@@ -65,7 +65,6 @@ def _tar_entries(path: Path, signature: str) -> list[Entry]:
 
 
 def _refusal(name: str) -> str | None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        return "a path that leaves the archive"
-    return None
+    folders = name.replace("\\", "/").split("/")
+    leaves = ".." in folders or not folders[0] or ":" in folders[0]
+    return "a path that leaves the archive" if leaves else None

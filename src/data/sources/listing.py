@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from src.config import SourceConfig
@@ -70,7 +70,7 @@ def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     refusals: list[Refusal] = []
     ignored: Counter[str] = Counter()
     for path, locator in entries:
-        folders = PurePosixPath(path).parts[depth:-1]
+        folders = path.split("/")[depth:-1]
         part = PART_NAMES.get(folders[0].casefold()) if folders else None
         if folders and folders[0].casefold() in labels:
             part = None
@@ -89,7 +89,7 @@ def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:
     """How many leading folders all `paths` share before one whose name means something."""
     shared: tuple[str, ...] | None = None
     for path in paths:
-        folders = PurePosixPath(path).parts[:-1]
+        folders = tuple(path.split("/")[:-1])
         if "__MACOSX" in folders:
             continue
         if shared is None:

@@ -1,0 +1,248 @@
+"""Every format, colour mode and verdict, on files made here, with the pixel values that must come out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, features
+
+from src.data.images import DEFAULT_LIMITS, FORMATS, Limits, decode_image, decode_picture
+from src.data.samples import RejectedPictureError
+
+TEAL = (20, 140, 120)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def quarters(size: int = 64) -> Image.Image:
+    """Red, green, blue and white quarters: every turn and flip of it is different."""
+    image, half = Image.new("RGB", (size, size), "white"), size // 2
+    for box, color in (((0, 0), "red"), ((half, 0), (0, 255, 0)), ((0, half), "blue")):
+        image.paste(color, (*box, box[0] + half, box[1] + half))
+    return image
+
+
+def corners(pixels: np.ndarray) -> list[str]:
+    """The colours of the four quarters, row by row."""
+    near, far = len(pixels) // 4, 3 * len(pixels) // 4
+    names = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 255): "white"}
+    places = (near, near), (near, far), (far, near), (far, far)
+    return [names[tuple(int(round(value / 255)) * 255 for value in pixels[place])] for place in places]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
+def test_every_format_gives_the_same_picture(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    picture = decode_picture(encoded(quarters(), kind), 32)
+    assert (picture.format, picture.width, picture.height) == (kind, 64, 64)
+    assert (picture.pixels.shape, picture.pixels.dtype) == ((32, 32, 3), np.uint8)
+    assert corners(picture.pixels) == ["red", "green", "blue", "white"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_single_colour_survives_each_format(kind: str) -> None:
+    pixels = decode_image(encoded(Image.new("RGB", (50, 40), TEAL), kind), 16)
+    np.testing.assert_allclose(pixels, np.broadcast_to(TEAL, pixels.shape), atol=3)
+
+
+def alpha_ramp(mode: str) -> Image.Image:
+    image = Image.new("RGBA", (32, 32), (0, 0, 200, 255))
+    image.putalpha(128)
+    return image.convert(mode)
+
+
+def palette_with_transparency() -> bytes:
+    image = Image.new("P", (32, 32), 1)
+    image.putpalette([0, 0, 0, 20, 140, 120] + [0] * 762)
+    image.paste(0, (0, 0, 16, 32))
+    return encoded(image, transparency=0)
+
+
+COLOUR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
+    ("L", lambda: encoded(Image.new("L", (32, 32), 77)), (77, 77, 77)),
+    ("1", lambda: encoded(Image.new("1", (32, 32), 1)), (255, 255, 255)),
+    ("P", lambda: encoded(Image.new("RGB", (32, 32), TEAL).convert("P", palette=Image.Palette.ADAPTIVE)), TEAL),
+    ("CMYK JPEG", lambda: encoded(Image.new("CMYK", (32, 32), (255, 0, 0, 0)), "JPEG"), (0, 255, 255)),
+    ("CMYK TIFF", lambda: encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
+    ("RGBA half", lambda: encoded(alpha_ramp("RGBA")), (127, 127, 227)),
+    ("LA clear", lambda: encoded(Image.new("LA", (32, 32), (0, 0))), (255, 255, 255)),
+    ("LA solid", lambda: encoded(Image.new("LA", (32, 32), (90, 255))), (90, 90, 90)),
+    ("RGB colour key", lambda: encoded(Image.new("RGB", (32, 32), TEAL), transparency=TEAL), (255, 255, 255)),
+    ("grey key", lambda: encoded(Image.new("L", (32, 32), 9), transparency=9), (255, 255, 255)),
+    ("WebP clear", lambda: encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0)), "WEBP", lossless=True), (255,) * 3),
+    ("16-bit PNG", lambda: encoded(Image.fromarray(np.full((32, 32), 0x8000, np.uint16))), (128, 128, 128)),
+    ("16-bit TIFF", lambda: encoded(Image.fromarray(np.full((32, 32), 0x4000, np.uint16)), "TIFF"), (64, 64, 64)),
+    ("32-bit TIFF", lambda: encoded(Image.fromarray(np.full((32, 32), 30000, np.int32)), "TIFF"), (117, 117, 117)),
+    ("float to 1", lambda: encoded(Image.fromarray(np.full((32, 32), 0.5, np.float32)), "TIFF"), (128, 128, 128)),
+    ("float to 255", lambda: encoded(Image.fromarray(np.full((32, 32), 200, np.float32)), "TIFF"), (200, 200, 200)),
+    ("YCbCr TIFF", lambda: encoded(Image.new("RGB", (32, 32), TEAL).convert("YCbCr"), "TIFF"), TEAL),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"), [case[1:] for case in COLOUR_MODES], ids=[case[0] for case in COLOUR_MODES]
+)
+def test_colour_mode_becomes_the_right_rgb(make: Callable[[], bytes], expected: tuple[int, int, int]) -> None:
+    pixels = decode_image(make(), 16)
+    np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=3)
+
+
+def test_palette_transparency_lies_over_white() -> None:
+    pixels = decode_image(palette_with_transparency(), 32)
+    assert tuple(pixels[16, 4]) == (255, 255, 255)
+    assert tuple(pixels[16, 28]) == TEAL
+
+
+def test_sixteen_bit_colour_is_rescaled() -> None:
+    rows = b"".join(b"\0" + struct.pack(">HHH", 0x8080, 0x4040, 0xFFFF) * 16 for _ in range(16))
+    pixels = decode_image(png(16, 16, 16, 2, rows), 16)
+    assert tuple(pixels[8, 8]) == (0x80, 0x40, 0xFF)
+
+
+# Where each orientation puts the corners of a picture that was stored as red, green, blue, white.
+ORIENTED = {
+    1: ["red", "green", "blue", "white"],
+    2: ["green", "red", "white", "blue"],
+    3: ["white", "blue", "green", "red"],
+    4: ["blue", "white", "red", "green"],
+    5: ["red", "blue", "green", "white"],
+    6: ["blue", "red", "white", "green"],
+    7: ["white", "green", "blue", "red"],
+    8: ["green", "white", "red", "blue"],
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert corners(decode_image(encoded(quarters(), kind, exif=exif), 32)) == ORIENTED[orientation]
+
+
+def test_a_broken_exif_block_costs_nothing() -> None:
+    data = encoded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert corners(decode_image(data, 32))[0] == "red"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (32, 32), color) for color in ((255, 0, 0), (0, 0, 255))]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(decode_image(data, 8)[4, 4], (255, 0, 0), atol=4)
+
+
+def test_a_large_jpeg_is_decoded_small_and_stays_true() -> None:
+    photo = Image.radial_gradient("L").resize((1600, 1200)).convert("RGB")
+    data = encoded(photo, "JPEG", quality=95)
+    expected = np.asarray(photo.resize((64, 64), Image.Resampling.BILINEAR), dtype=int)
+    assert np.abs(decode_image(data, 64).astype(int) - expected).mean() < 1.5
+
+
+def rejected(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[str, str]:
+    with pytest.raises(RejectedPictureError) as caught:
+        decode_image(data, 32, limits)
+    return caught.value.verdict, caught.value.detail
+
+
+def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+def test_empty_files() -> None:
+    assert rejected(b"")[0] == "zero_bytes"
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello, this is text", b"%PDF-1.7 ...", b"PK\x03\x04" + bytes(40), bytes(500), b"\x00"]
+)
+def test_what_is_no_image(data: bytes) -> None:
+    assert rejected(data)[0] == "not_an_image"
+
+
+def heif() -> bytes:
+    return b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: encoded(quarters(), "PPM"),
+        lambda: encoded(quarters(), "ICO"),
+        lambda: encoded(quarters(), "PCX"),
+        lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>",
+        heif,
+    ],
+    ids=["PPM", "ICO", "PCX", "SVG", "HEIF"],
+)
+def test_formats_that_are_not_read(make: Callable[[], bytes]) -> None:
+    assert rejected(make())[0] == "unsupported_format"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_cut_files_are_truncated(kind: str, kept: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8))
+    data = encoded(noise, kind)
+    assert rejected(data[: int(kept * len(data))])[0] == "truncated"
+
+
+def test_garbled_pixels_are_unreadable() -> None:
+    data = bytearray(encoded(quarters(200)))
+    start = data.index(b"IDAT") + 20
+    data[start : start + 40] = bytes(40)
+    assert rejected(bytes(data))[0] == "unreadable"
+
+
+def test_bombs_are_refused_before_decoding() -> None:
+    # Neither has the pixels that its header announces: only the header was read.
+    assert rejected(png(9_000, 9_000, 1, 0, b"")) == ("too_large", "9000x9000, 81 megapixels")
+    assert rejected(png(20_000, 20_000, 1, 0, b""))[0] == "too_large"
+
+
+def test_the_pixel_limit_can_be_moved() -> None:
+    data = encoded(quarters(64))
+    assert decode_image(data, 8, Limits(megapixels=0.005)).shape == (8, 8, 3)
+    assert rejected(data, Limits(megapixels=0.004)) == ("too_large", "64x64, 0 megapixels")
+
+
+def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
+    data = encoded(Image.new("L", (6000, 6000), 128), "JPEG", progressive=True, quality=30)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert rejected(data[:-2] + scan * 60 + b"\xff\xd9")[0] == "too_large"
+
+
+def test_files_over_the_byte_limit_are_refused() -> None:
+    assert rejected(bytes(2001), Limits(megabytes=0.002))[0] == "too_large"
+
+
+def test_tiny_pictures_are_refused() -> None:
+    assert rejected(encoded(Image.new("RGB", (7, 90), TEAL))) == ("too_small", "7x90, a side is under 8 pixels")
+
+
+def test_content_decides_the_format_not_the_name() -> None:
+    # decode_image never sees a name at all; a JPEG that is called .png must come out as JPEG.
+    assert decode_picture(encoded(quarters(), "JPEG"), 16).format == "JPEG"
+
+
+def test_thin_lines_do_not_alias() -> None:
+    stripes = Image.new("L", (512, 512), 0)
+    draw = ImageDraw.Draw(stripes)
+    for column in range(0, 512, 2):
+        draw.line([(column, 0), (column, 511)], fill=255)
+    pixels = decode_image(encoded(stripes), 32)
+    assert np.abs(pixels.astype(int) - 127).max() <= 3
