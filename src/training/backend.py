@@ -19,17 +19,10 @@ BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
 
 def start_backend() -> str:
-    """Import Keras with its backend and return the backend's name.
+    """Import Keras with its backend and return the backend's name; GPU memory is taken as needed, not all at once."""
+    import_backend()
+    import keras
 
-    TensorFlow's notices are written past every log level by its C++ start-up code, so stderr is closed to them for as
-    long as the import takes; an import that fails still raises. GPU memory is taken as needed, not all at once.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
-    warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
-    with _stderr_closed():
-        import keras
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -39,6 +32,20 @@ def start_backend() -> str:
                 with contextlib.suppress(RuntimeError):
                     tf.config.experimental.set_memory_growth(gpu, True)
     return str(keras.backend.backend())
+
+
+def import_backend() -> None:
+    """Import Keras with its backend and touch no device, so that the process may still be forked.
+
+    TensorFlow's notices are written past every log level by its C++ start-up code, so stderr is closed to them for as
+    long as the import takes; an import that fails still raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
+    warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
+    with _stderr_closed():
+        import keras  # noqa: F401
 
 
 def reset(seed: int, precision: str) -> str:

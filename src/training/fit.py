@@ -108,7 +108,9 @@ def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
 def _batches(dataset: PreparedDataset, config: Config) -> tuple[Batches, Batches | None]:
     trainer, labels = config.trainer, dataset.table["label"].to_numpy()
     rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
-    weights = balanced_weights(labels, rows) if trainer.class_weights == "balanced" else None
+    weights = dataset.table["weight"].to_numpy("float32")
+    if trainer.class_weights == "balanced":
+        weights = weights * balanced_weights(labels, rows)
     train = Batches(dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights)
     if trainer.overfit:
         return train, None
