@@ -122,7 +122,7 @@ def _sizes_raised(data: bytearray, _: list[tuple[str, bytes]], random: np.random
     return bytes(data)
 
 
-def _bomb(_: bytearray, sound: list[tuple[str, bytes]], random: np.random.Generator) -> bytes:
+def _bomb(_data: bytearray, _sound: list[tuple[str, bytes]], random: np.random.Generator) -> bytes:
     """A PNG of up to 400 megapixels that is a few hundred kilobytes at most; one in eight stays below the limit."""
     side = 8000 if random.integers(8) == 0 else 20_000
     depth, color = (1, 0) if side == 20_000 else (8, 2)
@@ -137,7 +137,7 @@ def _bomb(_: bytearray, sound: list[tuple[str, bytes]], random: np.random.Genera
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
-def _archived(data: bytearray, _: list[tuple[str, bytes]], random: np.random.Generator) -> bytes:
+def _archived(data: bytearray, _sound: list[tuple[str, bytes]], _random: np.random.Generator) -> bytes:
     """An archive in the place of a picture."""
     import zipfile
 

@@ -87,9 +87,9 @@ class ManifestConfig(Strict):
 
 @dataclass(frozen=True)
 class SourceConfig(Strict):
-    """Where pictures come from, and which class is which. `url` is fetched once, checked against `sha256`, and stands
-    for `path`. `group_pattern` is a regular expression on a picture's path: what its first group finds (or all of it)
-    names the subject whose pictures stay together. `weight` is the weight of each picture of this source.
+    """Where pictures come from, and which class is which. `url` is fetched once into `downloads`, checked against
+    `sha256`, and stands for `path`. `group_pattern` is a regular expression on a picture's path: what its first group
+    finds (or all of it) names the subject whose pictures stay together. `weight` is the weight of each picture.
     """
 
     name: str
@@ -97,6 +97,7 @@ class SourceConfig(Strict):
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
+    downloads: str = ".cache/downloads"
     positive: str = "happy"
     negative: str = "sad"
     group_pattern: str | None = None
@@ -248,12 +249,28 @@ class EvaluationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
-    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
+    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`; `parent` is the id of
+    the sweep's run that this run belongs to.
+    """
 
     name: Literal["local", "server", "off"]
     uri: str | None = None
     experiment: str = "happy-sad"
     log_model: bool = True
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepConfig(Strict):
+    """How the jobs of `python -m src.train -m ...` are run: `n_jobs` at a time, sharing the cores.
+
+    `fail_fast` ends the sweep at the first job that fails; `skip_finished` leaves out jobs whose config has a finished
+    run in the experiment.
+    """
+
+    n_jobs: Count = 1
+    fail_fast: bool = False
+    skip_finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +284,7 @@ class Config(Strict):
     trainer: TrainerConfig
     tracking: TrackingConfig
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     seed: Seed = 0
     name: str | None = None
     output: str | None = None

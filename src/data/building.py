@@ -90,7 +90,7 @@ def build(
     samples: list[Sample],
     listing: Listing,
     config: DatasetConfig,
-    report_progress: Callable[[int, int], None] | None,
+    report_progress: Callable[[int, int], None],
 ) -> None:
     """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used."""
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
@@ -106,8 +106,7 @@ def build(
             rows.append({"slot": slot, **_described(sample), "sha256": outcome.sha256, **outcome.facts})
         else:
             rejected.append(_rejected_row(sample, judged, outcome.sha256))
-        if report_progress:
-            report_progress(slot + 1, len(samples))
+        report_progress(slot + 1, len(samples))
     table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
     left_out = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, left_out, config)

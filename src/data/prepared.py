@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from src.config import DatasetConfig, project_path
 from src.data.building import build, limits_of
 from src.data.locators import READ_ERRORS, DrawnLocator
+from src.data.progress import preparation_progress
 from src.data.samples import PARTS, Sample
 from src.data.sources import Listing, list_samples
 from src.data.splits import assign_splits
@@ -64,7 +66,8 @@ class PreparedDataset:
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
     """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
 
-    `report_progress(done, total)` counts pictures. The user's files are only read. Raises DataError.
+    `report_progress(done, total)` counts pictures; without it a terminal shows a bar. The user's files are only read.
+    Raises DataError.
     """
     listing = list_samples(config)
     samples = _limited(listing.samples, config)
@@ -74,11 +77,15 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
         with locked(folder):
             store = _opened(folder, samples, config)  # another process may have made it meanwhile
             if store is None:
-                with writing(folder) as partial:
-                    build(partial, samples, listing, config, report_progress)
+                with writing(folder) as partial, _progress(config, report_progress) as report:
+                    build(partial, samples, listing, config, report)
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
+
+
+def _progress(config: DatasetConfig, report: ReportProgress | None) -> AbstractContextManager[ReportProgress]:
+    return preparation_progress(config.name) if report is None else nullcontext(report)
 
 
 def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:

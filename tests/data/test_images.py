@@ -36,7 +36,7 @@ def corners(pixels: np.ndarray) -> list[str]:
     near, far = len(pixels) // 4, 3 * len(pixels) // 4
     names = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 255): "white"}
     places = (near, near), (near, far), (far, near), (far, far)
-    return [names[tuple(int(round(value / 255)) * 255 for value in pixels[place])] for place in places]
+    return [names[tuple(round(value / 255) * 255 for value in pixels[place])] for place in places]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])

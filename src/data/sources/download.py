@@ -1,13 +1,96 @@
-"""Data that is fetched once, checked against its SHA-256 and kept in a cache."""
+"""Data that is fetched once, checked against its SHA-256 and kept; a broken download goes on where it was."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from src.config import SourceConfig
+from filelock import FileLock
+
+from src.config import SourceConfig, project_path
+from src.data.progress import download_progress
 from src.data.sources.listing import user_path
+from src.data.store import readable_disk_errors
+from src.errors import DataError
+
+if TYPE_CHECKING:
+    import requests
+
+_PIECE = 1 << 16
+_SECONDS_WITHOUT_DATA = 30
 
 
 def source_path(config: SourceConfig) -> Path:
-    """Where a source's data lie on disk. Raises DataError."""
-    return user_path(config.path)
+    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError."""
+    if config.url is None:
+        return user_path(config.path)
+    if config.path is not None:
+        raise DataError("dataset.path and dataset.url are both given; one of them must be null")
+    if config.sha256 is None:
+        raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
+    return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+
+
+def fetch(url: str, sha256: str, folder: Path) -> Path:
+    """The file behind `url`, from `folder` if it is there already. Raises DataError if it cannot be had as it should.
+
+    An interrupted download is resumed by the next call; a file with another SHA-256 is never put into place.
+    """
+    target = folder / f"{sha256[:12]}-{PurePosixPath(urlsplit(url).path).name or 'data'}"
+    part = target.with_name(f"{target.name}.part")
+    with readable_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():  # it is only ever put there after its checksum was right
+                _retrieve(url, sha256, target, part)
+    return target
+
+
+def _retrieve(url: str, sha256: str, target: Path, part: Path) -> None:
+    import pooch
+    import requests
+
+    def download(address: str, output: str, _: object) -> None:
+        _complete(address, part)
+        os.replace(part, output)
+
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        pooch.retrieve(url, f"sha256:{sha256}", target.name, target.parent, downloader=download)
+    except requests.RequestException as error:
+        raise DataError(f"{url} cannot be fetched: {_reason(error)}") from None
+    except ValueError:
+        raise DataError(f"{url} is not the file that dataset.sha256={sha256} names; nothing of it was kept") from None
+
+
+def _complete(url: str, part: Path) -> None:
+    """Append to `part` what is missing of `url`. Raises requests' errors, also if the server ends too early."""
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=_SECONDS_WITHOUT_DATA) as answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # the part is whole already; its checksum decides
+        answer.raise_for_status()
+        if answer.status_code != requests.codes.partial_content:
+            have = 0
+        total = have + int(answer.headers.get("Content-Length", 0))
+        with part.open("ab" if have else "wb") as file, download_progress(url, have, total) as advance:
+            for piece in answer.iter_content(_PIECE):
+                file.write(piece)
+                advance(len(piece))
+            if file.tell() < total:
+                raise requests.ConnectionError(f"it broke off at {file.tell():,} of {total:,} bytes")
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What happened, without the inner representation of connections; what was fetched so far is kept."""
+    if error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    text = " ".join(str(error).split())
+    if "timed out" in text:
+        return f"no data for {_SECONDS_WITHOUT_DATA} s; run again to go on where it was"
+    return f"{text.rpartition(': ')[2].strip(chr(39) + ')') or type(error).__name__}; run again to go on where it was"
