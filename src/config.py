@@ -132,10 +132,14 @@ class DatasetConfig(SourceConfig):
 
 @dataclass(frozen=True)
 class ModelConfig(Strict):
-    """One CNN family. `filters` gives the width of each stage; a stage is `convolutions` layers and a pooling."""
+    """One CNN family. `filters` gives the width of each stage; a stage is `convolutions` layers and a pooling.
+
+    `grey` lets the model see lightness only, so that grey and coloured pictures of one face are one to it.
+    """
 
     name: str
     architecture: Literal["cnn"] = "cnn"
+    grey: bool = False
     filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
     convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
     kernel_size: Annotated[int, Interval(ge=1, le=11)] = 3

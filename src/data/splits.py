@@ -166,7 +166,9 @@ def _hashed(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
 
 
 def _shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
-    """The parts that the source ships; a part of them that is missing is dealt from its training part."""
+    """The parts that the sources ship; a part that none ships is dealt from the training part. A source that ships no
+    parts at all, beside one that does, is dealt on its own.
+    """
     parts = table["part"].to_numpy(dtype=object, na_value=UNUSED).copy()
     rank = np.select([parts == part for part in PARTS], range(len(PARTS)), -1)
     if not (rank == 0).any():
@@ -185,6 +187,7 @@ def _shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing:
         dropped = (rank >= 0) & (rank < last[groups.of_row])
     parts[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
     _deal_missing(parts, groups, config)
+    _deal_unparted(parts, table, groups, config)
     return SplitOutcome(parts, int(crosses.sum()), int(dropped.sum()))
 
 
@@ -197,6 +200,24 @@ def _deal_missing(parts: NDArray[np.object_], groups: Groups, config: SplitConfi
         training = training[~groups.conflict[training]]
         chosen = training[partition(groups, training, [1 - share, share]) == 1]
         parts[np.isin(groups.of_row, chosen) & (parts == "train")] = missing
+
+
+def _deal_unparted(parts: NDArray[np.object_], table: pd.DataFrame, groups: Groups, config: SplitConfig) -> None:
+    """Deal the pictures of sources without parts, in place, by whole groups; a conflict goes to training, and a group
+    that another source's parts hold too stays with its training pictures or is not used.
+    """
+    has_part = table["part"].notna()
+    unparted = ~has_part.groupby(table["source"]).transform("any").to_numpy(dtype=bool)
+    if not unparted.any():
+        return
+    elsewhere = np.bincount(groups.of_row, ~unparted, len(groups)) > 0
+    trained = np.bincount(groups.of_row, parts == "train", len(groups)) > 0
+    choice = np.where(elsewhere & ~trained, UNUSED, "train").astype(object)
+    rest = np.unique(groups.of_row[unparted & ~(elsewhere | groups.conflict)[groups.of_row]])
+    choice[rest] = np.array(PARTS, dtype=object)[
+        partition(groups, rest, [config.train, config.validation, config.test])
+    ]
+    parts[unparted] = choice[groups.of_row[unparted]]
 
 
 def _check_classes(labels: NDArray, parts: NDArray[np.object_], config: SplitConfig) -> None:

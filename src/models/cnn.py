@@ -24,6 +24,8 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
     _check_spatial_size(config, image_size)
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    if config.grey:
+        x = keras.ops.image.rgb_to_grayscale(x)
     for stage, filters in enumerate(config.filters, start=1):
         x = _stage(x, config, filters, f"stage{stage}", stride=config.stem_stride if stage == 1 else 1)
     x = _head(x, config)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from src.config import Config
+from src.config import Config, ModelConfig
 from src.errors import ConfigError
 from src.models.cnn import create_classifier, last_convolution
 from src.models.cost import count_flops
@@ -100,3 +100,11 @@ def test_full_precision_keeps_the_weights_and_computes_in_float32(make_config: C
     assert weights_digest(final) == weights_digest(trained)
     assert {layer.compute_dtype for layer in final.layers} == {"float32"}
     assert "bfloat16" in {layer.compute_dtype for layer in trained.layers}
+
+
+def test_a_grey_model_sees_lightness_only() -> None:
+    model = create_classifier(ModelConfig(name="grey", grey=True, filters=[4], dense=[]), 16)
+    blue = np.zeros((1, 16, 16, 3), "float32")
+    blue[..., 2] = 200
+    grey = np.full_like(blue, 200 * 0.1140)
+    np.testing.assert_allclose(model(blue), model(grey), atol=1e-4)
