@@ -82,6 +82,7 @@ class ShowProgress(keras.callbacks.Callback):
         self.task = self.progress.add_task(
             "fit", total=self.steps * self.epochs, epoch=1, epochs=self.epochs, scores=""
         )
+        self.validated = ""
         self.progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -90,9 +91,12 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         done = self.epoch * self.steps + batch + 1
-        self.progress.update(self.task, completed=done, scores=f"loss {float((logs or {}).get('loss', 0)):.3f}")
+        scores = f"loss {float((logs or {}).get('loss', 0)):.3f}{self.validated}"
+        self.progress.update(self.task, completed=done, scores=scores)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs and "val_accuracy" in logs:
+            self.validated = f"  val accuracy {logs['val_accuracy']:.3f}"
         self.progress.console.print(
             f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}  {_summary(logs or {})}"
             f"  {time.perf_counter() - self.start:.1f} s",
