@@ -325,6 +325,21 @@ class EvaluateConfig(Strict):
     print_config: bool = False
 
 
+@dataclass(frozen=True)
+class PrepareConfig(Strict):
+    """Which data set to prepare and report on.
+
+    `leak_check` is another one to compare it with. `quarantine` names a folder into which the rejected files are
+    copied for a look; `output` the folder of the report.
+    """
+
+    dataset: DatasetConfig
+    leak_check: DatasetConfig | None = None
+    quarantine: str | None = None
+    output: str = "outputs/prepare"
+    print_config: bool = False
+
+
 def project_path(path: str) -> Path:
     """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
     return PROJECT_ROOT / Path(path).expanduser()

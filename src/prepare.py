@@ -1,0 +1,89 @@
+"""Prepare a data set without training and report on it: `python -m src.prepare dataset=photos dataset.path=PATH`.
+
+With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it tells whether the two share pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.cli import command
+from src.config import PrepareConfig, project_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from src.data.prepared import PreparedDataset
+
+
+def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> PreparedDataset:  # noqa: ARG001
+    """Prepare `config.dataset`, say what it holds, and write the report. Raises DataError."""
+    from rich.console import Console
+
+    from src.data.prepared import prepare
+    from src.data.quarantine import copy_rejected
+    from src.data.report import write_report
+    from src.data.store import readable_disk_errors
+
+    console = Console(soft_wrap=True, highlight=False)
+    dataset = prepare(config.dataset)
+    folder = project_path(config.output) / dataset.name
+    _say_what_it_holds(dataset, console)
+    with readable_disk_errors(folder):
+        console.print(f"report: {write_report(dataset, config.dataset, folder)}")
+        if config.quarantine is not None:
+            target = Path(config.quarantine).expanduser().absolute()
+            count = copy_rejected(dataset, config.dataset, target)
+            console.print(f"{count:,} rejected files copied to {target}")
+        if config.leak_check is not None:
+            _check_leaks(dataset, config, folder, console)
+    return dataset
+
+
+def _say_what_it_holds(dataset: PreparedDataset, console: Console) -> None:
+    from rich.table import Table
+
+    from src.data.splits import UNUSED
+
+    negative, positive = dataset.class_names
+    table = Table("part", positive, negative, "groups", "digest", title=f"{dataset.name}, digest {dataset.digest}")
+    for part in (*dataset.split_digests, UNUSED):
+        held = dataset.table[dataset.table["split"] == part]
+        count, digest = int(held["label"].sum()), dataset.split_digests.get(part, "")
+        table.add_row(part, f"{count:,}", f"{len(held) - count:,}", f"{held['group'].nunique():,}", digest)
+    console.print(table)
+    verdicts = dataset.rejected["verdict"].value_counts()
+    left_out = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()) or "nothing"
+    several = dataset.table["group"].value_counts()
+    console.print(f"left out: {left_out}; groups of look-alikes: {int((several > 1).sum()):,}")
+    if dataset.ignored:
+        console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
+    if dataset.crossing_groups:
+        console.print(
+            f"{dataset.crossing_groups:,} groups cross the parts that the data ships; "
+            f"{dataset.dropped_crossing:,} pictures set aside"
+        )
+
+
+def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, console: Console) -> None:
+    from src.data.leak_check import check_leaks, write_leak_page
+    from src.data.prepared import prepare
+
+    assert config.leak_check is not None  # noqa: S101  (for the type checker)
+    other = prepare(replace(config.leak_check, image_size=config.dataset.image_size))
+    check = check_leaks(dataset, other, config.dataset)
+    first, second = check.leaked
+    console.print(
+        f"leak check: {len(check.shared):,} groups of look-alikes are in both: {first:,} pictures of {dataset.name}, "
+        f"{second:,} of {other.name}; {check.same_files:,} the very same file, {check.other_labels:,} with other labels"
+    )
+    console.print(f"thumbnails: {write_leak_page(check, folder)}")
+
+
+main = command(prepare_and_report, schema=PrepareConfig, config_name="prepare")
+
+if __name__ == "__main__":
+    main()
