@@ -33,7 +33,11 @@ def compare_runs(config: CompareConfig, _: Sequence[str] = ()) -> Comparison:
         where = f" that match {config.filter}" if config.filter else ""
         raise TrackingError(f"tracking.experiment={config.tracking.experiment}: no finished runs{where}")
     comparison = compare(
-        runs, lambda run: read_table(run, "predictions.parquet"), config.metric, resamples=config.resamples
+        runs,
+        lambda run: read_table(run, "predictions.parquet"),
+        config.metric,
+        resamples=config.resamples,
+        read_robustness=lambda run: read_table(run, "robustness.csv"),
     )
     folder = project_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)

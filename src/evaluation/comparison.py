@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,14 @@ import pandas as pd
 from src.errors import TrackingError
 from src.evaluation.leaderboard import LOSSES, Candidate, Metric, ReadPredictions, TestSet, gather
 from src.evaluation.paired import Sample, compare_pairs
+from src.evaluation.robustness import mean_corruption_error
 from src.tracking.read import RecordedRun
 
+ReadRobustness = Callable[[RecordedRun], pd.DataFrame | None]
+
 BYTES_PER_WEIGHT = 4
+BASELINE = "baseline"
+CORRUPTED = "test/corrupted_accuracy"
 COSTS = {
     "seconds": "fit/seconds",
     "parameters": "model/parameters",
@@ -44,13 +49,46 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RecordedRun], read: ReadPredictions, metric: Metric = "accuracy", *, resamples: int = 2000
+    runs: Sequence[RecordedRun],
+    read: ReadPredictions,
+    metric: Metric = "accuracy",
+    *,
+    resamples: int = 2000,
+    read_robustness: ReadRobustness | None = None,
 ) -> Comparison:
-    """Compare `runs`, whose predictions `read` gives. Raises TrackingError where no run has test predictions."""
+    """Compare `runs`, whose predictions `read` gives. Raises TrackingError where no run has test predictions.
+
+    `read_robustness` gives a run's accuracies under corruption; from them the board's mean corruption error `mce`,
+    relative to the candidate whose `model.name` is baseline.
+    """
     test_sets, left_out = gather(runs, read, metric)
     if not test_sets:
         raise TrackingError(f"none of the {len(runs)} runs found has test predictions to compare")
-    return Comparison(metric, [_rank(test_set, metric, resamples) for test_set in test_sets], left_out)
+    rankings = [_rank(test_set, metric, resamples) for test_set in test_sets]
+    for ranking in rankings:
+        ranking.board["mce"] = _corruption_errors(ranking.candidates, read_robustness)
+    return Comparison(metric, rankings, left_out)
+
+
+def _corruption_errors(candidates: Sequence[Candidate], read: ReadRobustness | None) -> list[float]:
+    """Mean corruption error of each candidate; nan where it, or every baseline, was not tested for robustness."""
+    tables = [_mean_robustness(candidate, read) if read else None for candidate in candidates]
+    named = [candidate.runs[0].params.get("model.name") for candidate in candidates]
+    baseline = next(
+        (table for name, table in zip(named, tables, strict=True) if name == BASELINE and table is not None), None
+    )
+    if baseline is None:
+        return [float("nan")] * len(candidates)
+    return [float("nan") if table is None else mean_corruption_error(table, baseline) for table in tables]
+
+
+def _mean_robustness(candidate: Candidate, read: ReadRobustness) -> pd.DataFrame | None:
+    """Accuracy by corruption and severity, the mean over the runs that recorded it."""
+    tested = [read(run) for run in candidate.runs if CORRUPTED in run.metrics]
+    found = [table for table in tested if table is not None]
+    if not found:
+        return None
+    return pd.concat(found).groupby(["corruption", "severity"])["accuracy"].mean().reset_index()
 
 
 def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:

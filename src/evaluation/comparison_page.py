@@ -132,13 +132,14 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
     }
 
 
-_OTHER_COSTS = ("parameters", "flops", "latency_ms", "megabytes")
+_OTHER_COSTS = ("parameters", "flops", "latency_ms", "megabytes", "mce")
 _COST_TITLES = {
     "seconds": "training, s",
     "parameters": "parameters",
     "flops": "MFLOPs",
     "latency_ms": "latency, ms",
     "megabytes": "size, MB",
+    "mce": "corruption error against baseline",
 }
 
 
@@ -152,7 +153,9 @@ def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[
 def _cost(name: str, value: float) -> str:
     if not math.isfinite(value):
         return ""
-    return {"parameters": f"{value:,.0f}", "flops": f"{value / 1e6:,.1f}"}.get(name, f"{value:,.1f}")
+    return {"mce": f"{value:.2f}", "parameters": f"{value:,.0f}", "flops": f"{value / 1e6:,.1f}"}.get(
+        name, f"{value:,.1f}"
+    )
 
 
 def _shown_pairs(ranking: Ranking):  # type: ignore[no-untyped-def] # a DataFrame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,13 @@ def model_folder(run: RecordedRun) -> Path | None:
 
 
 def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
-    """The run's Parquet artifact `name`, None where it has none."""
+    """The run's artifact `name`, a Parquet or CSV table; None where it has none."""
     import pandas as pd
 
     path = artifact(run, name)
-    return None if path is None or not path.exists() else pd.read_parquet(path)
+    if path is None or not path.exists():
+        return None
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
 
 def _download(uri: str) -> Path | None:
@@ -120,6 +123,7 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store with tracking.uri="
         )
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     mlflow.set_tracking_uri(uri)

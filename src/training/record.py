@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import keras
+import numpy as np
 import yaml
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from src.evaluation.card import ModelFacts
 from src.evaluation.figures import learning_curves
 from src.evaluation.judge import Evaluation, judge
 from src.evaluation.leaks import FINGERPRINTS, fitted_on
+from src.evaluation.sheets import validation_grid
 from src.models.cost import count_flops
 from src.models.predict import predictor
 from src.models.weights import weights_digest
@@ -27,6 +29,7 @@ from src.training.callbacks import Logs
 from src.training.fit import Fit
 
 FIGURE_DPI = 110
+SHOWN_PICTURES = 16
 
 
 class Record:
@@ -38,12 +41,16 @@ class Record:
         self.console = console
         self.name = name
         self.command = command
+        self.classifier: keras.Model | None = None
+        self.samples: tuple[np.ndarray, np.ndarray] | None = None
 
     def inputs(self, dataset: PreparedDataset) -> None:
         """The resolved config, uncommitted changes of the code, and the data."""
         self.run.path("config.yaml").write_text(yaml.safe_dump(plain(self.config), sort_keys=False))
         if changes := uncommitted_changes():
             self.run.path("uncommitted.patch").write_text(changes)
+        shown = dataset.rows("validation")[:SHOWN_PICTURES]
+        self.samples = np.asarray(dataset.images[shown]), dataset.table["label"].to_numpy()[shown]
         fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
@@ -53,14 +60,19 @@ class Record:
 
     def model(self, classifier: keras.Model) -> tuple[int, int]:
         """The model's cost: parameters, and floating-point operations of one picture's forward pass."""
+        self.classifier = classifier
         parameters, flops = classifier.count_params(), count_flops(classifier)
         self.run.log_metrics({"model/parameters": parameters, "model/flops": flops})
         self._say(f"{classifier.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture")
         return parameters, flops
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
-        """One epoch's metrics, with the epoch, from 1, as the step."""
+        """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
+        if self.run.id is not None and self.samples is not None and self.classifier is not None:
+            pictures, labels = self.samples
+            probabilities = keras.ops.convert_to_numpy(self.classifier(pictures.astype("float32"), training=False))
+            self.run.log_image("validation", validation_grid(pictures, labels, probabilities[:, 0]), step=epoch + 1)
 
     def fitted(self, fit: Fit, final: keras.Model, dataset: PreparedDataset) -> str:
         """Learning curves, time and the model with its best weights. Returns the digest of those weights."""

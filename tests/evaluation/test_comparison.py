@@ -110,6 +110,22 @@ def test_the_newest_of_repeated_runs_counts_and_runs_without_predictions_are_nam
         compared(runs[2:])
 
 
+def test_corruption_errors_are_relative_to_the_baseline_candidate() -> None:
+    tested = {
+        "a": pd.DataFrame({"corruption": ["fog", "snow"], "severity": [1, 1], "accuracy": [0.8, 0.6]}),
+        "b": pd.DataFrame({"corruption": ["fog", "snow"], "severity": [1, 1], "accuracy": [0.9, 0.8]}),
+    }
+    runs = [record("a", model__name="baseline"), record("b", model__name="deep"), record("c", model__name="mobile")]
+    for run in runs[:2]:
+        run.metrics["test/corrupted_accuracy"] = 0.7  # type: ignore[index]
+    tables = {run.id: predict(0.8, seed=place) for place, run in enumerate(runs)}
+    (ranking,) = compare(runs, lambda run: tables[run.id], read_robustness=lambda run: tested[run.id]).rankings
+    errors = dict(zip([candidate.label for candidate in ranking.candidates], ranking.board["mce"], strict=True))
+    assert errors["baseline"] == 1.0
+    assert errors["deep"] == pytest.approx(0.5)
+    assert np.isnan(errors["mobile"])
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss", "brier"])
 def test_other_metrics_rank_the_better_first_and_keep_their_own_sign(metric: str) -> None:
     runs = [(record("a", model__name="a"), predict(0.7, seed=1)), (record("b", model__name="b"), predict(0.95, seed=2))]

@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.config import Config, DatasetConfig, DrawnConfig, EvaluationConfig, ThresholdConfig
+from src.data.prepared import PreparedDataset, prepare
+from src.errors import DataError
+from src.evaluation.artifacts import read_decision, write_artifacts
+from src.evaluation.calibration import Decision
+from src.evaluation.card import ModelFacts
+from src.evaluation.judge import judge
+from src.evaluation.sheets import validation_grid
+
+QUICK = EvaluationConfig(resamples=200, smallest_slice=5, explanations=4, pointing_pictures=4)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    cache = tmp_path_factory.mktemp("cache")
+    return prepare(
+        DatasetConfig(
+            name="drawn", source="drawn", image_size=32, drawn=DrawnConfig(count=160), cache=str(cache), workers=1
+        )
+    )
+
+
+def oracle(dataset: PreparedDataset, noise: float = 1.0):
+    """A model that knows each picture's label by heart, and doubts it at random."""
+    logit = (dataset.table["label"].to_numpy() * 2 - 1) * 2 + np.random.default_rng(0).normal(
+        0, noise, len(dataset.table)
+    )
+    known = {picture.tobytes(): value for picture, value in zip(dataset.images, 1 / (1 + np.exp(-logit)), strict=True)}
+    return lambda pictures: np.array([known.get(picture.tobytes(), 0.5) for picture in pictures])
+
+
+def test_test_labels_change_neither_threshold_nor_temperature(faces: PreparedDataset) -> None:
+    predict = oracle(faces)
+    lying = faces.table.assign(
+        label=faces.table["label"].where(faces.table["split"] != "test", 1 - faces.table["label"])
+    )
+    honest, lied = judge(predict, faces, QUICK), judge(predict, replace(faces, table=lying), QUICK)
+    assert lied.decision == honest.decision
+    assert honest.scores["test"]["accuracy"].value > 0.8 > 0.4 > lied.scores["test"]["accuracy"].value
+
+
+def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
+    predict = oracle(faces)
+    evaluation = judge(predict, faces, QUICK)
+    predictions = evaluation.predictions
+    assert set(predictions["split"]) == {"validation", "test"}
+    assert predictions["uncalibrated"].to_numpy() == pytest.approx(predict(faces.images[predictions.index]))
+    assert predictions["sha256"].tolist() == faces.table["sha256"].iloc[predictions.index].tolist()
+    calls = predictions["called"] == (predictions["label"] == 1)
+    for split in ("validation", "test"):
+        assert evaluation.scores[split]["accuracy"].value == pytest.approx(calls[predictions["split"] == split].mean())
+
+
+def test_the_most_wrong_pictures_are_wrong_and_the_surest_mistake_comes_first(faces: PreparedDataset) -> None:
+    evaluation = judge(oracle(faces, noise=3.0), faces, QUICK)
+    worst = evaluation.worst
+    assert (worst["called"] != (worst["label"] == 1)).all()
+    assert (worst["probability"] - worst["label"]).abs().is_monotonic_decreasing
+    assert np.array_equal(evaluation.worst_pictures[0], faces.images[worst.index[0]])
+
+
+def test_a_given_decision_is_used_as_it_is(faces: PreparedDataset) -> None:
+    decision = Decision(threshold=0.7, temperature=2.0, abstain=(0.3, 0.75))
+    evaluation = judge(oracle(faces), faces, QUICK, decision=decision)
+    assert evaluation.decision == decision
+    assert evaluation.predictions.loc[evaluation.predictions["called"], "probability"].min() >= 0.7
+    assert 0 < evaluation.metrics["test/answered"] < 1
+
+
+def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
+    generator = np.random.default_rng(0)
+    count = 400
+    table = pd.DataFrame(
+        {
+            "label": generator.integers(0, 2, count),
+            "group": np.arange(count),
+            "split": np.where(np.arange(count) < 100, "validation", "test"),
+            "sha256": [f"{number:064x}" for number in range(count)],
+            "glasses": generator.choice(["none", "round"], count, p=[0.75, 0.25]),
+            "hair": generator.choice(["short", "long"], count),
+        }
+    )
+    images = generator.integers(0, 255, (count, 16, 16, 3)).astype(np.uint8)
+    images[:, 0, 0, 0] = table["label"] * 255
+    images[table["glasses"] == "round", 0, 0, 0] = 255 - images[table["glasses"] == "round", 0, 0, 0]
+    dataset = PreparedDataset(images, table, table[:0], ("sad", "happy"), "d", {"test": "t"}, "planted")
+    evaluation = judge(lambda pictures: np.where(pictures[:, 0, 0, 0] > 127, 0.9, 0.1), dataset, QUICK)
+    assert evaluation.slices is not None
+    worst = evaluation.slices.iloc[0]
+    assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
+
+
+def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
+    evaluation = judge(
+        oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
+    )
+    drawn = evaluation.figures()
+    assert set(drawn) == {
+        "confusion_matrix",
+        "coverage_accuracy",
+        "explanations",
+        "most_wrong",
+        "precision_recall_curve",
+        "probabilities",
+        "reliability",
+        "robustness",
+        "roc_curve",
+        "slices",
+    }
+    for name in ("roc_curve", "precision_recall_curve", "reliability", "coverage_accuracy", "probabilities"):
+        pair = drawn[name].axes[0]
+        assert pair.get_xlabel()
+        assert pair.get_ylabel()
+    assert "test/occlusion/pointing_gain" in evaluation.metrics
+
+
+def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
+    pictures = np.zeros((9, 20, 20, 3), dtype=np.uint8)
+    grid = validation_grid(pictures, np.array([1, 0] + [1] * 7), np.array([0.75, 0.75] + [1.0] * 7), side=40)
+    assert grid.shape == (80, 320, 3)
+    foot = grid[39]
+    assert (foot[:30] == foot[0]).all()
+    assert (foot[30:40] == 255).all()
+    assert foot[0, 1] > foot[0, 0]  # green: the true class has 0.75
+    assert foot[40, 0] > foot[40, 1]  # red: the true class has 0.25
+    assert (foot[50:80] == 255).all()
+
+
+def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
+    fixed = judge(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
+    assert fixed.threshold == 0.7
+
+
+def test_a_single_class_is_judged_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
+    happy = faces.table["split"].where(faces.table["label"] == 1, "unused")
+    evaluation = judge(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
+    assert np.isnan(evaluation.scores["test"]["roc_auc"].value)
+    assert "roc_curve" not in evaluation.figures()
+
+
+def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
+    with pytest.raises(DataError, match="nothing to judge"):
+        judge(oracle(faces), replace(faces, table=faces.table.assign(split="train")), QUICK)
+
+
+def test_the_style_leaves_matplotlib_alone(faces: PreparedDataset) -> None:
+    before = dict(matplotlib.rcParams)
+    judge(oracle(faces), faces, QUICK).figures()["slices"]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
+    faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
+) -> None:
+    evaluation = judge(oracle(faces), faces, QUICK)
+
+    def path(name: str) -> Path:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        return tmp_path / name
+
+    write_artifacts(evaluation, make_config(), faces, ModelFacts("m", 10, 1000, "python -m src.train"), path)
+    assert read_decision(tmp_path / "decision.json") == evaluation.decision
+    stored = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert stored["probability"].tolist() == evaluation.predictions["probability"].tolist()
+    card, page = (tmp_path / "model_card.md").read_text(), (tmp_path / "model_card.html").read_text()
+    for wanted in (
+        "Article 5(1)(f)",
+        "not what a person feels",
+        str(evaluation.scores["test"]["accuracy"]),
+        faces.digest,
+    ):
+        assert wanted in card
+    assert 'src="figures/' not in page
+    assert page.count("data:image/png") == 3
