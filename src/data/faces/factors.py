@@ -23,7 +23,7 @@ GLASSES = ("none",) * 5 + ("round", "square", "tinted")
 EYE_COLORS = ("brown", "brown", "hazel", "green", "blue", "grey")
 OCCLUDERS = ("none",) * 9 + ("ball", "card", "hand")
 # The weakest pull of a cue towards its class and its deviation apart from it: the mouth tells, brows and eyes suggest.
-_MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.6, 0.12), (0.3, 0.3), (0.35, 0.3)
+_MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.7, 0.12), (0.45, 0.25), (0.45, 0.25)
 
 
 @dataclass(frozen=True)
