@@ -78,7 +78,7 @@ def test_pictures_in_another_order_are_the_same_test_set() -> None:
     table = predict(0.9)
     runs = [(record("a", model__name="a"), table), (record("b", model__name="b"), table.sample(frac=1, random_state=0))]
     (ranking,) = compared(runs).rankings
-    assert ranking.pairs["difference"].tolist() == [0.0]
+    assert ranking.pairs[["low", "difference", "high"]].to_numpy().tolist() == [[0.0, 0.0, 0.0]]
     assert ranking.pairs["p_value"].tolist() == [1.0]
 
 

@@ -55,12 +55,13 @@ def test_seeds_that_scatter_make_two_identical_configs_indistinguishable() -> No
     generator = np.random.default_rng(2)
     called = 0
     for trial in range(200):
-        accuracies = 0.85 + generator.normal(0, 0.03, (2, 3))
+        accuracies = 0.85 + generator.normal(0, 0.03, (2, 2))
         members = [np.concatenate([right_calls(1000, value, generator) for value in row]) for row in accuracies]
         called += (
-            compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial)["verdict"][0] == "better"
+            compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial)["verdict"][0]
+            != "not distinguishable"
         )
-    assert called < 10
+    assert called < 20
 
 
 def test_a_better_config_is_found_over_seeds() -> None:
