@@ -71,7 +71,7 @@ def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -
     if len(ranking.candidates) > 1:
         costs = [cost for cost in COST_NAMES if np.isfinite(ranking.board[cost]).sum() > 1]
         drawn |= {f"pareto_{cost}": pareto_figure(ranking, cost, metric) for cost in costs if cost != "parameters"}
-    if any(len(set(values)) > 1 for values in zip(*(c.settings.values() for c in ranking.candidates), strict=True)):
+    if len(ranking.candidates) > 2:  # of two, the ranking says as much
         drawn["main_effects"] = main_effects_figure(ranking, metric)
     if histories:
         drawn["learning_curves"] = curves_figure(histories, "Validation accuracy")

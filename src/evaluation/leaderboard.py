@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
@@ -32,9 +33,12 @@ NOT_THE_MODEL = (
     "evaluation.explanations",
     "evaluation.pointing_pictures",
     "dataset.cache",
+    "dataset.downloads",
     "dataset.workers",
     "dataset.verify",
+    "sweep.",
 )
+DATA_PATH = "dataset.path"
 
 Floats = NDArray[np.floating]
 ReadPredictions = Callable[[RecordedRun], pd.DataFrame | None]
@@ -102,12 +106,29 @@ def gather(
 
 
 def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
-    """The newest run of each fold, by (config, seed)."""
+    """The newest run of each fold, by (config, seed).
+
+    A setting that some runs do not record, because they are older than it, tells configs apart only if those that do
+    differ in it.
+    """
+    configs = [_settings(run) for run in runs]
+    values: dict[str, set[str]] = defaultdict(set)
+    for config in configs:
+        for key, value in config.items():
+            values[key].add(value)
     newest: dict[tuple, dict[str, RecordedRun]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.started):
-        config = tuple(sorted((key, value) for key, value in run.params.items() if _names_the_model(key)))
-        newest[config, run.params.get(SEED, "")][run.params.get(FOLD, "")] = run
+    for run, settings in sorted(zip(runs, configs, strict=True), key=lambda pair: pair[0].started):
+        differing = tuple(sorted((key, value) for key, value in settings.items() if len(values[key]) > 1))
+        newest[differing, run.params.get(SEED, "")][run.params.get(FOLD, "")] = run
     return {key: list(folds.values()) for key, folds in newest.items()}
+
+
+def _settings(run: RecordedRun) -> dict[str, str]:
+    """What makes the run's model what it is; of the data's path only the name, wherever it lies."""
+    settings = {key: value for key, value in run.params.items() if _names_the_model(key)}
+    if DATA_PATH in settings:
+        settings[DATA_PATH] = PurePath(settings[DATA_PATH]).name
+    return settings
 
 
 def _names_the_model(key: str) -> bool:

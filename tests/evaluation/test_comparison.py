@@ -96,6 +96,16 @@ def test_folds_of_a_cross_validation_pool_into_one_score() -> None:
     assert ranking.board["seeds"].tolist() == [1, 1]
 
 
+def test_runs_recorded_elsewhere_or_before_a_setting_existed_are_of_the_same_config() -> None:
+    runs = [
+        (record("a0", model__name="a", dataset__path="../data/fer.zip"), predict(0.9, seed=1)),
+        (record("a1", model__name="a", dataset__path="/data/fer.zip", model__new="x", seed="1"), predict(0.9, seed=2)),
+        (record("b0", model__name="b", dataset__path="/data/fer.zip", model__new="x"), predict(0.8, seed=3)),
+    ]
+    (ranking,) = compared(runs).rankings
+    assert [(candidate.label, len(candidate.runs)) for candidate in ranking.candidates] == [("a", 2), ("b", 1)]
+
+
 def test_the_newest_of_repeated_runs_counts_and_runs_without_predictions_are_named() -> None:
     runs = [
         (record("old", 1, model__name="a"), predict(0.5)),
