@@ -172,11 +172,11 @@ def _eight_bits(image: Image.Image, size: int) -> Image.Image:
 
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
-    low, high = cast("tuple[float, float]", image.getextrema())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("pixels that are no finite numbers")
+    _, high = cast("tuple[float, float]", image.getextrema())
     top = 65535 if image.mode.startswith("I;16") else next((top for top in _GREY_RANGES if high <= top), high)
     values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are no finite numbers")
     grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
 

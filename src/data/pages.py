@@ -65,5 +65,5 @@ def render(template: str, **content: Any) -> str:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page, names with surrogates (bytes that are no text) made visible."""
-    path.write_text(html, encoding="utf-8", errors="backslashreplace")
+    """Write a page as UTF-8."""
+    path.write_text(html, encoding="utf-8")

@@ -25,7 +25,7 @@ from src.data.progress import preparation_progress
 from src.data.samples import PARTS, Sample
 from src.data.sources import Listing, list_samples
 from src.data.splits import assign_splits
-from src.data.store import Store, locked, open_store, store_folder, writing
+from src.data.store import Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
 
@@ -105,8 +105,8 @@ def _key(samples: list[Sample], listing: Listing, config: DatasetConfig) -> str:
     digest = hashlib.blake2b(repr((settings, _code_digest(drawn), PIL.__version__)).encode(), digest_size=8)
     for sample in samples:
         described = (sample.source, sample.path, sample.label, sample.part, sample.subject, sample.weight)
-        digest.update(repr((*described, sample.locator.signature)).encode("utf-8", "surrogatepass"))
-    digest.update(repr((listing.refusals, sorted(listing.ignored.items()))).encode("utf-8", "surrogatepass"))
+        digest.update(repr((*described, sample.locator.signature)).encode())
+    digest.update(repr((listing.refusals, sorted(listing.ignored.items()))).encode())
     return digest.hexdigest()
 
 
@@ -121,7 +121,8 @@ def _code_digest(drawn: bool) -> str:
 
 
 def _opened(folder: Path, samples: list[Sample], config: DatasetConfig) -> Store | None:
-    store = open_store(folder)
+    with readable_disk_errors(folder.parent):
+        store = open_store(folder)
     if store is not None and config.verify == "full" and not _same_content(store, samples, config):
         return None
     return store

@@ -53,7 +53,7 @@ def _file_properties(rows: pd.DataFrame) -> NDArray[np.float64]:
     sizes = rows[["width", "height", "bytes"]].astype(float).apply(np.log1p)
     formats = pd.get_dummies(rows[["format", "mode"]], dtype=float)
     columns = sizes.join(formats)
-    return columns.loc[:, columns.std() > 0].to_numpy(dtype=np.float64)
+    return columns.loc[:, columns.nunique() > 1].to_numpy(dtype=np.float64)
 
 
 def _baseline(features: str, values: NDArray[np.float64], rows: pd.DataFrame) -> Shortcut:

@@ -60,7 +60,7 @@ def open_store(folder: Path) -> Store | None:
         if pixels.stat().st_size != info.count * info.size**2 * 3:
             return None
         table, rejected = pd.read_parquet(folder / SAMPLES), pd.read_parquet(folder / REJECTED)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return None
     shape = (info.count, info.size, info.size, 3)
     return Store(folder, np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape), table, rejected, info)
@@ -116,7 +116,5 @@ def readable_disk_errors(where: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(f"the disk of {where} is full; free some space or set dataset.cache") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise DataError(
-                f"{where} cannot be written ({error.strerror}); set dataset.cache to another folder"
-            ) from None
+            raise DataError(f"{where} cannot be used ({error.strerror}); set dataset.cache to another folder") from None
         raise

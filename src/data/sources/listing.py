@@ -54,6 +54,11 @@ def user_path(path: str | None, what: str = "dataset.path") -> Path:
     return found
 
 
+def printable(name: str) -> str:
+    """A file name in which bytes that are no text are written as hexadecimal escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def class_labels(config: SourceConfig) -> dict[str, int]:
     """Class name in lower case -> label. Raises DataError if both classes have one name."""
     labels = {config.negative.casefold(): 0, config.positive.casefold(): 1}
@@ -65,6 +70,7 @@ def class_labels(config: SourceConfig) -> dict[str, int]:
 def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     """Samples of entries that lie in `class/...` or `part/class/...`, below folders that all of them share."""
     labels = class_labels(config)
+    entries = [(printable(path), locator) for path, locator in entries]
     depth = _shared_depth([path for path, _ in entries], set(labels) | set(PART_NAMES))
     samples: list[Sample] = []
     refusals: list[Refusal] = []

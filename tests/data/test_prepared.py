@@ -1,0 +1,352 @@
+"""Prepared data sets: verdicts, groups, the store's life, and processes that meet or die."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from picture_files import class_folders, config_of, picture, png
+from PIL import Image
+
+from src.config import PROJECT_ROOT, DatasetConfig, DrawnConfig, SplitConfig
+from src.data import decoding
+from src.data.prepared import prepare
+from src.errors import DataError
+
+REAL_PHOTOS = PROJECT_ROOT.parent / "shared" / "data" / "photos"
+
+
+def tree(root: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(path.relative_to(root)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_table_and_pictures_go_together(tmp_path: Path) -> None:
+    dataset = prepare(config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache"))
+    assert dataset.images.shape == (16, 16, 16, 3)
+    assert not dataset.images.flags.writeable
+    assert dataset.class_names == ("sad", "happy")
+    assert (dataset.table["label"] == dataset.table["path"].str.startswith("happy")).all()
+    for row, path in enumerate(dataset.table["path"]):
+        seed = int(Path(path).stem) + 10_000 * path.startswith("happy")
+        expected = picture(seed).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        np.testing.assert_array_equal(dataset.images[row], np.asarray(expected))
+    rows = np.concatenate([dataset.rows(part) for part in ("train", "validation", "test")])
+    assert sorted(rows) == list(range(16))
+    assert dataset.labels("train").tolist() == dataset.table["label"].to_numpy()[dataset.rows("train")].tolist()
+
+
+def test_every_file_gets_a_verdict_and_none_is_touched(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 6)
+    good = png(900)
+    files = {
+        "happy/copy.png": (png(10_000), "duplicate_of"),
+        "happy/both.png": (good, "label_conflict"),
+        "sad/both.png": (good, "label_conflict"),
+        "happy/text.jpg": (b"just some text", "not_an_image"),
+        "happy/cut.png": (png(901)[:300], "truncated"),
+        "sad/tiny.png": (png(902, size=4), "too_small"),
+        "sad/huge.png": (png(903, size=300), "too_large"),
+        "sad/other.ppm": (b"P6 1 1 255 abc", "unsupported_format"),
+        "sad/zero.png": (b"", "zero_bytes"),
+        "sad/garbled.png": (good[:60] + bytes(40) + good[100:], "unreadable"),
+    }
+    for name, (data, _) in files.items():
+        (root / name).write_bytes(data)
+    before = tree(root)
+    dataset = prepare(config_of(root, tmp_path / "cache", max_megapixels=0.05))
+    verdicts = dict(zip(dataset.rejected["path"], dataset.rejected["verdict"], strict=True))
+    assert verdicts == {name: verdict for name, (_, verdict) in files.items()}
+    assert len(dataset.table) == 12
+    assert tree(root) == before
+
+
+def test_pictures_stay_with_their_rows_where_others_were_rejected(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 9)
+    for name in ("happy/000.png", "happy/004.png", "sad/003.png"):
+        (root / name).write_bytes(b"gone")
+    (root / "sad" / "001.png").write_bytes((root / "happy" / "002.png").read_bytes())  # a conflict found late
+    dataset = prepare(config_of(root, tmp_path / "cache"))
+    assert len(dataset.images) == 18 - 3 - 2
+    for row, record in enumerate(dataset.table.to_dict("records")):
+        digest = hashlib.sha256(np.ascontiguousarray(dataset.images[row]).data).hexdigest()[:16]
+        assert record["pixel_digest"] == digest
+        assert record["sha256"] == hashlib.sha256((root / record["path"]).read_bytes()).hexdigest()
+
+
+def test_near_duplicates_never_cross_a_split(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 20)
+    for number in range(10):
+        picture(number, 60).save(root / "sad" / f"again{number}.jpg", quality=60)
+    dataset = prepare(config_of(root, tmp_path / "cache", image_size=64))
+    sizes = dataset.table["group"].value_counts()
+    assert (sizes == 2).sum() == 10
+    assert (dataset.table.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_look_alikes_with_two_labels_are_trained_on_only(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 8)
+    picture(3, 60).save(root / "happy" / "disagrees.jpg", quality=80)
+    dataset = prepare(config_of(root, tmp_path / "cache", image_size=64))
+    conflicts = dataset.table[dataset.table["conflict"]]
+    assert sorted(conflicts["path"]) == ["happy/disagrees.jpg", "sad/003.png"]
+    assert set(conflicts["split"]) == {"train"}
+
+
+def test_copies_in_two_shipped_parts_leave_training(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    class_folders(root / "train", 12)
+    class_folders(root / "test", 4, first=500)
+    (root / "test" / "sad" / "seen.png").write_bytes(png(5))
+    config = dataclasses.replace(config_of(root, tmp_path / "cache"), split=SplitConfig(method="source"))
+    dataset = prepare(config)
+    split = dict(zip(dataset.table["path"], dataset.table["split"], strict=True))
+    assert split["test/sad/seen.png"] == "test"
+    assert split["train/sad/005.png"] == "unused"
+    assert (dataset.crossing_groups, dataset.dropped_crossing) == (1, 1)
+
+
+def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    first = prepare(config)
+    monkeypatch.setattr("src.data.prepared.build", pytest.fail)
+    monkeypatch.setattr("src.data.locators.FileLocator.read", pytest.fail)
+    second = prepare(config)
+    assert second.digest == first.digest
+    pd.testing.assert_frame_equal(second.table, first.table)
+
+
+def test_folds_and_seeds_share_one_array(tmp_path: Path) -> None:
+    config = config_of(class_folders(tmp_path / "root", 12), tmp_path / "cache")
+    for fold in range(3):
+        prepare(dataclasses.replace(config, split=SplitConfig(method="kfold", folds=3, fold=fold)))
+    assert len(list((tmp_path / "cache").glob("*/pixels.u8"))) == 1
+
+
+@pytest.mark.parametrize("change", [{"image_size": 24}, {"near_duplicate_distance": None}, {"min_side": 9}])
+def test_other_settings_are_prepared_anew(tmp_path: Path, change: dict[str, object]) -> None:
+    root = class_folders(tmp_path / "root")
+    for values in ({}, change):
+        prepare(config_of(root, tmp_path / "cache", **values))
+    assert len(list((tmp_path / "cache").glob("*/pixels.u8"))) == 2
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root")
+    config = config_of(root, tmp_path / "cache")
+    first = prepare(config).digest
+    (root / "sad" / "000.png").write_bytes(png(777))
+    assert prepare(config).digest != first
+
+
+def test_full_verification_finds_what_size_and_time_hide(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root")
+    file = root / "sad" / "000.png"
+    data, times = bytearray(file.read_bytes()), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    config = config_of(root, tmp_path / "cache")
+    first = prepare(config)
+    data[-30] ^= 255
+    file.write_bytes(data)
+    os.utime(file, ns=times)
+    assert prepare(config).digest == first.digest
+    checked = prepare(dataclasses.replace(config, verify="full"))
+    assert checked.digest != first.digest
+    assert checked.rejected["path"].tolist() == ["sad/000.png"]
+    assert prepare(dataclasses.replace(config, verify="full")).digest == checked.digest
+
+
+def test_the_digest_names_pixels_labels_and_groups(tmp_path: Path) -> None:
+    root, renamed = class_folders(tmp_path / "a"), class_folders(tmp_path / "b")
+    (renamed / "sad" / "005.png").rename(renamed / "sad" / "zzz.png")
+    digests = [prepare(config_of(folder, tmp_path / "cache")).digest for folder in (root, renamed)]
+    assert digests[0] == digests[1]
+    swapped = prepare(config_of(root, tmp_path / "cache", positive="sad", negative="happy"))
+    assert swapped.digest != digests[0]
+
+
+def test_a_limit_takes_as_many_of_each_class(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 20)
+    config = config_of(root, tmp_path / "cache", limit=10)
+    chosen = prepare(config)
+    assert chosen.table["label"].value_counts().to_dict() == {0: 5, 1: 5}
+    assert prepare(config).digest == chosen.digest
+    other = prepare(dataclasses.replace(config, split=dataclasses.replace(config.split, seed=1)))
+    assert set(other.table["path"]) != set(chosen.table["path"])
+
+
+def test_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_SERIAL_PICTURES", 4)
+    monkeypatch.setattr(decoding, "_CHUNK_BYTES", 3000)
+    root = class_folders(tmp_path / "root", 12)
+    (root / "happy" / "004.png").write_bytes(b"broken")
+    alone = prepare(config_of(root, tmp_path / "cache1"))
+    together = prepare(config_of(root, tmp_path / "cache2", workers=2))
+    assert together.digest == alone.digest
+    np.testing.assert_array_equal(together.images, alone.images)
+    pd.testing.assert_frame_equal(together.table, alone.table)
+    pd.testing.assert_frame_equal(together.rejected, alone.rejected)
+
+
+def prepare_in_child(config: DatasetConfig, answers: multiprocessing.Queue) -> None:
+    import src.data.prepared as module
+
+    build, made = module.build, []
+    module.build = lambda *arguments: (made.append(1), time.sleep(0.3), build(*arguments))  # type: ignore[assignment]
+    answers.put((prepare(config).digest, len(made)))
+
+
+def test_two_processes_prepare_the_same_data_once(tmp_path: Path) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    children = [context.Process(target=prepare_in_child, args=(config, answers)) for _ in range(2)]
+    for child in children:
+        child.start()
+    results = [answers.get(timeout=60) for _ in children]
+    for child in children:
+        child.join()
+    assert len({digest for digest, _ in results}) == 1
+    assert sum(made for _, made in results) == 1
+
+
+KILLED = """
+import sys, dataclasses
+from src.config import DatasetConfig, DrawnConfig
+from src.data.prepared import prepare
+def report(done, total):
+    print(done, flush=True)
+prepare(DatasetConfig("made", "drawn", image_size=64, workers=1, cache=sys.argv[1],
+                      drawn=DrawnConfig(count=3000)), report_progress=report)
+"""
+
+
+def test_a_killed_process_leaves_nothing_that_is_trusted(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=PROJECT_ROOT)
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert list(tmp_path.glob(".*.partial/pixels.u8"))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not list(tmp_path.glob("made-*/"))
+    # The next one is not held up by the dead one's lock, clears its leavings and prepares from scratch.
+    config = DatasetConfig("made", "drawn", image_size=64, workers=1, cache=str(tmp_path), drawn=DrawnConfig(count=40))
+    assert len(prepare(config).images) == 40
+
+
+def test_leavings_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    digest = prepare(config).digest
+    (store,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    partial = store.with_name(f".{store.name}.partial")
+    store.rename(partial)
+    (partial / "pixels.u8").write_bytes(b"half")
+    assert prepare(config).digest == digest
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("damage", ["pixels.u8", "samples.parquet", "rejected.parquet", "info.json"])
+def test_a_damaged_store_is_made_again(tmp_path: Path, damage: str) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    digest = prepare(config).digest
+    (file,) = (tmp_path / "cache").glob(f"*/{damage}")
+    file.write_bytes(file.read_bytes()[:-7])
+    again = prepare(config)
+    assert again.digest == digest
+    assert len(again.images) == len(again.table) == 12
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = class_folders(tmp_path / "root")
+    write_all = decoding._write_all
+
+    def write_to_full_disk(_: object, data: memoryview) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            write_all(full, data)
+
+    monkeypatch.setattr(decoding, "_write_all", write_to_full_disk)
+    with pytest.raises(DataError, match="is full; free some space or set") as caught:
+        prepare(config_of(root, tmp_path / "cache"))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match=r"cannot be used .*set dataset.cache to another folder"):
+        prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
+
+
+def test_other_disk_errors_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "bad block")
+
+    monkeypatch.setattr(decoding, "_write_all", fail)
+    with pytest.raises(OSError, match="bad block"):
+        prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
+
+
+def killing_decode(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_decoder_that_dies_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_SERIAL_PICTURES", 0)
+    monkeypatch.setattr(decoding, "decode_chunk", killing_decode)
+    with pytest.raises(DataError, match="ended from outside, often for lack of memory"):
+        prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache", workers=2))
+
+
+def test_a_class_without_a_usable_picture_says_what_became_of_them(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root")
+    for file in (root / "sad").iterdir():
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"no picture of class 'sad' can be used \(6 not_an_image\)"):
+        prepare(config_of(root, tmp_path / "cache"))
+
+
+def test_one_picture_of_each_class_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a class has only 1 pictures"):
+        prepare(config_of(class_folders(tmp_path / "root", 1), tmp_path / "cache"))
+
+
+def test_drawn_faces_are_their_own_groups_and_keep_their_factors(tmp_path: Path) -> None:
+    dataset = prepare(config_of(None, tmp_path / "cache", source="drawn", drawn=DrawnConfig(count=40)))
+    assert dataset.table["group"].nunique() == 40
+    assert {"skin_tone", "smile", "mouth_left"} <= set(dataset.table.columns)
+    smiles = dataset.table.groupby("label")["smile"].mean()
+    assert smiles[1] > 0 > smiles[0]
+
+
+@pytest.fixture
+def photos() -> Iterator[Path]:
+    if not REAL_PHOTOS.exists():
+        pytest.skip(f"the real photos are not at {REAL_PHOTOS}")
+    before = {path: path.stat().st_mtime_ns for path in REAL_PHOTOS.rglob("*")}
+    yield REAL_PHOTOS
+    assert {path: path.stat().st_mtime_ns for path in REAL_PHOTOS.rglob("*")} == before
+
+
+def test_the_real_photos(photos: Path, tmp_path: Path) -> None:
+    config = DatasetConfig("photos", "folder", path=str(photos), cache=str(tmp_path))
+    dataset = prepare(config)
+    verdicts = dataset.rejected["verdict"].value_counts().to_dict()
+    sizes = dataset.table["group"].value_counts()
+    assert verdicts == {"label_conflict": 2, "duplicate_of": 1}
+    assert ((sizes > 1).sum(), sizes.max()) == (54, 2)  # with the three rejected files: 56 pairs
+    assert len(dataset.table) == 230

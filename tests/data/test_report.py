@@ -1,0 +1,189 @@
+"""The report, the leak check and the quarantine, through the command that a user runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from picture_files import class_folders, config_of, picture, png
+
+from src.config import DatasetConfig, PrepareConfig
+from src.data.leak_check import check_leaks
+from src.data.prepared import prepare
+from src.data.report import crop_hints, duplicate_groups, report_content, write_report
+from src.data.shortcut import shortcut_baselines
+from src.prepare import prepare_and_report
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Page(HTMLParser):
+    """What a page shows: its text, its images, and everything that it would load from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text, self.images, self.loaded = "", [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        if tag == "img":
+            self.images.append(values)
+        self.loaded += [
+            value for name, value in attributes if name in ("src", "href") and not str(value).startswith("data:")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def troubled(root: Path) -> Path:
+    class_folders(root, 12)
+    for number in range(4):
+        picture(number, 60).save(root / "sad" / f"again{number}.jpg", quality=70)
+    picture(7, 60).save(root / "happy" / "disagrees.jpg", quality=70)
+    (root / "happy" / "<img src=x onerror=alert(1)>.png").write_bytes(b"not a picture")
+    (root / "happy" / "both.png").write_bytes(png(900))
+    (root / "sad" / "both.png").write_bytes(png(900))
+    (root / "angry").mkdir()
+    (root / "angry" / "one.png").write_bytes(png(901))
+    return root
+
+
+def command_config(config: DatasetConfig, tmp_path: Path, **values: object) -> PrepareConfig:
+    return PrepareConfig(config, output=str(tmp_path / "output"), **values)  # type: ignore[arg-type]
+
+
+def test_the_report_shows_everything_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    config = config_of(troubled(tmp_path / "root"), tmp_path / "cache", image_size=64)
+    page = Page(write_report(prepare(config), config, tmp_path / "report"))
+    assert page.loaded == []
+    assert "29pictures used, of 32" in page.text
+    assert "label_conflict 2" in re.sub(r"\s+", " ", page.text)
+    assert "angry" in page.text
+    assert "<img src=x onerror=alert(1)>.png" in page.text  # as text, not as a picture to load
+    captions = [image["title"] for image in page.images]
+    for name in ("sad/again0.jpg", "happy/disagrees.jpg", "sad/both.png"):
+        assert any(str(caption).startswith(name) for caption in captions)
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in page.images)
+
+
+def test_tables_for_machines_lie_beside_the_report(tmp_path: Path) -> None:
+    config = config_of(troubled(tmp_path / "root"), tmp_path / "cache", image_size=64)
+    dataset = prepare(config)
+    write_report(dataset, config, tmp_path / "report")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "report" / "samples.parquet"), dataset.table)
+    assert len(pd.read_parquet(tmp_path / "report" / "rejected.parquet")) == len(dataset.rejected) == 3
+
+
+def test_groups_with_two_labels_come_first(tmp_path: Path) -> None:
+    config = config_of(troubled(tmp_path / "root"), tmp_path / "cache", image_size=64)
+    dataset = prepare(config)
+    groups = duplicate_groups(dataset.table)
+    assert [len(rows) for rows in groups] == [2] * 5
+    assert dataset.table["conflict"].to_numpy()[groups[0]].all()
+    content = report_content(dataset, config)
+    assert (content["conflicts"], content["group_count"], content["grouped_pictures"]) == (1, 5, 10)
+
+
+def statistics_table(shift: float, count: int = 200) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"label": np.arange(count) % 2, "group": np.arange(count) // 2 * 2 + np.arange(count) % 2})
+    for name in ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"):
+        table[name] = random.normal(100, 20, count)
+    table["brightness"] += shift * table["label"]
+    return table.assign(split="train", width=48, height=48, bytes=1000, format="PNG", mode="RGB")
+
+
+def test_a_shortcut_is_found_where_there_is_one() -> None:
+    (lit,) = shortcut_baselines(statistics_table(shift=60))
+    assert lit.suspicious
+    assert lit.accuracy > 0.85
+
+
+def test_no_shortcut_is_found_where_there_is_none() -> None:
+    (plain,) = shortcut_baselines(statistics_table(shift=0))
+    assert not plain.suspicious
+    assert 0.4 < plain.accuracy < 0.6
+    assert plain.low < plain.accuracy < plain.high
+
+
+def test_files_can_be_a_shortcut_too() -> None:
+    table = statistics_table(shift=0)
+    table.loc[table["label"] == 1, "format"] = "JPEG"
+    assert [baseline.suspicious for baseline in shortcut_baselines(table)] == [False, True]
+
+
+def test_hints_about_crops() -> None:
+    table = pd.DataFrame({"width": [48] * 4, "height": [48] * 4})
+    assert "cropped to the face, and enlarged 4.0 times" in crop_hints(table, 192)[0]
+    mixed = pd.DataFrame({"width": [900, 300, 100, 60], "height": [300, 300, 100, 60]})
+    stretched, small = crop_hints(mixed, 256)
+    assert stretched.startswith("25%")
+    assert small.startswith("50%")
+
+
+def test_the_leak_check_finds_copies_and_look_alikes(tmp_path: Path) -> None:
+    first, second = class_folders(tmp_path / "a", 10), class_folders(tmp_path / "b", 10, first=500)
+    picture(3, 90).save(second / "sad" / "smaller.jpg", quality=60)
+    (second / "happy" / "copied.png").write_bytes(png(5))
+    sets = [prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in (first, second)]
+    check = check_leaks(sets[0], sets[1], config_of(first, tmp_path / "cache"))
+    shared = {(*sets[0].table["path"].iloc[left], *sets[1].table["path"].iloc[right]) for left, right in check.shared}
+    assert shared == {("sad/003.png", "sad/smaller.jpg"), ("sad/005.png", "happy/copied.png")}
+    assert (check.leaked, check.same_files, check.other_labels) == ((2, 2), 1, 1)
+
+
+def test_sets_that_share_nothing(tmp_path: Path) -> None:
+    roots = [class_folders(tmp_path / name, 8, first=seed) for name, seed in (("a", 0), ("b", 500))]
+    first, second = (prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in roots)
+    check = check_leaks(first, second, config_of(roots[0], tmp_path / "cache"))
+    assert (check.shared, check.leaked, check.same_files) == ([], (0, 0), 0)
+
+
+def test_the_command_writes_report_leak_check_and_quarantine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, other = troubled(tmp_path / "root"), class_folders(tmp_path / "other", 6)
+    config = config_of(root, tmp_path / "cache", image_size=64)
+    against = config_of(other, tmp_path / "cache", image_size=32)
+    prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
+    output = capsys.readouterr().out
+    assert "left out: 2 label_conflict, 1 not_an_image; groups of look-alikes: 5" in output
+    assert "12 groups of look-alikes are in both" in output
+    assert "12 the very same file" in output
+    assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
+    copied = sorted(str(path.relative_to(tmp_path / "bad")) for path in (tmp_path / "bad").rglob("*.png"))
+    assert copied == [
+        "label_conflict/made_happy_both.png",
+        "label_conflict/made_sad_both.png",
+        "not_an_image/made_happy_img_src_x_onerror_alert_1_.png",
+    ]
+    assert (root / "happy" / "both.png").exists()
+
+
+def test_the_command_line(run_command: Run, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 8)
+    options = ["dataset=photos", f"dataset.path={root}", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/out"]
+    done = run_command(
+        "src.prepare",
+        *options,
+        "dataset.image_size=16",
+        "dataset@leak_check=photos",
+        f"leak_check.path={root}",
+        f"leak_check.cache={tmp_path}/cache",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "photos" / "report.html").exists()
+    assert "100.0 %" in (tmp_path / "out" / "photos" / "leak_check.html").read_text()
+
+
+def test_a_missing_path_ends_in_one_line(run_command: Run) -> None:
+    done = run_command("src.prepare", "dataset=photos", "dataset.path=/nowhere")
+    assert (done.returncode, done.stderr) == (1, "error: dataset.path=/nowhere: No such file or directory (/nowhere)\n")

@@ -1,0 +1,405 @@
+"""Every source gives the same table of samples."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from picture_files import class_folders, config_of, picture, png
+
+from src.config import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig
+from src.data.prepared import PreparedDataset, prepare
+from src.data.sources import Listing, list_samples
+from src.errors import DataError
+
+
+def listed(root: Path | None, **values: object) -> Listing:
+    return list_samples(config_of(root, Path("unused"), **values))
+
+
+def found(listing: Listing) -> dict[str, tuple[int, str | None]]:
+    return {sample.path: (sample.label, sample.part) for sample in listing.samples}
+
+
+def prepared(root: Path | None, tmp_path: Path, **values: object) -> PreparedDataset:
+    return prepare(config_of(root, tmp_path / "cache", **values))
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    listing = listed(class_folders(tmp_path, 2))
+    assert found(listing) == {
+        "happy/000.png": (1, None),
+        "happy/001.png": (1, None),
+        "sad/000.png": (0, None),
+        "sad/001.png": (0, None),
+    }
+
+
+def test_classes_may_be_named_anything_and_others_are_counted(tmp_path: Path) -> None:
+    for folder, count in (("Cats", 2), ("dogs", 3), ("birds", 4)):
+        for number in range(count):
+            write(tmp_path / folder / f"{number}.png", png(number))
+    write(tmp_path / "README.txt", b"hello")
+    listing = listed(tmp_path, positive="dogs", negative="cats")
+    assert Counter(sample.label for sample in listing.samples) == {1: 3, 0: 2}
+    assert listing.ignored == {"birds": 4, ".": 1}
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "validation", "test"), ("Training", "val", "Test"), ("train", "valid", "testing")]
+)
+def test_ready_parts(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for name in names:
+        class_folders(tmp_path / name, 1)
+    parts = {sample.part for sample in listed(tmp_path).samples}
+    assert parts == {"train", "validation", "test"}
+
+
+def test_folders_below_and_around_the_class_folders(tmp_path: Path) -> None:
+    class_folders(tmp_path / "dataset" / "faces", 1)
+    write(tmp_path / "dataset" / "faces" / "happy" / "more" / "deep.png", png(5))
+    assert found(listed(tmp_path))["dataset/faces/happy/more/deep.png"] == (1, None)
+
+
+def test_odd_names_are_only_names(tmp_path: Path) -> None:
+    class_folders(tmp_path, 4)
+    odd = ["two words.png", "smile 😀.png", "line\nbreak.png", "-rf.png", "a;b&c.png", "'quote\".png"]
+    for number, name in enumerate(odd):
+        write(tmp_path / "happy" / name, png(100 + number))
+    if os.name == "posix":
+        Path(os.fsdecode(os.fsencode(tmp_path / "happy") + b"/latin\xe9.png")).write_bytes(png(200))
+    dataset = prepared(tmp_path, tmp_path)
+    assert (dataset.table["label"] == 1).sum() == 4 + len(odd) + (os.name == "posix")
+    assert dataset.rejected.empty
+
+
+def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 4)
+    write(tmp_path / "secret.png", png(77))
+    (root / "happy" / "away.png").symlink_to(tmp_path / "secret.png")
+    (root / "happy" / "inside.png").symlink_to(root / "happy" / "000.png")
+    (root / "happy" / "broken.png").symlink_to(root / "nothing.png")
+    (root / "happy" / "loop").symlink_to(root)
+    dataset = prepared(root, tmp_path)
+    refused = dict(zip(dataset.rejected["path"], dataset.rejected["detail"], strict=True))
+    assert refused["happy/away.png"] == "a symbolic link that leaves the data's folder"
+    assert refused["happy/inside.png"] == "happy/000.png"  # the very same file
+    assert refused["happy/broken.png"] == "No such file or directory"
+    assert refused["happy/loop"] == "a symbolic link to a folder"
+
+
+def test_pipes_and_unreadable_files_do_not_hang(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 4)
+    os.mkfifo(root / "sad" / "pipe.png")
+    dataset = prepared(root, tmp_path)
+    assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["sad/pipe.png", "unreadable"]]
+
+
+def make_zip(path: Path, root: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.write(file, file.relative_to(root))
+
+
+def make_tar(path: Path, root: Path) -> None:
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.add(file, file.relative_to(root))
+
+
+@pytest.mark.parametrize("name", ["faces.zip", "faces.tar", "faces.tar.gz", "faces.tgz"])
+def test_archives_give_what_the_folder_gives(tmp_path: Path, name: str) -> None:
+    root = class_folders(tmp_path / "root", 5)
+    (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, root)
+    folder, archive = prepared(root, tmp_path), prepared(tmp_path / name, tmp_path)
+    assert archive.digest == folder.digest
+    np.testing.assert_array_equal(archive.images, folder.images)
+    assert archive.table["path"].tolist() == folder.table["path"].tolist()
+
+
+def test_a_limited_archive_reads_the_right_members(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 10)
+    make_tar(tmp_path / "faces.tar.gz", root)
+    dataset = prepared(tmp_path / "faces.tar.gz", tmp_path, limit=8)
+    for row, path in enumerate(dataset.table["path"]):
+        expected = np.asarray(
+            picture(int(Path(path).stem) + 10_000 * path.startswith("happy")).resize((16, 16), 2, reducing_gap=3.0)
+        )
+        np.testing.assert_array_equal(dataset.images[row], expected)
+
+
+def hostile_zip(path: Path) -> None:
+    link = zipfile.ZipInfo("happy/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(4):
+            archive.writestr(f"happy/{number}.png", png(number))
+            archive.writestr(f"sad/{number}.png", png(50 + number))
+        archive.writestr("happy/../../../escape.png", png(90))
+        archive.writestr("/happy/absolute.png", png(91))
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("happy/nested.zip", b"PK\x03\x04 not a picture at all")
+
+
+def test_archives_cannot_reach_outside(tmp_path: Path) -> None:
+    hostile_zip(tmp_path / "hostile.zip")
+    dataset = prepared(tmp_path / "hostile.zip", tmp_path)
+    assert len(dataset.table) == 8
+    verdicts = dict(zip(dataset.rejected["path"], dataset.rejected["verdict"], strict=True))
+    assert verdicts["happy/../../../escape.png"] == verdicts["happy/link.png"] == "unreadable"
+    assert verdicts["happy/nested.zip"] == "not_an_image"
+    assert not list(tmp_path.rglob("escape.png"))
+
+
+def test_a_damaged_member_is_one_rejected_picture(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 4)
+    make_zip(tmp_path / "faces.zip", root)
+    data = bytearray((tmp_path / "faces.zip").read_bytes())
+    place = data.index(b"happy/002.png") + 40
+    data[place : place + 30] = bytes(30)
+    (tmp_path / "faces.zip").write_bytes(data)
+    dataset = prepared(tmp_path / "faces.zip", tmp_path)
+    assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["happy/002.png", "unreadable"]]
+
+
+def test_a_broken_archive_is_one_clear_line(tmp_path: Path) -> None:
+    write(tmp_path / "broken.zip", b"PK\x03\x04" + bytes(100))
+    with pytest.raises(DataError, match=r"broken\.zip cannot be read as an archive"):
+        listed(tmp_path / "broken.zip")
+
+
+def write_manifest(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def manifest_rows(root: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for number, file in enumerate(sorted(class_folders(root, 6).rglob("*.png"))):
+        path, label = str(file.relative_to(root)), file.parent.name
+        split = ("train", "train", "val", "test")[number % 4]
+        rows.append({"path": path, "label": label, "split": split, "group": f"p{number // 2}", "weight": 1 + number})
+    return rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_manifest_with_all_columns(tmp_path: Path, suffix: str) -> None:
+    rows = manifest_rows(tmp_path)
+    path = tmp_path / f"list.{suffix}"
+    if suffix == "csv":
+        write_manifest(path, rows)
+    else:
+        pd.DataFrame(rows).to_parquet(path)
+    listing = listed(path, source="manifest")
+    first = listing.samples[3]
+    assert (first.path, first.label, first.part, first.subject, first.weight) == ("happy/003.png", 1, "test", "p1", 4.0)
+    assert len(listing.samples) == 12
+
+
+def test_column_splits_and_groups_of_a_manifest_are_obeyed(tmp_path: Path) -> None:
+    rows = [
+        row | {"split": ("train", "val", "test")[number % 3], "group": number}
+        for number, row in enumerate(manifest_rows(tmp_path))
+    ]
+    write_manifest(tmp_path / "list.csv", rows)
+    config = config_of(tmp_path / "list.csv", tmp_path / "cache", source="manifest")
+    dataset = prepare(DatasetConfig(**(vars(config) | {"split": type(config.split)(method="column")})))
+    wanted = {row["path"]: {"val": "validation"}.get(str(row["split"]), row["split"]) for row in rows}
+    assert dict(zip(dataset.table["path"], dataset.table["split"], strict=True)) == wanted
+
+
+def test_a_manifest_with_its_own_columns_and_root(tmp_path: Path) -> None:
+    class_folders(tmp_path / "images", 1)
+    rows = [
+        {"image": "happy/000.png", "emotion": "HAPPINESS", "user.id": 7},
+        {"image": "sad/000.png", "emotion": "sadness", "user.id": 8},
+        {"image": "sad/000.png", "emotion": "anger", "user.id": 8},
+    ]
+    write_manifest(tmp_path / "legend.csv", rows)
+    columns = ManifestConfig(path="image", label="emotion", group="user.id", root="images")
+    listing = listed(
+        tmp_path / "legend.csv", source="manifest", manifest=columns, positive="happiness", negative="sadness"
+    )
+    assert [(sample.label, sample.subject) for sample in listing.samples] == [(1, "7"), (0, "8")]
+    assert listing.ignored == {"anger": 1}
+
+
+def test_manifest_paths_stay_below_its_folder(tmp_path: Path) -> None:
+    rows = manifest_rows(tmp_path / "root")
+    write(tmp_path / "outside.png", png(99))
+    paths = ["../outside.png", str(tmp_path / "outside.png"), "missing.png", "nul\0l.png"]
+    rows += [rows[0] | {"path": path} for path in paths]
+    write_manifest(tmp_path / "root" / "list.csv", rows)
+    listing = listed(tmp_path / "root" / "list.csv", source="manifest")
+    reasons = {refusal.path: refusal.detail for refusal in listing.refusals}
+    assert (
+        reasons["../outside.png"]
+        == reasons[str(tmp_path / "outside.png")]
+        == "a path that leaves the manifest's folder"
+    )
+    assert reasons["missing.png"] == "No such file or directory"
+    assert len(listing.samples) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "fold3"}, "accepts train, validation and test"),
+        ({"weight": "heavy"}, "is no weight"),
+        ({"weight": "-1"}, "is no weight"),
+    ],
+)
+def test_what_a_manifest_may_not_say(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    rows = manifest_rows(tmp_path)
+    write_manifest(tmp_path / "list.csv", [row | change for row in rows])
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path / "list.csv", source="manifest")
+
+
+def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "list.csv", [{"file": "a.png", "class": "happy"}])
+    with pytest.raises(DataError, match="no column 'path'; there is file, class"):
+        listed(tmp_path / "list.csv", source="manifest")
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_metadata_image_folder(tmp_path: Path, in_parts: bool) -> None:
+    for part in ("train", "test") if in_parts else ("",):
+        class_folders(tmp_path / part, 2)
+        files = sorted((tmp_path / part).rglob("*.png"))
+        rows = [{"file_name": str(file.relative_to(tmp_path / part)), "label": file.parent.name} for file in files]
+        write_manifest(tmp_path / part / "metadata.csv", [dict(row) for row in rows])
+    listing = listed(tmp_path, source="metadata")
+    assert len(listing.samples) == (8 if in_parts else 4)
+    assert {sample.part for sample in listing.samples} == ({"train", "test"} if in_parts else {None})
+
+
+def fer_line(seed: int, emotion: int, usage: str) -> str:
+    pixels = np.asarray(picture(seed, 48).convert("L")).reshape(-1)
+    return f"{emotion},{' '.join(map(str, pixels))},{usage}"
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_kaggles_csv(tmp_path: Path, quoted: bool, newline: str) -> None:
+    usages = ["Training"] * 5 + ["PublicTest", "PrivateTest"]
+    lines = [fer_line(100 * emotion + n, emotion, usage) for emotion in (3, 4, 0) for n, usage in enumerate(usages)]
+    if quoted:
+        lines = [",".join(f'"{cell}"' if n == 1 else cell for n, cell in enumerate(line.split(","))) for line in lines]
+    (tmp_path / "fer2013.csv").write_bytes(newline.join(["emotion,pixels,Usage", *lines, ""]).encode())
+    config = config_of(tmp_path / "fer2013.csv", tmp_path / "cache", source="fer2013", image_size=48)
+    dataset = prepare(DatasetConfig(**(vars(config) | {"split": type(config.split)(method="source")})))
+    assert Counter(zip(dataset.table["label"], dataset.table["split"], strict=True)) == {
+        (label, part): count for label in (0, 1) for part, count in (("train", 5), ("validation", 1), ("test", 1))
+    }
+    np.testing.assert_array_equal(dataset.images[0, :, :, 0], np.asarray(picture(300, 48).convert("L")))
+    assert dataset.ignored == {"angry": 7}
+
+
+def test_broken_lines_of_kaggles_csv_get_verdicts(tmp_path: Path) -> None:
+    good = [fer_line(100 * emotion + n, emotion, "Training") for emotion in (3, 4) for n in range(4)]
+    bad = ["3,1 2 3,Training", "3,1 2 x 4,Training", "3,300 1 1 1,Training", "nonsense", "3,,Training"]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *good, *bad]))
+    dataset = prepared(tmp_path / "fer2013.csv", tmp_path, source="fer2013")
+    assert Counter(dataset.rejected["verdict"]) == {"truncated": 2, "unreadable": 2}
+
+
+def test_fer_with_the_wrong_header(tmp_path: Path) -> None:
+    write(tmp_path / "fer2013.csv", b"a,b,c\n1,2,3\n")
+    with pytest.raises(DataError, match="must name the columns emotion, pixels"):
+        listed(tmp_path / "fer2013.csv", source="fer2013")
+
+
+def test_several_sources_together_keep_their_names_and_weights(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos", 4)
+    sources = {
+        "photos": SourceConfig(name="photos", source="folder", path=str(tmp_path / "photos"), weight=2.0),
+        "faces": SourceConfig(name="faces", source="drawn", drawn=DrawnConfig(count=12)),
+    }
+    dataset = prepared(None, tmp_path, source="combined", sources=sources)
+    counts = dataset.table.groupby(["source", "weight"]).size().to_dict()
+    assert counts == {("photos", 2.0): 8, ("faces", 1.0): 12}
+    assert dataset.table["skin_tone"].notna().sum() == 12
+
+
+def test_a_combination_needs_sources() -> None:
+    with pytest.raises(DataError, match="names no source"):
+        listed(None, source="combined")
+
+
+def test_a_pattern_finds_the_subject_in_the_path(tmp_path: Path) -> None:
+    for number in range(12):
+        for folder in ("happy", "sad"):
+            name = f"person{number % 6}_{number}_{folder}.png"
+            write(tmp_path / "root" / folder / name, png(number + 100 * (folder == "sad")))
+    dataset = prepared(tmp_path / "root", tmp_path, group_pattern=r"(person\d+)_")
+    assert dataset.table["group"].nunique() == 6
+    people = dataset.table["path"].str.extract(r"(person\d+)")[0]
+    assert (dataset.table["split"].groupby(people).nunique() == 1).all()
+    assert not dataset.table["conflict"].any()  # one person may well be happy and sad
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("zebra", "finds nothing")])
+def test_a_pattern_that_cannot_work(tmp_path: Path, pattern: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        listed(class_folders(tmp_path, 1), group_pattern=pattern)
+
+
+def test_drawn_faces_are_a_source() -> None:
+    listing = listed(None, source="drawn", drawn=DrawnConfig(count=10))
+    assert [sample.label for sample in listing.samples] == [1, 0] * 5
+
+
+def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is empty"):
+        listed(tmp_path / "empty")
+    with pytest.raises(DataError, match="No such file or directory"):
+        listed(tmp_path / "missing")
+    with pytest.raises(DataError, match="no value given"):
+        listed(None)
+    write(tmp_path / "notes.txt", b"hello")
+    with pytest.raises(DataError, match="neither a folder nor"):
+        listed(tmp_path / "notes.txt")
+
+
+def test_one_class_only_says_what_there_is(tmp_path: Path) -> None:
+    class_folders(tmp_path, 2)
+    (tmp_path / "sad").rename(tmp_path / "sadness")
+    with pytest.raises(DataError, match=r"no pictures of class 'sad'.*there is sadness"):
+        listed(tmp_path)
+
+
+def test_relative_paths_count_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path / "here", 1)
+    monkeypatch.chdir(tmp_path)
+    assert len(listed(Path("here")).samples) == 4 // 2
+
+
+def test_bytes_of_a_stream_are_never_more_than_allowed(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "big.tar.gz", "w:gz") as archive:
+        for name, data in [(f"{c}/{n}.png", png(n + 40 * (c == "sad"))) for c in ("happy", "sad") for n in range(4)]:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        huge = tarfile.TarInfo("happy/huge.png")
+        huge.size = 3_000_000
+        archive.addfile(huge, io.BytesIO(bytes(3_000_000)))
+    dataset = prepared(tmp_path / "big.tar.gz", tmp_path, max_megabytes=1.0)
+    assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["happy/huge.png", "too_large"]]

@@ -1,0 +1,204 @@
+"""Properties of the splits, for random structures of groups, labels, subjects and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.config import SplitConfig
+from src.data.samples import PARTS
+from src.data.splits import UNUSED, assign_splits
+from src.errors import DataError
+
+Group = tuple[int, int, bool]
+"""Pictures of class 0, pictures of class 1, whether look-alikes disagree."""
+
+
+def table_of(groups: Sequence[Group], parts: Sequence[str | None] = (None,)) -> pd.DataFrame:
+    rows = [
+        {"group": number, "label": label, "conflict": conflict, "sha256": f"{number}-{label}-{copy}"}
+        for number, (negative, positive, conflict) in enumerate(groups)
+        for label, count in ((0, negative), (1, positive))
+        for copy in range(count)
+    ]
+    table = pd.DataFrame(rows)
+    table["part"] = [parts[row % len(parts)] for row in range(len(table))]
+    return table.assign(source="made")
+
+
+def split(table: pd.DataFrame, crossing: str = "drop_from_train", **values: object) -> np.ndarray:
+    return assign_splits(table, SplitConfig(**values), crossing).parts  # type: ignore[arg-type]
+
+
+pure = st.integers(1, 9).flatmap(lambda size: st.sampled_from([(size, 0, False), (0, size, False)]))
+both_classes = [(1, 0, False)] * 12 + [(0, 1, False)] * 12
+pure_groups = st.lists(pure, max_size=60).map(lambda groups: both_classes + groups)
+mixed = st.tuples(st.integers(1, 5), st.integers(1, 5), st.booleans())
+any_groups = st.lists(pure | mixed, max_size=60).map(lambda groups: both_classes + groups)
+methods = st.sampled_from(["stratified", "kfold", "hashed"])
+
+
+def is_whole(table: pd.DataFrame, parts: np.ndarray) -> bool:
+    used = parts != UNUSED
+    return bool((pd.Series(parts[used]).groupby(table["group"].to_numpy()[used]).nunique() == 1).all())
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_groups, methods, st.integers(0, 4), st.integers(0, 1000))
+def test_no_group_crosses_a_split(groups: list[Group], method: str, fold: int, seed: int) -> None:
+    table = table_of(groups)
+    try:
+        parts = split(table, method=method, fold=fold, seed=seed)
+    except DataError:
+        assert method == "hashed"  # chance may leave a small part without a class; it says so
+        return
+    assert is_whole(table, parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_groups, methods, st.integers(0, 1000))
+def test_a_group_of_two_labels_is_never_judged_on(groups: list[Group], method: str, seed: int) -> None:
+    table = table_of(groups)
+    try:
+        parts = split(table, method=method, seed=seed)
+    except DataError:
+        return
+    assert not set(parts[table["conflict"].to_numpy()]) & {"validation", "test"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(pure_groups, st.integers(0, 1000))
+def test_class_ratios_hold_within_one_group(groups: list[Group], seed: int) -> None:
+    table = table_of(groups)
+    parts, config = split(table, seed=seed), SplitConfig()
+    for label in (0, 1):
+        of_class = (table["label"] == label).to_numpy()
+        largest = max(group[label] for group in groups)
+        for part in PARTS:
+            wanted = getattr(config, part) * of_class.sum()
+            assert abs((parts[of_class] == part).sum() - wanted) <= largest
+
+
+@settings(max_examples=40, deadline=None)
+@given(pure_groups, st.integers(2, 10))
+def test_every_picture_is_tested_in_exactly_one_fold(groups: list[Group], folds: int) -> None:
+    table = table_of(groups)
+    tested = np.stack([split(table, method="kfold", folds=folds, fold=fold) == "test" for fold in range(folds)])
+    assert (tested.sum(axis=0) == 1).all()
+    for label in (0, 1):
+        of_class = (table["label"] == label).to_numpy()
+        largest = max(group[label] for group in groups)
+        assert (np.abs(tested[:, of_class].sum(axis=1) - of_class.sum() / folds) <= largest).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(any_groups, any_groups, st.data())
+def test_growth_never_moves_a_tested_picture_into_training(
+    first: list[Group], more: list[Group], data: st.DataObject
+) -> None:
+    before = table_of(first)
+    after = pd.concat([before, table_of(more).assign(sha256=lambda rows: "new" + rows["sha256"])], ignore_index=True)
+    # New pictures found new groups, or join old ones, of which they may join several into one.
+    renamed = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=len(more), max_size=len(more)))
+    joined = np.array([*range(len(first)), *renamed])
+    grown = np.concatenate([before["group"], joined[len(first) + after["group"].to_numpy()[len(before) :]]])
+    bridge = data.draw(st.integers(1, len(first)))
+    grown = np.where(grown == len(first) - 1, bridge - 1, grown)
+    after["group"] = np.unique(grown, return_inverse=True)[1]
+    after["conflict"] = after.groupby("group")["conflict"].transform("any")
+    try:
+        old, new = split(before, method="hashed"), split(after, method="hashed")
+    except DataError:
+        return
+    assert not ((old == "test") & (new[: len(before)] == "train")).any()
+    assert not ((old == "test") & (new[: len(before)] == "validation")).any()
+
+
+def test_order_of_rows_and_numbers_of_groups_do_not_matter() -> None:
+    table = table_of([(2, 0, False), (0, 3, False)] * 40)
+    shuffled = table.sample(frac=1, random_state=1)
+    shuffled = shuffled.assign(group=pd.factorize(shuffled["group"])[0])
+    parts = pd.Series(split(table), index=table["sha256"])
+    again = pd.Series(split(shuffled.reset_index(drop=True)), index=shuffled["sha256"])
+    assert parts.sort_index().equals(again.sort_index())
+
+
+def test_the_split_is_the_same_on_every_machine() -> None:
+    parts = split(table_of([(1, 0, False), (0, 1, False)] * 20), seed=7)
+    tested = np.flatnonzero(parts == "test").tolist()
+    assert tested == [12, 21, 29, 30, 31, 36]
+
+
+def test_another_seed_is_another_split() -> None:
+    table = table_of([(1, 0, False), (0, 1, False)] * 40)
+    assert (split(table, seed=0) != split(table, seed=1)).any()
+
+
+def test_subjects_of_both_classes_are_balanced() -> None:
+    random = np.random.default_rng(0)
+    table = table_of([(int(a), int(b), False) for a, b in random.integers(1, 12, size=(120, 2))])
+    parts = split(table)
+    for part, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+        rows = table[parts == part]
+        assert len(rows) / len(table) == pytest.approx(share, abs=0.01)
+        assert rows["label"].mean() == pytest.approx(table["label"].mean(), abs=0.02)
+
+
+def shipped(crossing: str, parts: Sequence[str | None] = ("train", "train", "train", "validation")) -> np.ndarray:
+    groups = [(1, 0, False), (0, 1, False)] * 60 + [(4, 0, False), (0, 4, False)] * 5
+    return split(table_of(groups, parts), crossing, method="source")
+
+
+def test_shipped_parts_are_kept_and_crossing_pictures_leave_training() -> None:
+    table = table_of(
+        [(1, 0, False), (0, 1, False)] * 60 + [(4, 0, False)] * 10, ["train", "train", "train", "test", "train"]
+    )
+    outcome = assign_splits(table, SplitConfig(method="source"), "drop_from_train")
+    assert (outcome.parts[(table["part"] == "test").to_numpy()] == "test").all()
+    assert is_whole(table, outcome.parts)
+    assert outcome.crossing_groups > 0
+    assert outcome.dropped == (outcome.parts == UNUSED).sum() > 0
+
+
+def test_a_missing_test_part_is_dealt_from_training_by_whole_groups() -> None:
+    parts = shipped("drop_from_train")
+    tested, trained = (parts == "test").sum(), (parts == "train").sum()
+    assert tested / (tested + trained) == pytest.approx(0.15, abs=0.02)
+    assert (parts == "validation").mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_crossing_pictures_may_be_kept() -> None:
+    assert (shipped("keep") != UNUSED).all()
+
+
+def test_crossing_pictures_may_be_an_error() -> None:
+    with pytest.raises(DataError, match="cross the parts that the data ships"):
+        shipped("error")
+
+
+def test_a_source_without_parts_says_so() -> None:
+    with pytest.raises(DataError, match="ships no training part"):
+        shipped("keep", [None])
+
+
+def test_too_few_groups_are_an_error() -> None:
+    with pytest.raises(DataError, match="only 2 pictures"):
+        split(table_of([(1, 0, False)] * 2 + [(0, 1, False)] * 9))
+
+
+def test_one_class_in_a_part_is_an_error() -> None:
+    table = table_of([(1, 0, False)] * 30 + [(0, 1, False)] * 30)
+    table["part"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
+    with pytest.raises(DataError, match="the test part has pictures of one class only"):
+        split(table, method="source")
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (9, 2)])
+def test_a_fold_that_does_not_exist_is_an_error(fold: int, folds: int) -> None:
+    with pytest.raises(ValueError, match=f"accepts 0 to {folds - 1}"):
+        SplitConfig(method="kfold", fold=fold, folds=folds)
