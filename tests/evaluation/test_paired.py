@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -103,12 +101,3 @@ def test_intervals_of_proportions_stay_inside_0_and_1_and_know_no_certainty() ->
     low, high = sample.intervals(proportions=True, groups=50)
     assert (low[0], high[0]) == (pytest.approx(0.9287, abs=1e-4), 1.0)
     assert (low[1], high[1]) == (0.0, pytest.approx(0.0713, abs=1e-4))
-
-
-def test_a_thousand_candidates_of_ten_thousand_predictions_compare_within_the_budget() -> None:
-    generator = np.random.default_rng(6)
-    members = [(generator.random((1, 10_000)) < 0.9).astype(np.float32) for _ in range(1000)]
-    started = time.perf_counter()
-    pairs = compare_pairs(members, np.arange(10_000), exact=True)
-    assert len(pairs) == 499_500
-    assert time.perf_counter() - started < 25

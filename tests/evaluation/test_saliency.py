@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pandas as pd
@@ -34,6 +36,15 @@ def train(pictures: np.ndarray, labels: np.ndarray, head: str) -> keras.Model:
     model.fit(pictures.astype(np.float32), labels, epochs=6 if head == "flatten" else 25, verbose=0)
     assert model.evaluate(pictures.astype(np.float32), labels, verbose=0)[1] == 1.0
     return model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def full_precision() -> Iterator[None]:
+    """Whatever precision an earlier test trained in."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy(policy)
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,8 @@ def test_misfit_or_empty_input_is_refused() -> None:
 
 
 def test_two_thousand_resamples_of_ten_thousand_predictions_take_under_two_seconds() -> None:
+    # Processor time, which other work on the machine does not lengthen
     labels, probabilities = predictions(10_000)
-    started = time.perf_counter()
+    started = time.process_time()
     score(labels, probabilities, np.arange(10_000) // 2, resamples=2000)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
