@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 _HASH_BITS = 64
-_BATCH = 1 << 21  # candidate pairs held at once: about 100 MB
+_BATCH = 1 << 22  # pairs compared at once: about 50 MB
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -31,9 +31,7 @@ def near_duplicate_pairs(
     both = np.stack([phash, dhash], axis=1)
     unique, first, inverse = np.unique(both, axis=0, return_index=True, return_inverse=True)
     found: list[Pairs] = [_chains(inverse.reshape(-1))]
-    for left, right in _candidates(unique[:, 0], distance):
-        near = np.bitwise_count(unique[left, 0] ^ unique[right, 0]) <= distance
-        left, right = left[near], right[near]
+    for left, right in _within_distance(unique[:, 0], distance):
         near = np.bitwise_count(unique[left, 1] ^ unique[right, 1]) <= dhash_distance
         found.append((first[left[near]], first[right[near]]))
     return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
@@ -61,8 +59,8 @@ def _chains(inverse: NDArray[np.integer]) -> Pairs:
     return order[:-1][same], order[1:][same]
 
 
-def _candidates(hashes: NDArray[np.uint64], distance: int) -> Iterator[Pairs]:
-    """Pairs that may be within `distance`, in batches; every pair within it is among them."""
+def _within_distance(hashes: NDArray[np.uint64], distance: int) -> Iterator[Pairs]:
+    """Pairs of hashes that differ in at most `distance` bits, in batches."""
     bands = _band_count(len(hashes))
     edges = np.linspace(0, _HASH_BITS, bands + 1).astype(int)
     for low, high in pairwise(edges):
@@ -70,41 +68,39 @@ def _candidates(hashes: NDArray[np.uint64], distance: int) -> Iterator[Pairs]:
         keys = ((hashes >> np.uint64(low)) & np.uint64((1 << width) - 1)).astype(np.int64)
         order = np.argsort(keys, kind="stable")
         starts = np.searchsorted(keys[order], np.arange((1 << width) + 1))
-        for flipped in range(distance // bands + 1):
-            for positions in combinations(range(width), flipped):
-                mask = sum(1 << position for position in positions)
-                yield from _joined(keys, order, starts, mask)
+        for left, right in _within_band(hashes[order], starts, _flips(width, distance // bands), distance):
+            yield order[left], order[right]
 
 
 def _band_count(count: int) -> int:
-    """Bands about as wide as log2 of the number of hashes, so that a bucket holds a few of them: 3 to 8."""
-    width = min(21, max(8, int(np.log2(max(count, 2))) - 3))
-    return -(-_HASH_BITS // width)
+    """Bands a little narrower than log2 of the number of hashes, so that a bucket holds a few of them: 4 to 8."""
+    return -(-_HASH_BITS // min(16, max(8, int(np.log2(max(count, 2))) - 3)))
 
 
-def _joined(keys: NDArray[np.int64], order: NDArray[np.int64], starts: NDArray[np.int64], mask: int) -> Iterator[Pairs]:
-    """All pairs (i, j) with keys[i] ^ mask == keys[j], each unordered pair once."""
-    other = keys ^ mask
-    begin, end = starts[other], starts[other + 1]
-    if mask:
-        # keys[i] < keys[j] takes each pair of buckets once.
-        end = np.where(keys < other, end, begin)
-    else:
-        # Within a bucket: only the rows that come later in it.
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        begin = place + 1
-    lengths = end - begin
-    rows = np.flatnonzero(lengths)
-    total = np.cumsum(lengths[rows])
-    for part in np.split(rows, np.searchsorted(total, np.arange(_BATCH, total[-1], _BATCH)) if len(rows) else []):
-        yield _expanded(part, begin, lengths, order)
+def _flips(width: int, most: int) -> NDArray[np.int64]:
+    """Every mask of `width` bits of which 1 to `most` are set."""
+    chosen = (positions for count in range(1, most + 1) for positions in combinations(range(width), count))
+    return np.array([sum(1 << position for position in positions) for positions in chosen], dtype=np.int64)
 
 
-def _expanded(
-    rows: NDArray[np.int64], begin: NDArray[np.int64], lengths: NDArray[np.int64], order: NDArray[np.int64]
-) -> Pairs:
-    counts = lengths[rows]
-    left = np.repeat(rows, counts)
-    offsets = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return left, order[np.repeat(begin[rows], counts) + offsets]
+def _within_band(
+    hashes: NDArray[np.uint64], starts: NDArray[np.int64], flips: NDArray[np.int64], distance: int
+) -> Iterator[Pairs]:
+    """Pairs of places in `hashes`, which are sorted by their band; bucket k lies from starts[k] to starts[k + 1].
+
+    Each bucket is compared with itself and with those buckets behind it whose key differs by one of `flips`.
+    """
+    for key in np.flatnonzero(np.diff(starts)):
+        others = key ^ flips
+        others = others[others > key]
+        bounds = [(starts[other], starts[other + 1]) for other in (key, *others)]
+        begin, end = bounds[0]
+        candidates = np.concatenate([hashes[low:high] for low, high in bounds])
+        step = max(1, _BATCH // len(candidates))
+        for top in range(begin, end, step):
+            rows = np.arange(top, min(top + step, end))
+            near = np.bitwise_count(hashes[rows, None] ^ candidates) <= distance
+            near[:, : end - begin] &= rows[:, None] < np.arange(begin, end)
+            if near.any():
+                left, right = np.nonzero(near)
+                yield rows[left], np.concatenate([np.arange(low, high) for low, high in bounds])[right]
