@@ -340,6 +340,25 @@ class PrepareConfig(Strict):
     print_config: bool = False
 
 
+@dataclass(frozen=True)
+class ExportConfig(Strict):
+    """Which recorded model to export, to which folder and formats, and how far these may be from Keras.
+
+    `tolerance` is the largest difference of the probability on any validation picture for the float formats,
+    `int8_tolerance` the largest mean difference for int8.
+    """
+
+    tracking: TrackingConfig
+    run: str = "latest"
+    output: str = "outputs/bundle"
+    formats: Annotated[list[Literal["keras", "litert", "int8", "onnx"]], Len(1, 4)] = field(
+        default_factory=lambda: ["keras", "litert", "int8", "onnx"]
+    )
+    tolerance: PositiveNumber = 1e-4
+    int8_tolerance: PositiveNumber = 0.02
+    print_config: bool = False
+
+
 def project_path(path: str) -> Path:
     """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
     return PROJECT_ROOT / Path(path).expanduser()

@@ -25,3 +25,7 @@ class TrainingError(UserError):
 
 class TrackingError(UserError):
     """A tracking store that cannot be reached or written."""
+
+
+class BundleError(UserError):
+    """An exported model that is missing, damaged, made by another version, or out of its tolerance."""

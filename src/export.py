@@ -1,0 +1,51 @@
+"""Export a recorded model to a bundle: `python -m src.export run=best output=models/mine`.
+
+Every format is compared with Keras on the validation pictures and measured; one past its tolerance fails the export,
+and nothing is written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.cli import command
+from src.config import ExportConfig, project_path
+
+if TYPE_CHECKING:
+    from src.inference.bundle import Bundle
+
+
+def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
+    """Export the model that `config.run` names. Raises TrackingError, DataError or BundleError."""
+    from src.training.backend import start_backend
+
+    start_backend()  # quietly, before anything else imports Keras
+    from rich.console import Console
+
+    from src.data.prepared import prepare
+    from src.evaluation.recorded import open_recorded
+    from src.inference.exporting import build_bundle, install, parity_metrics, parity_table
+    from src.tracking.read import log_report
+
+    console = Console()
+    recorded = open_recorded(config.tracking, config.run)
+    dataset = prepare(recorded.config.dataset)
+    folder = project_path(config.output)
+    with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
+        bundle, parities = build_bundle(recorded, dataset, config, Path(temporary), folder.name)
+        console.print(parity_table(parities))
+        if recorded.run is not None:
+            metrics = parity_metrics(parities)
+            log_report(config.tracking, "export", bundle.folder, parent=recorded.run, name=folder.name, metrics=metrics)
+        bundle = install(bundle, folder)
+    console.print(f"bundle: {folder}  ({bundle.model_id})", highlight=False, soft_wrap=True)
+    return bundle
+
+
+main = command(export, schema=ExportConfig, config_name="export")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Say of pictures whether they look happy or sad: `python -m src.predict photo.jpg`.
+
+Neither TensorFlow nor MLflow is imported, unless the model is named by a run or by the registry.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from src.config import PROJECT_ROOT
+from src.errors import ConfigError, DataError, UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from src.inference.classifier import Answer, Classifier
+    from src.inference.sorting import How
+    from src.inference.sources import Picture
+
+SOME_REJECTED = 3
+CACHE = PROJECT_ROOT / ".cache" / "answers.sqlite"
+BAR_FROM = 200
+
+Flag = typer.Option
+
+
+def predict(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, Flag(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    recursive: Annotated[bool, Flag("--recursive", help="Look into folders inside folders too.")] = False,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object a line.")] = False,
+    csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,
+    parquet: Annotated[Path | None, Flag(help="Also write the answers to this Parquet file.")] = None,
+    sort_into: Annotated[Path | None, Flag(help="Copy each picture into a folder for its answer, below this.")] = None,
+    link: Annotated[bool, Flag("--link", help="With --sort-into: link instead of copying.")] = False,
+    move: Annotated[bool, Flag("--move", help="With --sort-into: move instead of copying.")] = False,
+    undo: Annotated[Path | None, Flag(help="Undo all that was sorted into this folder.")] = None,
+    faces: Annotated[bool, Flag("--faces", help="Find faces and answer for each of them.")] = False,
+    yunet: Annotated[Path | None, Flag(help="With --faces: a YuNet model file to find them with.")] = None,
+    annotate: Annotated[Path | None, Flag(help="Write the one picture with its faces boxed and labelled.")] = None,
+    explain: Annotated[Path | None, Flag(help="Write what speaks for the one picture's answer.")] = None,
+    cache: Annotated[bool, Flag("--cache", help="Keep answers; reuse those of unchanged files.")] = False,
+) -> None:
+    """Say of pictures whether they look happy or sad. Exit code 3: some could not be read; 2: bad usage."""
+    if undo:
+        _undo(undo)
+        return
+    _check(not (link and move), "choose one of --link and --move")
+    how: How = "link" if link else "move" if move else "copy"
+    _check(bool(paths), "name pictures or folders, or - for standard input")
+    _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
+    _check(sort_into is not None or how == "copy", f"--{how} goes with --sort-into")
+    classifier, pictures = _open(model, paths or [], recursive)
+    _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
+    rejected = 0
+    with ExitStack() as stack:
+        writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, how)
+        found = stack.enter_context(_answers(classifier, pictures, faces or bool(annotate), yunet, cache))
+        for answer in _with_progress(found, len(pictures)):
+            rejected += answer.verdict != "ok"
+            for write in writers:
+                write(answer)
+    if annotate:
+        _annotate(classifier, pictures[0], yunet, annotate)
+    if explain:
+        _explain(classifier, pictures[0], explain)
+    raise typer.Exit(SOME_REJECTED if rejected else 0)
+
+
+def _check(allowed: bool, otherwise: str) -> None:
+    if not allowed:
+        raise ConfigError(otherwise)
+
+
+def _open(model: str | None, paths: list[str], recursive: bool) -> tuple[Classifier, list[Picture]]:
+    from src.inference.classifier import Classifier
+    from src.inference.opening import open_model
+    from src.inference.sources import list_pictures
+
+    pictures = list_pictures(paths, recursive=recursive)
+    return Classifier(open_model(model)), pictures
+
+
+def _answers(
+    classifier: Classifier, pictures: list[Picture], faces: bool, yunet: Path | None, cache: bool
+) -> AbstractContextManager[Iterator[Answer]]:
+    """The answers in order, from the cache where that is asked for."""
+    if faces:
+        from src.inference.faces import create_detector, face_answers
+
+        detect = create_detector(yunet)
+        return nullcontext(answer for picture in pictures for answer in face_answers(classifier, detect, picture))
+    if not cache:
+        return nullcontext(classifier.answers(pictures))
+    from src.inference.cache import cached_answers
+
+    return cached_answers(CACHE, classifier, pictures)
+
+
+def _writers(
+    stack: ExitStack, classifier: Classifier, as_json: bool, tables: list[Path], sort_into: Path | None, how: How
+) -> list[Callable[[Answer], object]]:
+    from src.inference import outputs
+
+    def show(answer: Answer) -> None:
+        text = outputs.as_json(answer) if as_json else outputs.as_text(answer, classifier.bundle.class_names)
+        # A file's name may be no text at all.
+        print(text.encode("utf-8", "backslashreplace").decode())
+
+    writers: list[Callable[[Answer], object]] = [show]
+    writers += [stack.enter_context(outputs.table_writer(file)) for file in tables]
+    if sort_into:
+        from src.inference.sorting import Sorter
+
+        writers.append(Sorter(sort_into, how).put)
+    return writers
+
+
+def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
+    """The same answers, with a bar on stderr where that is a terminal and the answers go elsewhere."""
+    if count < BAR_FROM or not sys.stderr.isatty() or sys.stdout.isatty():
+        return answers
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(track(answers, "predicting", count, console=Console(stderr=True), transient=True))
+
+
+def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file: Path) -> None:
+    from src.data.samples import RejectedPictureError
+    from src.inference.faces import create_detector, draw_faces, judge_faces
+
+    try:
+        drawn = draw_faces(*judge_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
+    except RejectedPictureError:
+        return  # its verdict is already told
+    _save(drawn, file)
+
+
+def _explain(classifier: Classifier, picture: Picture, file: Path) -> None:
+    from src.data.samples import RejectedPictureError
+    from src.inference.explaining import draw_evidence, evidence
+
+    pixels = classifier.prepare(picture)
+    if not isinstance(pixels, RejectedPictureError):
+        _save(draw_evidence(pixels, evidence(classifier, pixels)), file)
+
+
+def _save(picture: Image, file: Path) -> None:
+    try:
+        picture.save(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be written: {error}") from None
+
+
+def _undo(folder: Path) -> None:
+    from src.inference.sorting import undo
+
+    print(f"{undo(folder)} pictures undone in {folder}")
+
+
+def main() -> None:
+    """Run the command on `sys.argv`; what the user can mend is one line, not a traceback."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(predict)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Nothing of a bundle is used before it is checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.config import ExportConfig, TrackingConfig
+from src.errors import BundleError
+from src.evaluation.calibration import apply_temperature
+from src.export import export
+from src.inference.bundle import MANIFEST, Bundle, open_bundle
+
+
+@pytest.fixture
+def changed(bundle: Bundle, tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """A copy of the bundle with other values in its manifest."""
+
+    def change(values: dict[str, Any]) -> Path:
+        folder = tmp_path / "changed"
+        shutil.copytree(bundle.folder, folder)
+        stored = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(json.dumps(stored | values))
+        return folder
+
+    return change
+
+
+def test_a_bundle_holds_the_recorded_decision_and_scores(bundle: Bundle, record: Path) -> None:
+    decision = json.loads((record / "decision.json").read_text())
+    assert (bundle.threshold, bundle.temperature) == (decision["threshold"], decision["temperature"])
+    value, low, high = bundle.scores["test"]["accuracy"]
+    assert low <= value <= high
+    assert bundle.class_names == ("sad", "happy")
+    assert "## Formats" in bundle.card()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"schema": 99}, "schema 99"),
+        ({"preparation": "bgr"}, "prepared in another way"),
+        ({"class_names": ["sad", "../../etc"]}, "class_names"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"abstain": [0.7, 0.3]}, "abstain"),
+        ({"formats": ["pickle"]}, "formats"),
+        ({"formats": ["int8"]}, "other files"),
+        ({"files": {"../model.tflite": "0"}}, "other files"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    changed: Callable[[dict[str, Any]], Path], values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BundleError, match=said):
+        open_bundle(changed(values))
+
+
+def test_a_changed_model_file_is_refused(changed: Callable[[dict[str, Any]], Path]) -> None:
+    folder = changed({})
+    file = folder / "model.tflite"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"model\.tflite: missing or changed"):
+        open_bundle(folder)
+
+
+def test_a_bundle_calibrates_as_judging_does(bundle: Bundle) -> None:
+    probabilities = np.array([0.0, 1e-9, 0.2, 0.5, 0.97, 1.0])
+    warm = replace(bundle, temperature=1.7)
+    np.testing.assert_allclose(warm.calibrated(probabilities), apply_temperature(probabilities, 1.7), rtol=1e-9)
+
+
+def test_inside_the_band_the_label_is_unsure(bundle: Bundle) -> None:
+    careful = replace(bundle, threshold=0.5, abstain=(0.4, 0.6))
+    assert [careful.label(probability) for probability in (0.39, 0.5, 0.61)] == ["sad", "unsure", "happy"]
+
+
+def test_a_format_past_its_tolerance_fails_the_export_and_writes_nothing(record: Path, tmp_path: Path) -> None:
+    strict = ExportConfig(
+        TrackingConfig("off"), str(record), str(tmp_path / "never"), formats=["int8"], int8_tolerance=1e-12
+    )
+    with pytest.raises(BundleError, match="format int8: the mean difference"):
+        export(strict)
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_export_never_replaces_other_files(record: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="holds other files"):
+        export(ExportConfig(TrackingConfig("off"), str(record), str(tmp_path), formats=["keras"]))
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -1,0 +1,166 @@
+"""The command, as a person and a script use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from src.config import PROJECT_ROOT
+from src.inference.bundle import Bundle
+
+Run = Callable[..., SimpleNamespace]
+VERDICTS = ["ok", "ok", "truncated", "not_an_image", "ok"]
+
+
+@pytest.fixture
+def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in this process with the small model: exit code, lines and error."""
+    from src import predict as module
+
+    monkeypatch.setattr(module, "CACHE", tmp_path / "answers.sqlite")
+
+    def run(*arguments: object, stdin: bytes | None = None) -> SimpleNamespace:
+        import typer
+
+        from src.errors import UserError
+
+        app = typer.Typer()
+        app.command()(module.predict)
+        result = CliRunner().invoke(app, ["--model", str(bundle.folder), *map(str, arguments)], input=stdin)
+        code, error = result.exit_code, result.exception
+        if error and not isinstance(error, UserError | SystemExit):
+            raise error
+        if isinstance(error, UserError):
+            code = error.exit_code
+        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), error=str(error or result.stderr))
+
+    return run
+
+
+def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle: Bundle, album: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['predict', '--model', sys.argv[1], sys.argv[2]]\n"
+        "from src.predict import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'tensorflow', 'mlflow', 'keras', 'hydra', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", code, str(bundle.folder), str(album / "a.png")]
+    result = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[0] in ("happy", "sad")
+    assert result.stdout.split()[2] == str(album / "a.png")
+
+
+def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: Path) -> None:
+    result = predict(album, "--json")
+    rows = [json.loads(line) for line in result.lines]
+    assert result.code == 3
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "b.jpg", "c.jpg", "d.txt", "e.webp"]
+    assert [row["verdict"] for row in rows] == VERDICTS
+    assert list(rows[0]) == ["path", "label", "probability", "verdict", "model"]
+    assert rows[2]["label"] is rows[2]["probability"] is None
+    assert all(row["label"] in ("happy", "sad") for row in rows if row["verdict"] == "ok")
+
+
+def test_recursive_and_order_of_arguments(predict: Run, album: Path) -> None:
+    assert len(predict(album, "--recursive").lines) == 6
+    names = [line.split()[-1] for line in predict(album / "e.webp", album / "a.png").lines]
+    assert names == [str(album / "e.webp"), str(album / "a.png")]
+
+
+def test_tables_hold_what_json_tells(predict: Run, album: Path, tmp_path: Path) -> None:
+    result = predict(album, "--json", "--csv", tmp_path / "out.csv", "--parquet", tmp_path / "out.parquet")
+    told = [json.loads(line) for line in result.lines]
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["label"] or None, row["verdict"]) for row in rows] == [
+        (row["path"], row["label"], row["verdict"]) for row in told
+    ]
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert table["probability"].dropna().tolist() == [row["probability"] for row in told if row["label"]]
+
+
+def test_standard_input(predict: Run, album: Path) -> None:
+    data = (album / "a.png").read_bytes()
+    (from_stdin,) = predict("-", "--json", stdin=data).lines
+    (from_file,) = predict(album / "a.png", "--json").lines
+    assert json.loads(from_stdin)["probability"] == json.loads(from_file)["probability"]
+    assert predict("-", stdin=b"").code == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["missing.jpg"], ["ALBUM", "--link"], ["ALBUM", "--explain", "x.png"], ["ALBUM", "--faces", "--cache"]],
+)
+def test_bad_usage_is_one_clear_line(predict: Run, album: Path, arguments: list[str]) -> None:
+    result = predict(*[str(album) if argument == "ALBUM" else argument for argument in arguments])
+    assert result.code == (1 if arguments == ["missing.jpg"] else 2)
+    assert result.error
+    assert "\n" not in result.error
+
+
+def test_sorting_copies_never_overwrites_resumes_and_is_undone(predict: Run, album: Path, tmp_path: Path) -> None:
+    shutil.copy(album / "a.png", album / "more" / "a.png")
+    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
+    target = tmp_path / "sorted"
+    assert predict(album, "--recursive", "--sort-into", target).code == 3
+    files = sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl")
+    assert len(files) == 7
+    assert {path.name for path in (target / "rejected").iterdir()} == {"c.jpg", "d.txt"}
+    assert len([path for path in files if path.stem in ("a", "a-2")]) == 2
+    predict(album, "--recursive", "--sort-into", target)
+    assert sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl") == files
+    assert predict("--undo", target).lines == [f"7 pictures undone in {target}"]
+    assert list(target.iterdir()) == []
+    assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
+
+
+def test_moved_pictures_come_back(predict: Run, album: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
+    predict(album, "--sort-into", tmp_path / "sorted", "--move")
+    assert not (album / "a.png").exists()
+    assert predict("--undo", tmp_path / "sorted").code == 0
+    assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_pass_reads_only_what_changed(predict: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.inference.sources import Picture
+
+    first = predict(album, "--json", "--cache").lines
+    shutil.copy(album / "b.jpg", album / "e.webp")
+    read: list[str] = []
+    original = Picture.read
+    monkeypatch.setattr(Picture, "read", lambda self, limits: read.append(self.path) or original(self, limits))
+    second = predict(album, "--json", "--cache").lines
+    assert read == [str(album / "e.webp")]
+    assert second[:4] == first[:4]
+    assert json.loads(second[4])["probability"] == json.loads(second[1])["probability"]
+
+
+def test_no_face_is_said_and_not_guessed(predict: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (200, 150), "navy").save(tmp_path / "sea.png")
+    (line,) = predict(tmp_path / "sea.png", "--faces", "--json").lines
+    assert json.loads(line)["label"] is None
+    assert json.loads(line)["verdict"] == "ok"
+    assert predict(tmp_path / "sea.png", "--faces").lines[0].startswith("no face found")
+
+
+def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    assert predict(album / "a.png", "--explain", tmp_path / "why.png").code == 0
+    assert Image.open(tmp_path / "why.png").size == (384, 384)
