@@ -93,7 +93,7 @@ class SourceConfig(Strict):
     """
 
     name: str
-    source: Literal["drawn", "folder", "fer2013", "manifest", "metadata", "combined"]
+    source: Literal["drawn", "folder", "fer2013", "manifest", "metadata", "rafdb", "affectnet", "combined"]
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
@@ -201,7 +201,11 @@ class AugmentationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrainerConfig(Strict):
-    """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop."""
+    """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
+
+    `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
+    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it.
+    """
 
     name: str
     epochs: Count = 20
@@ -213,6 +217,8 @@ class TrainerConfig(Strict):
     early_stopping: WholeNumber = 6
     steps_per_execution: Count = 1
     overfit: bool = False
+    stop_after: Count | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,67 @@ class Config(Strict):
     name: str | None = None
     output: str | None = None
     print_config: bool = False
+
+
+@dataclass(frozen=True)
+class ParameterConfig(Strict):
+    """The values of one override key in a search: a `choice`, or numbers from `min` to `max`.
+
+    `log` samples numbers evenly in their logarithm, `whole` takes whole ones, `step` apart. With `when`, the key is
+    only set where other keys of the space have one of the given values.
+    """
+
+    choice: list[Any] | None = None
+    min: float | None = None
+    max: float | None = None
+    step: PositiveNumber | None = None
+    log: bool = False
+    whole: bool = False
+    when: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.choice is None) == (self.min is None or self.max is None):
+            raise ValueError("a parameter needs either a choice or both min and max")
+        if self.min is not None and self.max is not None and not self.min < self.max:
+            raise ValueError(f"min={self.min} must be below max={self.max}")
+        if self.log and not (self.min or 0) > 0:
+            raise ValueError("log needs a min above 0")
+
+
+@dataclass(frozen=True)
+class TunerConfig(Strict):
+    """How a search goes and when it ends. `objective` is a validation metric: `val_*` of the epoch that is kept, or
+    `validation/*` as judged.
+
+    `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one picture's forward
+    pass) are rejected untrained. For hyperband, `factor` is the share of trials that go on, and the epochs grow by it.
+    """
+
+    name: Literal["random", "hyperband", "bayesian", "grid"]
+    objective: str = "val_auc"
+    max_trials: Count = 30
+    max_minutes: PositiveNumber | None = None
+    max_parameters: Count | None = None
+    max_flops: Count | None = None
+    max_failures: Count = 3
+    workers: Count = 1
+    seed: Annotated[int, Interval(ge=1, lt=2**31)] = 1
+    factor: Annotated[int, Interval(ge=2, le=10)] = 3
+    save_as: str | None = None
+
+    def __post_init__(self) -> None:
+        if "test" in self.objective:
+            raise ValueError(f"objective={self.objective}: the test part is never searched on; use a validation metric")
+        if not self.objective.startswith(("val_", "validation/")):
+            raise ValueError(f"objective={self.objective}: accepts val_loss, val_accuracy, val_auc or validation/...")
+
+
+@dataclass(frozen=True)
+class TuneConfig(Config):
+    """A search: `space` has the override keys to vary, all other values are those of every trial."""
+
+    tuner: TunerConfig = field(default_factory=lambda: TunerConfig("random"))
+    space: dict[str, ParameterConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -403,3 +403,68 @@ def test_bytes_of_a_stream_are_never_more_than_allowed(tmp_path: Path) -> None:
         archive.addfile(huge, io.BytesIO(bytes(3_000_000)))
     dataset = prepared(tmp_path / "big.tar.gz", tmp_path, max_megabytes=1.0)
     assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["happy/huge.png", "too_large"]]
+
+
+def rafdb(root: Path) -> Path:
+    lines = []
+    for number, (name, label) in enumerate([("train", 4), ("train", 5), ("test", 4), ("test", 5), ("train", 1)]):
+        write(root / "Image" / "aligned" / f"{name}_0000{number}_aligned.jpg", png(number))
+        lines.append(f"{name}_0000{number}.jpg {label}")
+    (root / "EmoLabel").mkdir()
+    (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join([*lines, "train_9.jpg 4", ""]))
+    return root
+
+
+def test_rafdb_as_published(tmp_path: Path) -> None:
+    listing = listed(rafdb(tmp_path), source="rafdb", positive="4", negative="5")
+    assert [(sample.label, sample.part) for sample in listing.samples] == [
+        (1, "train"),
+        (0, "train"),
+        (1, "test"),
+        (0, "test"),
+    ]
+    assert listing.ignored == {"1": 1, "listed, but not there": 1}
+
+
+def test_rafdb_as_class_folders(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for number in range(1, 8):
+            write(tmp_path / "DATASET" / part / str(number) / "a.jpg", png(number))
+    listing = listed(tmp_path, source="rafdb", positive="4", negative="5")
+    assert {(sample.label, sample.part) for sample in listing.samples} == {
+        (label, part) for label in (0, 1) for part in ("train", "test")
+    }
+
+
+def test_affectnet_as_published(tmp_path: Path) -> None:
+    for folder in ("train_set", "val_set"):
+        for number, expression in enumerate(["1", "2", "0"]):
+            write(tmp_path / folder / "images" / f"{number}.jpg", png(number))
+            (tmp_path / folder / "annotations").mkdir(exist_ok=True)
+            np.save(tmp_path / folder / "annotations" / f"{number}_exp.npy", np.array(expression))
+            np.save(tmp_path / folder / "annotations" / f"{number}_val.npy", np.array("0.5"))
+    listing = listed(tmp_path, source="affectnet", positive="1", negative="2")
+    assert [(sample.label, sample.part) for sample in listing.samples] == [
+        (1, "train"),
+        (0, "train"),
+        (1, "validation"),
+        (0, "validation"),
+    ]
+    assert listing.ignored == {"0": 2}
+
+
+def test_every_dataset_config_composes_and_says_where_it_comes_from() -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from src.config import PROJECT_ROOT, PrepareConfig, to_config
+
+    for file in sorted((PROJECT_ROOT / "conf" / "dataset").glob("*.yaml")):
+        with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+            tree = OmegaConf.to_container(compose("prepare", [f"dataset={file.stem}"]), resolve=True)
+        assert isinstance(tree, dict)
+        config = to_config({str(key): value for key, value in tree.items()}, PrepareConfig)
+        assert config.dataset.name == file.stem
+        header = file.read_text()
+        if file.stem in ("fer2013", "tutorial", "facial_expressions", "rafdb", "affectnet"):
+            assert all(f"# {word}: " in header for word in ("Home", "Licence", "Cite"))

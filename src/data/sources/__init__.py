@@ -14,6 +14,7 @@ from src.data.sources.fer2013 import list_fer2013
 from src.data.sources.folders import list_class_folders
 from src.data.sources.listing import Listing
 from src.data.sources.manifest import list_manifest, list_metadata
+from src.data.sources.published import list_affectnet, list_rafdb
 from src.errors import DataError
 
 __all__ = ["Listing", "list_samples"]
@@ -48,6 +49,8 @@ def _reader(config: SourceConfig) -> Callable[[SourceConfig], Listing]:
         "fer2013": list_fer2013,
         "manifest": list_manifest,
         "metadata": list_metadata,
+        "rafdb": list_rafdb,
+        "affectnet": list_affectnet,
     }
     if config.source not in readers:
         raise DataError(f"{config.name}: a source of several cannot hold another such source")
