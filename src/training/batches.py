@@ -48,15 +48,26 @@ class Batches(keras.utils.PyDataset):
         labels = self.labels[rows]
         return {"images": self.images[rows], "labels": labels}, labels, self.sample_weights[rows]
 
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self.epoch += 1
+    def go_to(self, epoch: int) -> None:
+        """Take the order of `epoch`, counted from 0."""
+        self.epoch = epoch
         self.order = self._draw_order()
 
     def _draw_order(self) -> np.ndarray:
         if self.seed is None:
             return self.rows
         return np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
+
+
+class OrderBatches(keras.callbacks.Callback):
+    """Gives each epoch its own order. Keras's own `on_epoch_end` of a data set is also called where no epoch ended."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.batches.go_to(epoch)
 
 
 def balanced_weights(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:

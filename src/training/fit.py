@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from src.config import Config
+from src.config import Config, project_path
 from src.data.prepared import PreparedDataset
 from src.errors import TrainingError
 from src.models.augmentation import Augmentation
 from src.training.backend import use_xla
-from src.training.batches import Batches, balanced_weights
+from src.training.batches import Batches, OrderBatches, balanced_weights
 from src.training.callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, StopOnLostLoss
+from src.training.checkpoint import Checkpoint, History
 from src.training.optimizers import create_optimizer, plateau_callback
 
 Report = Callable[[Logs, int], None]
@@ -73,28 +74,44 @@ def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, re
     """
     trainer = config.trainer
     train, validation = _batches(dataset, config)
-    model = TrainingModel(classifier, Augmentation(config.aug))
-    model.compile(
-        optimizer=create_optimizer(config.optimizer, len(train), trainer.epochs),
-        loss=keras.losses.BinaryCrossentropy(label_smoothing=trainer.label_smoothing),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
-        jit_compile=use_xla(),
-        steps_per_execution=min(trainer.steps_per_execution, len(train)),
-    )
+    model = _compiled(classifier, config, len(train))
     progress = ShowProgress(console)
-    callbacks = [StopOnLostLoss(), ReportEpochs(report, len(train.rows)), progress, *_stopping(config)]
+    stopping = _stopping(config)
+    checkpoint = Checkpoint(project_path(trainer.checkpoint), stopping) if trainer.checkpoint else History()
+    told = [ReportEpochs(report, len(train.rows)), progress]
+    callbacks = [OrderBatches(train), StopOnLostLoss(), *told, *stopping, checkpoint]
     start = time.perf_counter()
     try:
-        model.fit(train, validation_data=validation, epochs=trainer.epochs, callbacks=callbacks, verbose=0)
+        model.fit(
+            train,
+            validation_data=validation,
+            initial_epoch=checkpoint.epochs_done,
+            epochs=min(trainer.epochs, trainer.stop_after or trainer.epochs),
+            callbacks=callbacks,
+            shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
+            verbose=0,
+        )
     finally:
         progress.close()
-    history = {name: [float(value) for value in values] for name, values in model.history.history.items()}
+    history = checkpoint.history
     if trainer.overfit and history["accuracy"][-1] < 1:
         raise TrainingError(
             f"one batch was not learned in {trainer.epochs} epochs (accuracy {history['accuracy'][-1]:.3f}); "
             "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
         )
     return Fit(history, _best_epoch(history, trainer.monitor), time.perf_counter() - start)
+
+
+def _compiled(classifier: keras.Model, config: Config, steps_per_epoch: int) -> TrainingModel:
+    model = TrainingModel(classifier, Augmentation(config.aug))
+    model.compile(
+        optimizer=create_optimizer(config.optimizer, steps_per_epoch, config.trainer.epochs),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        jit_compile=use_xla(),
+        steps_per_execution=min(config.trainer.steps_per_execution, steps_per_epoch),
+    )
+    return model
 
 
 def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
