@@ -34,7 +34,7 @@ def command(
     """
 
     def run(tree: DictConfig) -> None:
-        config = to_config(_plain(tree), schema)
+        config = to_config(plain_tree(tree), schema)
         if getattr(config, "print_config", False):
             print(OmegaConf.to_yaml(tree, resolve=True), end="")
             return
@@ -81,7 +81,8 @@ def explain_composition(error: Exception) -> str:
     return " ".join(str(cause or error).split())
 
 
-def _plain(tree: DictConfig) -> dict[str, Any]:
+def plain_tree(tree: DictConfig) -> dict[str, Any]:
+    """A composed tree with its interpolations resolved. Raises ConfigError for one that cannot be."""
     try:
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

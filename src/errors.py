@@ -27,5 +27,9 @@ class TrackingError(UserError):
     """A tracking store that cannot be reached or written."""
 
 
+class SweepError(UserError):
+    """A sweep or search of which jobs failed, or that cannot go on."""
+
+
 class BundleError(UserError):
     """An exported model that is missing, damaged, made by another version, or out of its tolerance."""

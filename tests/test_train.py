@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from src.config import Config, plain
 from src.data.prepared import prepare
 from src.errors import TrainingError
 from src.tracking.store import open_store
-from src.train import TrainResult, main, train
+from src.train import TrainResult, train
 from src.training import callbacks
 
 MakeConfig = Callable[..., Config]
@@ -165,29 +164,3 @@ def test_without_tracking_the_record_is_a_folder(make_config: MakeConfig, tmp_pa
     model = keras.saving.load_model(tmp_path / "record" / "model.keras")
     assert model.count_params() == result.parameters
     assert open_store(make_config().tracking).search_runs(output_format="list") == []
-
-
-def test_a_multirun_makes_one_run_for_each_combination(
-    sandbox: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_config: MakeConfig
-) -> None:
-    overrides = [
-        "model=baseline,mobile",
-        "model.filters=[8]",
-        "seed=0,1",
-        "trainer.epochs=1",
-        "dataset.image_size=32",
-        "dataset.drawn.count=32",
-    ]
-    monkeypatch.setattr(sys, "argv", ["src/train.py", "-m", *overrides, *sandbox])
-    main()
-    config = make_config("model=mobile", "seed=1", *overrides[1:2], *overrides[3:], "trainer.batch_size=32", tiny=False)
-    runs = open_store(config.tracking).search_runs(output_format="list", experiment_names=["happy-sad"])
-    assert sorted((run.data.params["model.name"], run.data.params["seed"]) for run in runs) == [
-        ("baseline", "0"),
-        ("baseline", "1"),
-        ("mobile", "0"),
-        ("mobile", "1"),
-    ]
-    (in_sweep,) = [run for run in runs if run.data.params["model.name"] == "mobile" and run.data.params["seed"] == "1"]
-    assert in_sweep.data.tags["weights.sha256"] == train(config).weights_digest
-    capsys.readouterr()

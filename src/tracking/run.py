@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import tempfile
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 MODEL_FILE = "model.keras"
+DIGEST_TAG = "config.digest"
 
 
 class Run:
@@ -112,7 +114,9 @@ def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Ru
             yield Run(folder)
             return
         mlflow = open_store(config.tracking)
-        with mlflow.start_run(run_name=name, tags=dict(tags), log_system_metrics=False):
+        tags = {**tags, DIGEST_TAG: config_digest(config)}
+        parent = config.tracking.parent
+        with mlflow.start_run(run_name=name, tags=tags, parent_run_id=parent, log_system_metrics=False):
             mlflow.log_params(flat_params(config))
             run = MlflowRun(folder, mlflow, log_model=config.tracking.log_model)
             try:
@@ -129,12 +133,19 @@ def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Ru
 def flat_params(config: Config) -> dict[str, str]:
     """The resolved config as dotted keys and text, lists as JSON: `model.filters` is `[16, 32, 16]`.
 
-    `tracking`, `output` and `print_config` say where and how a run is shown, not what it is, and are left out.
+    `tracking`, `output` and the like say where and how a run is shown, not what it is, and are left out.
     """
     return dict(_flatten({key: value for key, value in plain(config).items() if key not in _NOT_THE_RUN}, ""))
 
 
-_NOT_THE_RUN = ("tracking", "output", "print_config", "name")
+def config_digest(config: Config) -> str:
+    """32 hexadecimal digits that are equal for runs whose result must be the same."""
+    params = {key: value for key, value in flat_params(config).items() if key not in _NOT_THE_RESULT}
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_NOT_THE_RUN = ("tracking", "sweep", "output", "print_config", "name")
+_NOT_THE_RESULT = ("dataset.cache", "dataset.workers", "dataset.verify", "trainer.checkpoint")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,8 @@ class Record:
 
     def fitted(self, fit: Fit, final: keras.Model, dataset: PreparedDataset) -> str:
         """Learning curves, time and the model with its best weights. Returns the digest of those weights."""
-        self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch})
+        kept = {f"best/{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name}
+        self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch, **kept})
         self._save_figure("learning_curves", learning_curves(fit.history))
         digest = weights_digest(final)
         self.run.set_tags({"weights.sha256": digest})

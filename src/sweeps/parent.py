@@ -1,0 +1,102 @@
+"""The run of the sweep itself: made once by the parent process, above one child run for each job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from src.config import TrackingConfig
+from src.sweeps.jobs import Outcome
+from src.tracking.read import ROLE_TAG
+from src.tracking.run import DIGEST_TAG
+from src.tracking.store import open_store
+
+SWEEP_TAG = "sweep.digest"
+PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+
+
+class Parent:
+    """A sweep's run. Raises TrackingError where the store cannot be used."""
+
+    def __init__(self, mlflow: ModuleType, tracking: TrackingConfig, run_id: str, *, resumed: bool) -> None:
+        self.client = mlflow.MlflowClient()
+        self.tracking = tracking
+        self.id = run_id
+        self.resumed = resumed
+
+    @property
+    def command(self) -> str:
+        """The command that started the sweep."""
+        return str(self.client.get_run(self.id).data.tags["command"])
+
+    def children(self, status: str) -> dict[str, str]:
+        """The run ids of this sweep's children with an MLflow `status`, by the digest of their config."""
+        experiment = self.client.get_run(self.id).info.experiment_id
+        query = f"tags.`{PARENT_TAG}` = '{self.id}' AND attributes.status = '{status}'"
+        found = self.client.search_runs([experiment], query, max_results=1000)
+        return {run.data.tags.get(DIGEST_TAG, ""): run.info.run_id for run in found}
+
+    def outcome(self, run_id: str) -> Outcome:
+        """The outcome of a child that finished, read back."""
+        run = self.client.get_run(run_id)
+        seconds = (run.info.end_time - run.info.start_time) / 1000
+        digest = run.data.tags.get("weights.sha256", "")
+        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=run.data.metrics)
+
+    def close_lost(self, status: str, reason: str, digest: str | None = None, wait: float = 0.0) -> None:
+        """End children that a dead process left RUNNING (or only the one with `digest`), giving them `wait` seconds."""
+        deadline = time.monotonic() + wait
+        while lost := {key: run_id for key, run_id in self.children("RUNNING").items() if digest in (None, key)}:
+            if time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            for run_id in lost.values():
+                self.client.set_tag(run_id, "failure", reason[:5000])
+                self.client.set_terminated(run_id, status)
+
+    def note(self, markdown: str) -> None:
+        """The description at the top of the sweep's page."""
+        self.client.set_tag(self.id, NOTE_TAG, markdown)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_tag(self.id, key, value)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        for key, value in metrics.items():
+            self.client.log_metric(self.id, key, value)
+
+    def log_folder(self, folder: Path) -> None:
+        """Add a folder's files to the sweep's artifacts."""
+        self.client.log_artifacts(self.id, str(folder))
+
+    def end(self, status: str) -> None:
+        """FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.id, status)
+
+
+def open_parent(
+    tracking: TrackingConfig, role: str, name: str, digest: str, *, command: str, resume: bool
+) -> Parent | None:
+    """The run of a sweep whose jobs `digest` names: with `resume`, the newest one there is; else a new one.
+
+    None where nothing is tracked. What a dead process left running below a resumed sweep is closed first.
+    """
+    if tracking.name == "off":
+        return None
+    mlflow = open_store(tracking)
+    experiment = mlflow.get_experiment_by_name(tracking.experiment).experiment_id
+    client = mlflow.MlflowClient()
+    if resume:
+        query = f"tags.`{SWEEP_TAG}` = '{digest}'"
+        for run in client.search_runs([experiment], query, max_results=1):
+            client.update_run(run.info.run_id, status="RUNNING")
+            parent = Parent(mlflow, tracking, run.info.run_id, resumed=True)
+            parent.close_lost("KILLED", "its sweep was ended from outside", wait=10)
+            return parent
+    tags = {ROLE_TAG: role, SWEEP_TAG: digest, "command": command}
+    run = client.create_run(experiment, run_name=name, tags=tags)
+    return Parent(mlflow, tracking, run.info.run_id, resumed=False)

@@ -1,0 +1,122 @@
+"""Worker processes: one for each job, forked from a server that has everything imported and nothing started."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.context
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from src.sweeps.devices import Slot, slots
+from src.sweeps.jobs import Job, Outcome
+from src.sweeps.worker import work
+
+GRACE_SECONDS = 20.0
+
+
+def start_fork_server() -> multiprocessing.context.ForkServerContext:
+    """The context of processes that are forked from a server, which imports while its parent does other things."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["src.sweeps.preloaded"])
+    forkserver.ensure_running()
+    return context
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job on its way."""
+
+    job: Job
+    slot: Slot
+    log: Path
+    process: BaseProcess
+    connection: Connection
+    started: float
+
+
+class Pool:
+    """Up to `size` jobs at once. Each has a process of its own, so nothing is left over from job to job.
+
+    Raises ConfigError where there are fewer GPUs than `size`.
+    """
+
+    def __init__(self, size: int, logs: Path) -> None:
+        self.logs = logs
+        self.free = slots(size)
+        self.running: list[Running] = []
+        self.context = start_fork_server()
+
+    def start(self, job: Job) -> Running:
+        """Start `job` on a free slot."""
+        slot = self.free.pop(0)
+        ours, theirs = self.context.Pipe()
+        log = self.logs / f"job-{job.number}.log"
+        process = self.context.Process(target=work, args=(job, slot, theirs, log), name=f"job-{job.number}")
+        process.start()
+        theirs.close()
+        running = Running(job, slot, log, process, ours, time.perf_counter())
+        self.running.append(running)
+        return running
+
+    def wait(self, seconds: float) -> list[tuple[Running, Outcome]]:
+        """The jobs that end within `seconds`, as soon as there is one."""
+        ready = connection.wait([each.connection for each in self.running], timeout=seconds)
+        return [(each, self._collect(each)) for each in list(self.running) if each.connection in ready]
+
+    def interrupt(self) -> list[tuple[Running, Outcome]]:
+        """End all running jobs as Ctrl-C would, those that do not answer by force, and give what became of them."""
+        for each in self.running:
+            with contextlib.suppress(OSError):
+                each.connection.send("stop")
+        deadline = time.perf_counter() + GRACE_SECONDS
+        ended = []
+        while self.running and time.perf_counter() < deadline:
+            ended += self.wait(deadline - time.perf_counter())
+        for each in self.running:
+            each.process.kill()
+        return ended + [(each, self._collect(each)) for each in list(self.running)]
+
+    def _collect(self, ended: Running) -> Outcome:
+        seconds = time.perf_counter() - ended.started
+        try:
+            outcome: Outcome = ended.connection.recv()
+        except (EOFError, OSError):
+            outcome = Outcome("failed", seconds, reason="")
+        ended.process.join()
+        ended.connection.close()
+        self.running.remove(ended)
+        self.free.append(ended.slot)
+        return outcome if outcome.status != "failed" or outcome.reason else Outcome("failed", seconds, _why(ended))
+
+
+def _why(ended: Running) -> str:
+    """The reason of a worker that ended without a word: the signal, or the last line of its output."""
+    code = ended.process.exitcode or 0
+    if code < 0:
+        return f"its process was ended by signal {-code}"
+    return f"{last_line(ended.log) or 'no output'} (traceback in {ended.log})"
+
+
+def last_line(log: Path) -> str:
+    """The last line that a job wrote; empty where it wrote none."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 2000))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+    return ""
+
+
+@contextlib.contextmanager
+def worker_pool(size: int, logs: Path) -> Iterator[Pool]:
+    """A pool whose jobs do not outlive the block."""
+    pool = Pool(size, logs)
+    try:
+        yield pool
+    finally:
+        pool.interrupt()

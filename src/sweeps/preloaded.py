@@ -1,0 +1,24 @@
+"""What the fork server imports once, so that a worker forked from it starts in a tenth of a second.
+
+Nothing here may touch a device or start a thread that a fork would lose: TensorFlow's runtime starts with its first
+operation, in the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+from src.training.backend import import_backend
+
+import_backend()
+
+# MLflow may be absent with tracking=off, and TensorFlow with another backend.
+IMPORTS = ["src.training.fit", "src.training.record", "matplotlib.backends.backend_agg", "matplotlib.layout_engine"]
+OPTIONAL = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.models", "mlflow.tensorflow"]
+
+for name in IMPORTS:
+    importlib.import_module(name)
+for name in OPTIONAL:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)

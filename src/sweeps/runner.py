@@ -1,0 +1,59 @@
+"""Jobs in workers, recorded below one parent run, with their progress shown: what multirun and tune have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from src.sweeps.jobs import Job, Outcome
+from src.sweeps.parent import Parent
+from src.sweeps.pool import Pool, Running
+from src.sweeps.progress import SweepProgress
+from src.tracking.run import config_digest
+
+REFRESH_SECONDS = 0.5
+
+
+class Runner:
+    """Starts jobs and collects their outcomes; each is told on the terminal and closed in the tracking store."""
+
+    def __init__(self, pool: Pool, parent: Parent | None, progress: SweepProgress, shared: Sequence[str]) -> None:
+        self.pool, self.parent, self.progress, self.shared = pool, parent, progress, shared
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a further job could start now."""
+        return bool(self.pool.free)
+
+    @property
+    def running(self) -> int:
+        """The number of jobs on their way."""
+        return len(self.pool.running)
+
+    def start(self, job: Job) -> None:
+        """Start `job` as a child of the parent run."""
+        if self.parent is not None:
+            tracking = replace(job.config.tracking, parent=self.parent.id)
+            job = replace(job, config=replace(job.config, tracking=tracking))
+        self.progress.started(self.pool.start(job), job.title(self.shared))
+
+    def wait(self) -> list[tuple[Job, Outcome]]:
+        """The jobs that ended within half a second."""
+        ended = self._told(self.pool.wait(REFRESH_SECONDS))
+        self.progress.refresh(self.pool.running)
+        return ended
+
+    def interrupt(self) -> list[tuple[Job, Outcome]]:
+        """End all running jobs, as KILLED runs."""
+        ended = self._told(self.pool.interrupt())
+        if self.parent is not None:
+            self.parent.close_lost("KILLED", "interrupted")
+        return ended
+
+    def _told(self, ended: list[tuple[Running, Outcome]]) -> list[tuple[Job, Outcome]]:
+        for running, outcome in ended:
+            self.progress.ended(running.job.number, running.job.title(self.shared), outcome)
+            if outcome.status == "failed" and self.parent is not None:
+                # A worker that died could not say so itself.
+                self.parent.close_lost("FAILED", outcome.reason, digest=config_digest(running.job.config))
+        return [(running.job, outcome) for running, outcome in ended]

@@ -1,0 +1,1 @@
+"""A search by keras-tuner's oracles over the overrides of `src.train`."""

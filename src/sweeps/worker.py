@@ -1,0 +1,53 @@
+"""The inside of a worker process: one job, its output in a file, an ear for the parent."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from src.errors import UserError
+from src.sweeps.devices import Slot
+from src.sweeps.jobs import Job, Outcome, finished
+
+
+def work(job: Job, slot: Slot, connection: Connection, log: Path) -> None:
+    """Run `job` and send its Outcome; any other exception is a defect whose traceback goes to `log`.
+
+    Whatever the parent sends, or its end, interrupts the job as Ctrl-C would.
+    """
+    os.setsid()  # Ctrl-C on the terminal reaches the parent alone, which then asks each worker once
+    _write_output_to(log)
+    slot.occupy()
+    threading.Thread(target=_listen, args=(connection,), daemon=True).start()
+    start = time.perf_counter()
+    try:
+        from src.train import train
+
+        outcome = finished(train(job.config, job.overrides), time.perf_counter() - start)
+    except UserError as error:
+        outcome = Outcome("failed", time.perf_counter() - start, reason=str(error))
+    except KeyboardInterrupt:
+        outcome = Outcome("killed", time.perf_counter() - start, reason="interrupted")
+    connection.send(outcome)
+
+
+def _listen(connection: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    _thread.interrupt_main()
+
+
+def _write_output_to(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        sys.stdout.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

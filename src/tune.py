@@ -1,0 +1,59 @@
+"""Search for better values: `python -m src.tune tuner=random|hyperband|bayesian|grid model=deep`.
+
+keras-tuner's oracles propose values for the override keys of `space`; each trial is an ordinary `src.train` run below
+one parent run. The same command again goes on with a search that was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from src.cli import command, explain_composition, plain_tree
+from src.config import Config, TuneConfig, to_config
+from src.errors import ConfigError
+
+if TYPE_CHECKING:
+    from src.sweeps.search.oracle import Result, Trial
+
+NOT_THE_TRIAL = ("tuner", "space", "print_config", "hydra", "output")
+
+
+def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Result]:
+    """Search, and give the best trial and its result; `experiments/tuned_<name>.yaml` repeats it.
+
+    Raises ConfigError before the first trial for a space of values that `src.train` does not accept, SweepError where
+    too many trials fail in a row or none completes.
+    """
+    from src.sweeps.pool import start_fork_server
+    from src.sweeps.search.space import probes
+    from src.training.backend import import_backend
+
+    base = [override for override in overrides if not override.lstrip("+~").startswith(NOT_THE_TRIAL)]
+    if not any(override.startswith("model=") for override in base):
+        base = [f"model={config.model.name}", *base]  # the default model of a search is not that of a run
+    for probe in probes(config.space):
+        compose_trial([*base, *probe])
+    start_fork_server()
+    import_backend()  # quietly, and while the fork server does the same
+    from src.sweeps.search.session import conclude, run_search
+
+    return conclude(run_search(config, base, compose_trial))
+
+
+def compose_trial(overrides: Sequence[str]) -> Config:
+    """The config of `python -m src.train OVERRIDES`. Raises ConfigError."""
+    try:
+        return to_config(plain_tree(compose("config", list(overrides))), Config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error)) from error
+
+
+main = command(tune, schema=TuneConfig, config_name="tune")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`python -m src.train -m`: one parent, a worker for each job, nothing lost or run twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.config import PROJECT_ROOT, Config, TrackingConfig
+from src.sweeps.devices import slots
+from src.tracking.store import open_store
+from src.train import main, train
+
+SMALL = ["dataset.drawn.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
+SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+
+
+@pytest.fixture
+def sweep(sandbox: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["src/train.py", "-m", *arguments, *SMALL, *sandbox])
+        main()
+
+    return run
+
+
+def runs(config: Config, query: str) -> list:
+    return open_store(config.tracking).search_runs(
+        filter_string=query, output_format="list", order_by=["attributes.start_time"]
+    )
+
+
+def test_a_sweep_is_one_parent_with_a_child_for_each_job_equal_to_the_job_alone(
+    sweep: Callable[..., None], make_config: Callable[..., Config], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sweep("model=baseline,mobile", "model.filters=[8]", "aug=light", "sweep.n_jobs=2")
+    config = make_config("model=mobile", "model.filters=[8]", "aug=light", *SMALL, tiny=False)
+    (parent,) = runs(config, "tags.role = 'sweep'")
+    children = runs(config, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == "sweep over model"
+    assert parent.data.tags["command"].startswith("python -m src.train -m model=baseline,mobile")
+    assert sorted(child.data.params["model.name"] for child in children) == ["baseline", "mobile"]
+    in_sweep = next(child for child in children if child.data.params["model.name"] == "mobile")
+    assert "sweep." not in in_sweep.data.tags["command"]
+    assert in_sweep.data.tags["weights.sha256"] == train(config).weights_digest
+
+    files = Path(open_store(config.tracking).artifacts.download_artifacts(run_id=parent.info.run_id, dst_path=tmp_path))
+    table = pd.read_csv(files / "jobs.csv").set_index("model")
+    assert table.loc["mobile", "run"] == in_sweep.info.run_id
+    assert table.loc["mobile", "test/accuracy"] == pytest.approx(in_sweep.data.metrics["test/accuracy"])
+    assert "mobile" in (files / "comparison.html").read_text()
+    assert "[2/2]" in capfd.readouterr().out
+
+
+def test_the_rest_goes_on_when_a_job_fails_and_what_is_finished_is_not_run_again(
+    sweep: Callable[..., None], make_config: Callable[..., Config], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shrunk_away = "model.filters=[8,8,8,8,8,8],[8]"
+    with pytest.raises(SystemExit) as stop:
+        sweep(shrunk_away)
+    assert stop.value.code == 1
+    assert (
+        "1 of 2 jobs failed: 'model.filters=[8,8,8,8,8,8]': dataset.image_size=32: too small" in capfd.readouterr().err
+    )
+    (parent,) = runs(make_config(), "tags.role = 'sweep'")
+    assert parent.info.status == "FAILED"
+    with pytest.raises(SystemExit):
+        sweep(shrunk_away, "sweep.skip_finished=true")
+    assert "model.filters=[8]': skipped" in capfd.readouterr().out
+    assert len(runs(make_config(), "attributes.status = 'FINISHED'")) == 1
+    assert [run.info.run_id for run in runs(make_config(), "tags.role = 'sweep'")] == [parent.info.run_id]
+    with pytest.raises(SystemExit):
+        sweep(shrunk_away, "sweep.fail_fast=true")
+    assert len(runs(make_config(), "attributes.status = 'FINISHED'")) == 1
+
+
+def test_every_config_is_checked_before_the_first_job(
+    sweep: Callable[..., None], make_config: Callable[..., Config], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sweep("model.dropout=0.1,1.5")
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.startswith("error: model.dropout=1.5: accepts a number")
+    assert runs(make_config(), "") == []
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_sweep_ended_from_outside_is_taken_up_again(
+    how: signal.Signals, code: int, sandbox: list[str], make_config: Callable[..., Config]
+) -> None:
+    tracking = make_config().tracking
+    command = [sys.executable, "-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
+    command += [*SMALL, "trainer.epochs=12", *sandbox]
+    process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: statuses(tracking, "RUNNING") == 1)
+    os.kill(process.pid, how)
+    assert process.wait(60) == code
+    if how == signal.SIGINT:
+        assert statuses(tracking, "KILLED") == 1
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=240)
+    assert (statuses(tracking, "FINISHED"), statuses(tracking, "KILLED"), statuses(tracking, "RUNNING")) == (2, 1, 0)
+    assert len(runs(make_config(), "tags.role = 'sweep'")) == 1
+
+
+def statuses(tracking: TrackingConfig, status: str) -> int:
+    """How many jobs have the status."""
+    found = open_store(tracking).search_runs(filter_string=f"attributes.status = '{status}'", output_format="list")
+    return sum("role" not in run.data.tags for run in found)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_cores_are_shared_out_without_changing_the_number_of_threads() -> None:
+    cores = os.sched_getaffinity(0)
+    both = slots(2)
+    if len(cores) > 1:
+        assert both[0].cores.isdisjoint(both[1].cores)
+    assert both[0].cores | both[1].cores == cores
+    assert {slot.threads for slot in both} == {len(cores)}
+    assert slots(1)[0].cores == cores
+
+
+def test_each_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [slot.gpu for slot in slots(2)] == ["4", "6"]
+    with pytest.raises(Exception, match="accepts at most 2, one job for each GPU"):
+        slots(3)
