@@ -1,0 +1,53 @@
+"""The typed configuration: what Hydra composes from `conf/` is checked against these dataclasses.
+
+Types and bounds stand in the annotations; `to_config` turns a composed tree into a frozen config or raises one
+`ConfigError` that names the key, what it got and what it accepts. Nothing heavy is imported here, so that a mistake
+is reported before TensorFlow or MLflow start.
+"""
+
+from src.config.checking import ConfigType, plain, suggest, to_config, unknown_key
+from src.config.commands import (
+    CompareConfig,
+    EvaluateConfig,
+    ExportConfig,
+    ParameterConfig,
+    PrepareConfig,
+    TuneConfig,
+    TunerConfig,
+)
+from src.config.data import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig, SplitConfig
+from src.config.evaluation import EvaluationConfig, ThresholdConfig
+from src.config.paths import PROJECT_ROOT, project_path
+from src.config.run import Config, SweepConfig, TrackingConfig
+from src.config.training import AugmentationConfig, ModelConfig, OptimizerConfig, TrainerConfig
+
+__all__ = [
+    "PROJECT_ROOT",
+    "AugmentationConfig",
+    "CompareConfig",
+    "Config",
+    "ConfigType",
+    "DatasetConfig",
+    "DrawnConfig",
+    "EvaluateConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "ManifestConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParameterConfig",
+    "PrepareConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "SweepConfig",
+    "ThresholdConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "TuneConfig",
+    "TunerConfig",
+    "plain",
+    "project_path",
+    "suggest",
+    "to_config",
+    "unknown_key",
+]

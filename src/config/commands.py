@@ -1,0 +1,138 @@
+"""The configs of the commands beside `src.train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval, Len
+
+from src.config.data import DatasetConfig
+from src.config.evaluation import EvaluationConfig
+from src.config.run import Config, TrackingConfig
+from src.config.types import Count, PositiveNumber, Strict
+
+
+@dataclass(frozen=True)
+class ParameterConfig(Strict):
+    """The values of one override key in a search: a `choice`, or numbers from `min` to `max`.
+
+    `log` samples numbers evenly in their logarithm, `whole` takes whole ones, `step` apart. With `when`, the key is
+    only set where other keys of the space have one of the given values.
+    """
+
+    choice: list[Any] | None = None
+    min: float | None = None
+    max: float | None = None
+    step: PositiveNumber | None = None
+    log: bool = False
+    whole: bool = False
+    when: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.choice is None) == (self.min is None or self.max is None):
+            raise ValueError("a parameter needs either a choice or both min and max")
+        if self.min is not None and self.max is not None and not self.min < self.max:
+            raise ValueError(f"min={self.min} must be below max={self.max}")
+        if self.log and not (self.min or 0) > 0:
+            raise ValueError("log needs a min above 0")
+
+
+@dataclass(frozen=True)
+class TunerConfig(Strict):
+    """How a search goes and when it ends. `objective` is a validation metric: `val_*` of the epoch that is kept, or
+    `validation/*` as judged.
+
+    `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one picture's forward
+    pass) are rejected untrained. For hyperband, `factor` is the share of trials that go on, and the epochs grow by it.
+    """
+
+    name: Literal["random", "hyperband", "bayesian", "grid"]
+    objective: str = "val_auc"
+    max_trials: Count = 30
+    max_minutes: PositiveNumber | None = None
+    max_parameters: Count | None = None
+    max_flops: Count | None = None
+    max_failures: Count = 3
+    workers: Count = 1
+    seed: Annotated[int, Interval(ge=1, lt=2**31)] = 1
+    factor: Annotated[int, Interval(ge=2, le=10)] = 3
+    save_as: str | None = None
+
+    def __post_init__(self) -> None:
+        if "test" in self.objective:
+            raise ValueError(f"objective={self.objective}: the test part is never searched on; use a validation metric")
+        if not self.objective.startswith(("val_", "validation/")):
+            raise ValueError(f"objective={self.objective}: accepts val_loss, val_accuracy, val_auc or validation/...")
+
+
+@dataclass(frozen=True)
+class TuneConfig(Config):
+    """A search: `space` has the override keys to vary, all other values are those of every trial."""
+
+    tuner: TunerConfig = field(default_factory=lambda: TunerConfig("random"))
+    space: dict[str, ParameterConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompareConfig(Strict):
+    """Which recorded runs to compare, and by what. `filter` is MLflow's; `output` is a folder."""
+
+    tracking: TrackingConfig
+    filter: str = ""
+    metric: Literal["accuracy", "balanced_accuracy", "log_loss", "brier"] = "accuracy"
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    output: str = "outputs/compare"
+    log: bool = True
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Strict):
+    """Which recorded model to judge, and on what: `dataset` null is the data that it was trained on.
+
+    `leaks` says what happens to pictures of another data set that the model was fitted on. `output` keeps the record in
+    a folder too.
+    """
+
+    tracking: TrackingConfig
+    evaluation: EvaluationConfig
+    run: str = "latest"
+    dataset: DatasetConfig | None = None
+    leaks: Literal["drop", "keep", "error"] = "drop"
+    output: str | None = None
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Strict):
+    """Which data set to prepare and report on.
+
+    `leak_check` is another one to compare it with. `quarantine` names a folder into which the rejected files are
+    copied for a look; `output` the folder of the report.
+    """
+
+    dataset: DatasetConfig
+    leak_check: DatasetConfig | None = None
+    quarantine: str | None = None
+    output: str = "outputs/prepare"
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
+class ExportConfig(Strict):
+    """Which recorded model to export, to which folder and formats, and how far these may be from Keras.
+
+    `tolerance` is the largest difference of the probability on any validation picture for the float formats,
+    `int8_tolerance` the largest mean difference for int8.
+    """
+
+    tracking: TrackingConfig
+    run: str = "latest"
+    output: str = "outputs/bundle"
+    formats: Annotated[list[Literal["keras", "litert", "int8", "onnx"]], Len(1, 4)] = field(
+        default_factory=lambda: ["keras", "litert", "int8", "onnx"]
+    )
+    tolerance: PositiveNumber = 1e-4
+    int8_tolerance: PositiveNumber = 0.02
+    print_config: bool = False

@@ -1,0 +1,103 @@
+"""The data set of a run: where pictures come from, how they are prepared and dealt to the parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, Le
+
+from src.config.types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
+
+
+@dataclass(frozen=True)
+class SplitConfig(Strict):
+    """How whole groups are dealt to training, validation and test. `seed` is apart from the run's seed on purpose:
+    runs that differ in their seed are judged on the same pictures.
+    """
+
+    method: Literal["stratified", "kfold", "source", "column", "hashed"] = "stratified"
+    train: Fraction = 0.70
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    folds: Annotated[int, Interval(ge=2, le=100)] = 5
+    fold: WholeNumber = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+            raise ValueError("split: train, validation and test must add up to 1")
+        if not 0 < self.validation < 1 or not 0 < self.test < 1 or not self.train:
+            raise ValueError("split: train, validation and test must each be above 0")
+        if self.fold >= self.folds:
+            raise ValueError(
+                f"split.fold={self.fold}: accepts 0 to {self.folds - 1}, one for each of the {self.folds} folds"
+            )
+
+
+@dataclass(frozen=True)
+class DrawnConfig(Strict):
+    """Faces drawn by the program: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
+
+    count: Annotated[int, Interval(ge=2, le=10_000_000)] = 1200
+    seed: Seed = 0
+    ambiguity: Fraction = 0.0
+
+
+@dataclass(frozen=True)
+class ManifestConfig(Strict):
+    """The columns of a CSV or Parquet manifest; the last three need not be there. `root`, seen from the manifest, is
+    the folder from which its paths count and which they may not leave.
+    """
+
+    path: str = "path"
+    label: str = "label"
+    split: str = "split"
+    group: str = "group"
+    weight: str = "weight"
+    root: str = "."
+
+
+@dataclass(frozen=True)
+class SourceConfig(Strict):
+    """Where pictures come from, and which class is which. `url` is fetched once into `downloads`, checked against
+    `sha256`, and stands for `path`. `group_pattern` is a regular expression on a picture's path: what its first group
+    finds (or all of it) names the subject whose pictures stay together. `weight` is the weight of each picture.
+    """
+
+    name: str
+    source: Literal["drawn", "folder", "fer2013", "manifest", "metadata", "rafdb", "affectnet", "combined"]
+    path: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    downloads: str = ".cache/downloads"
+    positive: str = "happy"
+    negative: str = "sad"
+    group_pattern: str | None = None
+    weight: PositiveNumber = 1.0
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    drawn: DrawnConfig = field(default_factory=DrawnConfig)
+
+
+@dataclass(frozen=True)
+class DatasetConfig(SourceConfig):
+    """A source, or several `sources` together, and how its pictures are prepared.
+
+    Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
+    dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `verify=full` reads every file
+    again instead of trusting size and time of change. `workers` null: one process for each core.
+    """
+
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    image_size: Annotated[int, Interval(ge=8, le=1024)] = 256
+    limit: Annotated[int, Ge(6)] | None = None
+    near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
+    dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10
+    cross_part_duplicates: Literal["drop_from_train", "keep", "error"] = "drop_from_train"
+    max_megapixels: Annotated[float, Gt(0), Le(170)] = 64.0
+    max_megabytes: PositiveNumber = 128.0
+    min_side: Count = 8
+    verify: Literal["stat", "full"] = "stat"
+    workers: Count | None = None
+    cache: str = ".cache/prepared"
+    split: SplitConfig = field(default_factory=SplitConfig)
