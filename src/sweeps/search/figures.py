@@ -16,6 +16,9 @@ from matplotlib.ticker import MaxNLocator
 
 from src.evaluation.style import BLUE, GREY, INK, SEQUENTIAL, axes, styled
 
+NOT_SET = -0.12  # where a trial crosses the axis of a value that it does not set
+LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0}
+
 
 @styled
 def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -> Figure:
@@ -42,7 +45,7 @@ def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str
         line: dict[str, Any] = {"linewidth": 3.5, "zorder": 3} if trial == best else {"linewidth": 1.2, "alpha": 0.75}
         pair.plot(range(len(values.columns)), heights.loc[trial], color=colours(norm(scores[trial])), **line)
     pair.set_xticks(range(len(values.columns)), [_short(str(name)) for name in values], rotation=25, ha="right")
-    pair.set(yticks=[], xlim=(-0.3, len(values.columns) - 0.4), ylim=(-0.06, 1.06))
+    pair.set(yticks=[], xlim=(-0.3, len(values.columns) - 0.4), ylim=(NOT_SET - 0.05, 1.06))
     pair.grid(visible=False)
     pair.spines["left"].set_visible(False)
     figure.colorbar(ScalarMappable(norm, colours), ax=pair, label=objective, pad=0.02)
@@ -50,27 +53,28 @@ def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str
 
 
 def _heights(pair: Axes, number: int, column: pd.Series) -> pd.Series:
-    """Draw one axis with its labels; gives where each trial crosses it, 0 to 1, at the foot where it is not set."""
+    """Draw one axis with its labels; gives where each trial crosses it, from 0 to 1 or NOT_SET."""
     pair.axvline(number, color=GREY, linewidth=0.8, zorder=1)
     if pd.api.types.is_numeric_dtype(column) and column.nunique() > 6:
         spaced = np.log(column) if column.min() > 0 and column.max() / column.min() > 20 else column
         low, high = spaced.min(), spaced.max()
         labels = {0.0: f"{column.min():.3g}", 1.0: f"{column.max():.3g}"}
-        heights = ((spaced - low) / (high - low)).fillna(0.0)
+        heights = ((spaced - low) / (high - low)).fillna(NOT_SET)
+        labels |= {NOT_SET: "not set"} if column.isna().any() else {}
     else:
         shown = column.map(_text)
-        kinds = sorted(shown.unique(), key=lambda text: (text != "–", len(text), text))
+        kinds = sorted(shown.unique(), key=lambda text: (text != "not set", len(text), text))
         places = np.linspace(0, 1, len(kinds)) if len(kinds) > 1 else np.array([0.5])
         labels = dict(zip(places, kinds, strict=True))
         heights = shown.map(dict(zip(kinds, places, strict=True)))
     for height, text in labels.items():
-        pair.text(number + 0.04, height, text, fontsize=8, color=INK, va="center", zorder=4)
+        pair.text(number + 0.04, height, text, fontsize=8, color=INK, va="center", zorder=4, bbox=LABEL_BOX)
     return heights
 
 
 def _text(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
+        return "not set"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

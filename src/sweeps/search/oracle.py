@@ -7,6 +7,7 @@ keras-tuner's own files do not (a grid search, for one, forgets its place in the
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -118,10 +119,14 @@ class Search:
         return trial
 
     def _end(self, trial: Trial, result: Result) -> None:
-        record = self.oracle.trials[trial.id]
-        if result.status == "completed":
-            self.oracle.update_trial(trial.id, {self.oracle.objective.name: result.score})
-        record.status = "COMPLETED" if result.status == "completed" else "FAILED"
+        record, objective = self.oracle.trials[trial.id], self.oracle.objective
+        score = result.score
+        if score is None and trial.epochs is not None:
+            # Hyperband's rounds wait for ever for a trial that failed; one with the worst score just goes no further.
+            score = math.inf if objective.direction == "min" else -math.inf
+        if score is not None:
+            self.oracle.update_trial(trial.id, {objective.name: score})
+        record.status = "FAILED" if score is None else "COMPLETED"
         self.oracle.end_trial(record)
         self.results[trial.id] = result
 

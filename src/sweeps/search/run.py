@@ -95,10 +95,11 @@ class Trials:
     def _state(self, trial: Trial) -> Path:
         """The folder of the trial's state between epochs; where it goes on from another, with that one's."""
         folder = self.folder / trial.id
-        if trial.continues is not None and not (folder / FILE).exists():
+        earlier = self.folder / (trial.continues or trial.id) / FILE
+        if earlier.exists() and not (folder / FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / f"{FILE}.partial"
-            shutil.copyfile(self.folder / trial.continues / FILE, partial)
+            shutil.copyfile(earlier, partial)
             partial.rename(folder / FILE)
         return folder
 
