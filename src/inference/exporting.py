@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from src.errors import BundleError, TrackingError
 from src.evaluation.artifacts import PREDICTIONS
 from src.evaluation.predictions import predict_rows
 from src.evaluation.recorded import RecordedModel
-from src.evaluation.scores import score
+from src.evaluation.scores import proportion, score
 from src.inference.bundle import CARD, MANIFEST, Bundle, finite_scores, write_manifest
 from src.inference.formats import CALIBRATION_PICTURES, write_model
 from src.inference.measure import measure
@@ -44,7 +45,8 @@ def build_bundle(
     parities = [_compare(draft, model_format, dataset, rows, labels, reference) for model_format in draft.formats]
     for parity in parities:
         parity.check(config.tolerance, config.int8_tolerance)
-    (folder / CARD).write_text(_card(_recorded_file(recorded, RECORDED_CARD).read_text(), parities), encoding="utf-8")
+    recorded_card = _recorded_file(recorded, RECORDED_CARD).read_text()
+    (folder / CARD).write_text(_card(recorded_card, _by_source(recorded, dataset), parities), encoding="utf-8")
     return write_manifest(replace(draft, formats=_preferred(parities))), parities
 
 
@@ -53,7 +55,9 @@ def install(bundle: Bundle, folder: Path) -> Bundle:
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise BundleError(f"output={folder}: holds other files than a bundle; name another folder")
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(bundle.folder, folder)
+    folder.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
+    for name in (MANIFEST, *bundle.files):
+        shutil.copyfile(bundle.folder / name, folder / name)
     return replace(bundle, folder=folder)
 
 
@@ -167,10 +171,34 @@ def _cells(parity: Parity) -> list[str]:
     return [*cells, *(f"{at.median:.2f} ({at.p95:.2f})" for at in places), f"{parity.cost.memory / 1e6:.0f}"]
 
 
-def _card(recorded_card: str, parities: Sequence[Parity]) -> str:
-    """The run's card without its figures, which a bundle does not hold, and with the formats."""
+def _card(recorded_card: str, by_source: str, parities: Sequence[Parity]) -> str:
+    """The run's card with what an export adds, and without what a bundle does not hold: figures, and where the record
+    was kept.
+    """
     text = "\n".join(line for line in recorded_card.splitlines() if not line.startswith("!["))
+    text = re.sub(r" (output|tracking\.\w+|dataset\.cache)=\S+", "", text)
     header = ("", *(parity.model_format for parity in parities))
-    rows = [header, ["---"] * len(header), *_table_rows(parities)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{text}\n\n## Formats\n\nAgainst Keras on {parities[0].pictures:,} validation pictures.\n\n{table}\n"
+    table = _markdown(header, _table_rows(parities))
+    return (
+        f"{text}\n{by_source}\n## Formats\n\nAgainst Keras on {parities[0].pictures:,} validation pictures.\n\n{table}"
+    )
+
+
+def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
+    """Accuracy for each of several sources, as a section of the card."""
+    sources = dataset.table.drop_duplicates("sha256").set_index("sha256")["source"]
+    if sources.nunique() < 2:
+        return ""
+    predictions = pd.read_parquet(_recorded_file(recorded, PREDICTIONS))
+    named = predictions.assign(
+        source=predictions["sha256"].map(sources), right=predictions["called"] == predictions["label"]
+    )
+    rows = [
+        (str(split), str(source), f"{len(part):,}", str(proportion(part["right"], part["group"])))
+        for (split, source), part in named.groupby(["split", "source"])
+    ]
+    return f"\n## By source\n\n{_markdown(('part', 'source', 'pictures', 'accuracy'), rows)}"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, ["---"] * len(header), *rows))

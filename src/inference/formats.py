@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from src.errors import BundleError
 from src.inference.bundle import MODEL_FILES
+from src.inference.quiet import quiet_stderr
 
 CALIBRATION_PICTURES = 200
 
@@ -70,15 +71,9 @@ def _converter(model: keras.Model):  # type: ignore[no-untyped-def] # tf.lite.TF
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the converters' notices, which come from Python and, on stderr, from C++."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
+    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+        yield
 
 
 _WRITERS: dict[str, Callable[[keras.Model, Path, NDArray[np.uint8]], None]] = {

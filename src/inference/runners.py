@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.errors import BundleError
 from src.inference.bundle import Bundle
+from src.inference.quiet import quiet_stderr
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pictures, uint8 (n, size, size, 3), to the model's own P(class 1), float32 (n,). May be called from any thread."""
@@ -43,11 +44,13 @@ def litert_runner(file: Path, size: int, threads: int = 1) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(file), num_threads=threads)
+        with quiet_stderr():
+            interpreter = Interpreter(model_path=str(file), num_threads=threads)
+            interpreter.allocate_tensors()
         source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     except (ValueError, RuntimeError, IndexError) as error:
         raise BundleError(f"{file}: LiteRT cannot read it: {error}") from None
-    lock, prepared = Lock(), 0
+    lock, prepared = Lock(), 1
 
     def run(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         nonlocal prepared

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.config import ExportConfig, TrackingConfig
+from src.config import PROJECT_ROOT, ExportConfig, TrackingConfig
 from src.errors import BundleError
 from src.evaluation.calibration import apply_temperature
 from src.export import export
 from src.inference.bundle import MANIFEST, Bundle, open_bundle
+from src.inference.classifier import Classifier
+from src.inference.opening import open_model
+from src.inference.sources import Picture
 
 
 @pytest.fixture
@@ -95,3 +98,12 @@ def test_an_export_never_replaces_other_files(record: Path, tmp_path: Path) -> N
     with pytest.raises(BundleError, match="holds other files"):
         export(ExportConfig(TrackingConfig("off"), str(record), str(tmp_path), formats=["keras"]))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_shipped_model_is_small_whole_and_says_how_it_was_made() -> None:
+    shipped = open_model()
+    assert sum(file.stat().st_size for file in shipped.folder.iterdir()) < 600_000
+    assert "python -m src.train +experiment=" in shipped.card()
+    assert "Not for" in shipped.card()
+    answer = next(Classifier(shipped).answers([Picture(str(PROJECT_ROOT / "docs" / "faces.jpg"))]))
+    assert answer.label in shipped.class_names
