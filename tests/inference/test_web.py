@@ -1,0 +1,100 @@
+"""The HTTP service, asked as a client would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from src.inference.bundle import Bundle
+from src.inference.classifier import Classifier
+from src.inference.sources import Picture
+from src.inference.web import ServiceLimits, create_service
+
+TOKEN = "for-this-test-only"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: Bundle) -> Classifier:
+    return Classifier(bundle)
+
+
+@pytest.fixture
+def client(classifier: Classifier) -> TestClient:
+    return TestClient(create_service(classifier))
+
+
+def test_forms_and_raw_bodies_get_the_answer_of_the_command(
+    client: TestClient, classifier: Classifier, album: Path
+) -> None:
+    paths = sorted(path for path in album.iterdir() if path.is_file())
+    expected = list(classifier.answers(Picture(str(path)) for path in paths))
+    form = client.post("/v1/predict", files=[("files", (path.name, path.read_bytes())) for path in paths]).json()
+    assert form["model"] == classifier.model_id
+    assert [answer["path"] for answer in form["answers"]] == [path.name for path in paths]
+    assert [answer["verdict"] for answer in form["answers"]] == [answer.verdict for answer in expected]
+    assert [answer["probability"] for answer in form["answers"]] == [
+        pytest.approx(answer.probability, abs=1e-6) if answer.probability else None for answer in expected
+    ]
+    raw = client.post("/v1/predict", content=paths[0].read_bytes()).json()
+    assert raw["answers"][0]["probability"] == pytest.approx(expected[0].probability, abs=1e-6)
+
+
+def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> None:
+    client = TestClient(create_service(classifier, token=TOKEN))
+    for path in ("/v1/model", "/metrics"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.post("/v1/predict", content=b"x").status_code == 401
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+
+
+def test_requests_past_the_limits_are_refused(classifier: Classifier) -> None:
+    client = TestClient(create_service(classifier, limits=ServiceLimits(pictures=2, megabytes=0.01)))
+    assert client.post("/v1/predict", content=b"x" * 10_001).status_code == 413
+    announced_nothing = client.post("/v1/predict", content=iter([b"x" * 6_000] * 2))
+    assert announced_nothing.status_code == 413
+    assert client.post("/v1/predict", files=[("f", (str(n), b"x")) for n in range(3)]).status_code == 400
+
+
+def test_requests_past_the_bound_are_told_to_come_back(
+    classifier: Classifier, picture: Callable[[int], Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    answers = classifier.answers
+
+    def slow(pictures: list[Picture]) -> object:
+        entered.set()
+        assert leave.wait(20)
+        return answers(pictures)
+
+    monkeypatch.setattr(classifier, "answers", slow)
+    client = TestClient(create_service(classifier, limits=ServiceLimits(requests=1)))
+    first: list[int] = []
+    data = picture(0).tobytes()
+    with client:
+        thread = threading.Thread(target=lambda: first.append(client.post("/v1/predict", content=data).status_code))
+        thread.start()
+        assert entered.wait(20)
+        refused = client.post("/v1/predict", content=data)
+        leave.set()
+        thread.join(20)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert first == [200]
+
+
+def test_metrics_count_pictures_by_verdict(client: TestClient) -> None:
+    client.post("/v1/predict", content=b"")
+    assert 'happy_sad_pictures_total{verdict="zero_bytes"} 1.0' in client.get("/metrics").text
+
+
+def test_binding_beyond_loopback_needs_a_token(run_command: Callable[..., object]) -> None:
+    result = run_command("src.serve", "--host", "0.0.0.0")  # noqa: S104
+    assert result.returncode == 2  # type: ignore[attr-defined]
+    assert "needs --token" in result.stderr  # type: ignore[attr-defined]
