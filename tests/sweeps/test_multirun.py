@@ -100,9 +100,12 @@ def test_a_sweep_ended_from_outside_is_taken_up_again(
     command = [sys.executable, "-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
     command += [*SMALL, "trainer.epochs=12", *sandbox]
     process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: statuses(tracking, "RUNNING") == 1)
-    os.kill(process.pid, how)
-    assert process.wait(60) == code
+    try:
+        wait_until(lambda: statuses(tracking, "RUNNING") == 1)
+        process.send_signal(how)
+        assert process.wait(60) == code
+    finally:
+        process.kill()
     if how == signal.SIGINT:
         assert statuses(tracking, "KILLED") == 1
     subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=240)
@@ -116,7 +119,7 @@ def statuses(tracking: TrackingConfig, status: str) -> int:
     return sum("role" not in run.data.tags for run in found)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -1,0 +1,110 @@
+"""`python -m src.tune`: trials are ordinary runs below one parent, budgets hold, and the winner repeats."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.config import PROJECT_ROOT, Config
+from src.tracking.store import open_store
+from src.train import train
+from src.tune import main
+
+SMALL = ["model=mobile", "dataset.drawn.count=32", "dataset.image_size=32", "trainer.batch_size=8", "aug=light"]
+SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+
+
+@pytest.fixture
+def arguments(sandbox: list[str], tmp_path: Path) -> list[str]:
+    return [*SMALL, *sandbox, f"output={tmp_path}/search", "tuner.save_as=by_a_test"]
+
+
+@pytest.fixture
+def winner() -> object:
+    file = PROJECT_ROOT / "experiments" / "tuned_by_a_test.yaml"
+    yield file
+    file.unlink(missing_ok=True)
+
+
+def runs(config: Config, query: str) -> list:
+    found = open_store(config.tracking).search_runs(filter_string=query, output_format="list")
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_winner_that_repeats(
+    arguments: list[str],
+    winner: Path,
+    make_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["src/tune.py", "tuner=hyperband", "trainer.epochs=3", "space=tiny", *arguments])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "tuner.max_trials=4", "tuner.max_parameters=1000", "tuner.workers=2"])
+    main()
+    said = capfd.readouterr().out
+    (parent,) = runs(make_config(), "tags.role = 'tune'")
+    trials = runs(make_config(), f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert parent.info.status == "FINISHED"
+    assert len(trials) == 4
+    assert all(trial.data.params["model.filters"] == "[8]" for trial in trials)
+    client = open_store(make_config().tracking).MlflowClient()
+    steps = [[point.step for point in client.get_metric_history(trial.info.run_id, "fit/loss")] for trial in trials]
+    assert [1] in steps
+    assert [2, 3] in steps
+
+    best = max(trial.data.metrics["best/val_auc"] for trial in trials)
+    assert parent.data.metrics["best/val_auc"] == best
+    assert "+experiment=tuned_by_a_test" in said
+    files = Path(open_store(make_config().tracking).artifacts.download_artifacts(run_id=parent.info.run_id))
+    assert {path.name for path in (files / "figures").iterdir()} == {
+        "optimisation_history.png",
+        "parallel_coordinates.png",
+    }
+    (won,) = [trial for trial in trials if trial.info.run_id == parent.data.tags["winner.run"]]
+    again = train(make_config("+experiment=tuned_by_a_test", "tracking=off", tiny=False))
+    assert again.weights_digest == won.data.tags["weights.sha256"]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        ("tuner.objective=test/accuracy", "the test part is never searched on"),
+        ("tuner.objective=accuracy", "tuner: objective=accuracy: accepts val_loss"),
+        ("+space.modle={choice: [deep]}", "modle: no such key"),
+        ("space.aug.choice=[none,storng]", "aug=storng: accepts light, none, strong"),
+    ],
+)
+def test_a_mistake_in_a_search_is_found_before_its_first_trial(
+    mistake: str, line: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["src/tune.py", "space=optimizer", mistake, *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert line in capfd.readouterr().err
+
+
+def test_a_killed_search_goes_on_below_the_same_parent_and_repeats_nothing(
+    arguments: list[str], winner: Path, make_config: Callable[..., Config]
+) -> None:
+    command = [sys.executable, "-m", "src.tune", "space=tiny", "tuner.max_trials=3", "trainer.epochs=3", *arguments]
+    process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 240
+        while len(runs(make_config(), "params.seed = '0'")) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+    finally:
+        process.kill()
+        process.wait()
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=200)
+    assert len(runs(make_config(), "tags.role = 'tune'")) == 1
+    trials = runs(make_config(), "params.seed = '0'")
+    finished = [trial.data.tags["config.digest"] for trial in trials if trial.info.status == "FINISHED"]
+    assert len(finished) == len(set(finished)) == 3
+    assert not [trial for trial in trials if trial.info.status == "RUNNING"]
