@@ -48,12 +48,14 @@ def evidence(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.fl
 
 def draw_evidence(pixels: NDArray[np.uint8], found: NDArray[np.float64]) -> Image.Image:
     """The picture in grey with the evidence over it: orange speaks for the answer, blue against it."""
-    grey = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-    strength = np.clip(found / max(float(np.abs(found).max()), 1e-9), -1, 1)[..., None]
+    shown = (SHOWN_SIZE, SHOWN_SIZE)
+    grey = Image.fromarray(pixels).convert("L").resize(shown, Image.Resampling.BICUBIC).convert("RGB")
+    patches = Image.fromarray(found.astype(np.float32)).resize((PATCHES_ACROSS, PATCHES_ACROSS), Image.Resampling.BOX)
+    smooth = np.asarray(patches.resize(shown, Image.Resampling.BICUBIC))
+    strength = np.clip(smooth / max(float(np.abs(found).max()), 1e-9), -1, 1)[..., None]
     color = np.where(strength > 0, np.array([255.0, 122, 0]), np.array([30.0, 110, 255]))
     mixed = grey + (color - grey) * 0.75 * np.abs(strength)
-    picture = Image.fromarray(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8))
-    return picture.resize((SHOWN_SIZE, SHOWN_SIZE), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8))
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ MARGIN = 0.12
 
 LONGEST_SIDE = 1600
 SMALLEST_FACE = 24
+SMALLEST_TEXT = 10
 COLORS = ("#1e6eff", "#ff7a00")
 
 
@@ -111,14 +112,14 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
     """The picture with each face boxed and labelled with its answer and how likely that is."""
     drawn = picture.copy()
     draw = ImageDraw.Draw(drawn)
-    text_size = max(14, picture.width // 45)
-    font = ImageFont.load_default(text_size)
     width = max(2, picture.width // 300)
     for face in faces:
         probability = face.answer.probability or 0.0
         positive = face.answer.label == class_names[1]
         color = COLORS[positive]
         text = f"{face.answer.label} {probability if positive else 1 - probability:.2f}"
+        text_size = max(SMALLEST_TEXT, face.box.side // 6)  # about as wide as the box
+        font = ImageFont.load_default(text_size)
         corner = (face.box.left, face.box.top)
         draw.rectangle((*corner, face.box.left + face.box.side, face.box.top + face.box.side), None, color, width)
         anchor = "lb" if face.box.top > 1.5 * text_size else "lt"

@@ -164,3 +164,17 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 
     assert predict(album / "a.png", "--explain", tmp_path / "why.png").code == 0
     assert Image.open(tmp_path / "why.png").size == (384, 384)
+
+
+def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    sheet = Image.open(PROJECT_ROOT / "docs" / "faces.jpg")
+    result = predict(PROJECT_ROOT / "docs" / "faces.jpg", "--annotate", tmp_path / "out.png", "--json")
+    rows = [json.loads(line) for line in result.lines]
+    assert len(rows) > 5
+    assert [row["path"].rpartition("#")[2] for row in rows] == [str(number + 1) for number in range(len(rows))]
+    assert all(row["label"] in ("happy", "sad") for row in rows)
+    drawn = Image.open(tmp_path / "out.png")
+    assert drawn.size == sheet.size
+    assert drawn.tobytes() != sheet.convert("RGB").tobytes()
