@@ -99,7 +99,7 @@ def build(
     how = Preparation(config.image_size, limits_of(config), folder / PIXELS)
     with how.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * how.slot_bytes)
-    streamed = _with_streamed_bytes(samples, how.limits.bytes + 1)
+    streamed = with_streamed_bytes(samples, how.limits.bytes + 1)
     for slot, sample, outcome in decode_samples(streamed, len(samples), how, config.workers):
         judged = copies.judge(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
         if judged.verdict == "ok":
@@ -120,7 +120,7 @@ def limits_of(config: DatasetConfig) -> Limits:
     return Limits(config.max_megapixels, config.min_side, config.max_megabytes)
 
 
-def _with_streamed_bytes(samples: list[Sample], limit: int) -> Iterator[Sample]:
+def with_streamed_bytes(samples: list[Sample], limit: int) -> Iterator[Sample]:
     """The samples, those in compressed archives with their bytes, for which an archive is read once from its start."""
     for archive, run in itertools.groupby(samples, _streamed_archive):
         if archive is None:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,16 @@ import PIL
 from numpy.typing import NDArray
 
 from src.config import DatasetConfig, project_path
-from src.data.building import build, limits_of
+from src.data.building import build, limits_of, with_streamed_bytes
 from src.data.locators import READ_ERRORS, DrawnLocator
 from src.data.progress import preparation_progress
 from src.data.samples import PARTS, Sample
-from src.data.sources import Listing, list_samples
+from src.data.sources import Listing, list_samples, single_file_signature
 from src.data.splits import assign_splits
 from src.data.store import Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
+_MAKERS = ("building", "decoding", "drawn", "fingerprints", "images", "near_duplicates")
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,33 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
     `report_progress(done, total)` counts pictures; without it a terminal shows a bar. The user's files are only read.
     Raises DataError.
     """
-    listing = list_samples(config)
-    samples = _limited(listing.samples, config)
-    folder = store_folder(project_path(config.cache), config.name, _key(samples, listing, config))
-    store = _opened(folder, samples, config)
+    source = _Source(config)
+    folder = store_folder(project_path(config.cache), config.name, _key(source))
+    store = _opened(folder, source)
     if store is None:
         with locked(folder):
-            store = _opened(folder, samples, config)  # another process may have made it meanwhile
+            store = _opened(folder, source)  # another process may have made it meanwhile
             if store is None:
                 with writing(folder) as partial, _progress(config, report_progress) as report:
-                    build(partial, samples, listing, config, report)
+                    build(partial, source.samples, source.listing, config, report)
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
+
+
+@dataclass
+class _Source:
+    """A data set's samples, listed only once they are needed."""
+
+    config: DatasetConfig
+
+    @cached_property
+    def listing(self) -> Listing:
+        return list_samples(self.config)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        return _limited(self.listing.samples, self.config)
 
 
 def _progress(config: DatasetConfig, report: ReportProgress | None) -> AbstractContextManager[ReportProgress]:
@@ -98,43 +113,46 @@ def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
     return [samples[row] for row in np.sort(kept)]
 
 
-def _key(samples: list[Sample], listing: Listing, config: DatasetConfig) -> str:
-    """A name for everything that the stored pixels and groups depend on; no file is read for it."""
+def _key(source: _Source) -> str:
+    """A name for everything that the stored pixels and groups depend on; no picture is read for it."""
+    config = source.config
     settings = (config.image_size, limits_of(config), config.near_duplicate_distance, config.dhash_distance)
-    drawn = any(isinstance(sample.locator, DrawnLocator) for sample in samples)
-    digest = hashlib.blake2b(repr((settings, _code_digest(drawn), PIL.__version__)).encode(), digest_size=8)
-    for sample in samples:
+    limit = (config.limit, config.split.seed if config.limit else None)
+    digest = hashlib.blake2b(repr((settings, limit, _code_digest(), PIL.__version__)).encode(), digest_size=8)
+    signature = single_file_signature(config)
+    if signature is not None:
+        digest.update(repr(signature).encode())
+        return digest.hexdigest()
+    for sample in source.samples:
         described = (sample.source, sample.path, sample.label, sample.part, sample.subject, sample.weight)
         digest.update(repr((*described, sample.locator.signature)).encode())
-    digest.update(repr((listing.refusals, sorted(listing.ignored.items()))).encode())
+    digest.update(repr((source.listing.refusals, sorted(source.listing.ignored.items()))).encode())
     return digest.hexdigest()
 
 
 @cache
-def _code_digest(drawn: bool) -> str:
+def _code_digest() -> str:
     """Of the code that makes the pixels and groups, so that no change to it is ever answered from the cache."""
     here = Path(__file__).parent
-    modules = [here / f"{name}.py" for name in ("building", "decoding", "fingerprints", "images", "near_duplicates")]
-    if drawn:
-        modules += [here / "drawn.py", *sorted((here / "faces").glob("*.py"))]
+    modules = [here / f"{name}.py" for name in _MAKERS] + sorted((here / "faces").glob("*.py"))
     return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
 
 
-def _opened(folder: Path, samples: list[Sample], config: DatasetConfig) -> Store | None:
+def _opened(folder: Path, source: _Source) -> Store | None:
     with readable_disk_errors(folder.parent):
         store = open_store(folder)
-    if store is not None and config.verify == "full" and not _same_content(store, samples, config):
+    if store is not None and source.config.verify == "full" and not _same_content(store, source):
         return None
     return store
 
 
-def _same_content(store: Store, samples: list[Sample], config: DatasetConfig) -> bool:
+def _same_content(store: Store, source: _Source) -> bool:
     """Whether every file still has the SHA-256 that it had when the store was made."""
     columns = ["source", "path", "sha256"]
     stored = pd.concat([store.table[columns], store.rejected[columns]])
     known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
-    limit = limits_of(config).bytes + 1
-    for sample in samples:
+    limit = limits_of(source.config).bytes + 1
+    for sample in with_streamed_bytes(source.samples, limit):
         if isinstance(sample.locator, DrawnLocator):
             continue
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from src.config import DatasetConfig, SourceConfig
 from src.data.samples import Sample
+from src.data.sources.download import source_path
 from src.data.sources.drawn import list_drawn
 from src.data.sources.fer2013 import list_fer2013
 from src.data.sources.folders import list_class_folders
@@ -17,7 +18,7 @@ from src.data.sources.manifest import list_manifest, list_metadata
 from src.data.sources.published import list_affectnet, list_rafdb
 from src.errors import DataError
 
-__all__ = ["Listing", "list_samples"]
+__all__ = ["Listing", "list_samples", "single_file_signature"]
 
 
 def list_samples(config: DatasetConfig) -> Listing:
@@ -33,6 +34,28 @@ def list_samples(config: DatasetConfig) -> Listing:
         raise DataError("dataset.source=combined: dataset.sources names no source")
     _check_classes(listing, config)
     return listing
+
+
+def single_file_signature(config: DatasetConfig) -> tuple[object, ...] | None:
+    """What names a data set of which every source is drawn or one file, without listing it; None for any other.
+
+    Raises DataError if a file cannot be found.
+    """
+    if config.source != "combined":
+        return _file_signature(config)
+    signatures = [_file_signature(source) for source in config.sources.values()]
+    return None if None in signatures or not signatures else (*config.sources, *signatures)
+
+
+def _file_signature(config: SourceConfig) -> tuple[object, ...] | None:
+    values = tuple(repr(getattr(config, field.name)) for field in fields(SourceConfig))
+    if config.source == "drawn":
+        return values
+    path = source_path(config) if config.source in ("folder", "fer2013") else None
+    if path is None or not path.is_file():
+        return None
+    status = path.stat()
+    return (*values, str(path), status.st_size, status.st_mtime_ns)
 
 
 def _list_source(config: SourceConfig, name: str) -> Listing:
