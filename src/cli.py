@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,6 +54,8 @@ def command(
     def entry() -> None:
         # Hydra's own error report prints and exits by itself; in this mode it lets the exception through to us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
+        # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as killed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         main = hydra.main(config_path=str(PROJECT_ROOT / "conf"), config_name=config_name, version_base=None)(job)
         try:
             main()
@@ -74,6 +77,10 @@ def explain_composition(error: Exception) -> str:
         return f"{group}={option}: accepts {accepted}{suggest(option, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not understood; write key=value"
+    if str(error).startswith("Could not override 'experiment'"):
+        return "experiment: write +experiment=NAME"
+    if str(error).startswith("Ambiguous value for argument"):
+        return f"{str(error).split(chr(39))[1]}: several values make a sweep; add -m"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         parent: Any = cause.parent_node

@@ -54,6 +54,16 @@ def _cell(scores: dict, name: str) -> str:
     return f"{score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]"
 
 
+def decision_line(evaluation: Evaluation) -> str:
+    """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
+    called = evaluation.predictions["called"]
+    only = f"; the model answers {evaluation.class_names[int(called.iloc[0])]} for every picture"
+    return (
+        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} were chosen on validation"
+        f"{only if called.nunique() == 1 else ''}"
+    )
+
+
 def score_metrics(evaluation: Evaluation) -> dict[str, float]:
     """Flat metrics: `test/accuracy` with `test/accuracy_low` and `test/accuracy_high`, and so on."""
     metrics = dict(evaluation.metrics)
@@ -67,6 +77,11 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
+def unshared(config: Config) -> str:
+    """What was looked for between the parts of the data set, and kept on one side."""
+    return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
+
+
 def note(config: Config, evaluation: Evaluation, *, parameters: int, flops: int, digest: str, command: str) -> str:
     """A short Markdown description of the run for the top of its page in the MLflow UI."""
     accuracy = evaluation.scores["test"]["accuracy"]
@@ -75,7 +90,7 @@ def note(config: Config, evaluation: Evaluation, *, parameters: int, flops: int,
     return "\n".join(
         [
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
-            f"on {pictures} pictures that share no near-duplicate with training.",
+            f"on {pictures} pictures that share no {unshared(config)} with training.",
             "",
             f"- model `{config.model.name}`: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",

@@ -35,18 +35,20 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
 
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
-    from src.training.backend import distribution, reset, start_backend
-
-    start_backend()  # quietly, before anything else imports Keras
     from src.data.prepared import prepare
-    from src.models.cnn import create_classifier
-    from src.models.weights import full_precision
     from src.tracking.store import check_store
-    from src.training.fit import fit
-    from src.training.record import start_record
 
     check_store(config.tracking)
     dataset = prepare(config.dataset)
+
+    from src.training.backend import distribution, reset, start_backend
+
+    start_backend()  # quietly, before anything else imports Keras
+    from src.models.cnn import create_classifier
+    from src.models.weights import full_precision
+    from src.training.fit import fit
+    from src.training.record import start_record
+
     precision = reset(config.seed, config.trainer.precision)
     with start_record(config, overrides, dataset, precision) as record:
         with distribution():

@@ -78,6 +78,10 @@ class SourceConfig(Strict):
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     drawn: DrawnConfig = field(default_factory=DrawnConfig)
 
+    def __post_init__(self) -> None:
+        if self.source == "drawn" and self.path:
+            raise ValueError(f"path={self.path} is not read by drawn faces; did you mean dataset=photos?")
+
 
 @dataclass(frozen=True)
 class DatasetConfig(SourceConfig):

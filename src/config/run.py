@@ -53,3 +53,7 @@ class Config(Strict):
     name: str | None = None
     output: str | None = None
     print_config: bool = False
+
+    def __post_init__(self) -> None:
+        if self.output == "":
+            raise ValueError("output= is empty; name a folder, or leave it out")

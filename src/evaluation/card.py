@@ -14,6 +14,7 @@ from src.config import Config
 from src.evaluation.comparison_page import TEMPLATES, data_uri
 from src.evaluation.explanation import METHOD_NAMES
 from src.evaluation.judge import Evaluation
+from src.summary import unshared
 
 if TYPE_CHECKING:
     from src.data.prepared import PreparedDataset
@@ -35,6 +36,7 @@ def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation,
     negative, positive = evaluation.class_names
     last = evaluation.last_split
     return environment.get_template("model_card.md").render(
+        unshared=unshared(config),
         **vars(facts),
         config=config,
         negative=negative,

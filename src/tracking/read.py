@@ -60,10 +60,10 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
     `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
     """
     if which in ("latest", "best"):
-        runs = find_runs(config)
+        runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` judges nothing
         if not runs:
-            raise TrackingError(f"run={which}: no finished run in experiment {config.experiment}")
-        return runs[0] if which == "latest" else max(runs, key=lambda run: run.metrics.get(BEST_BY, float("-inf")))
+            raise TrackingError(f"run={which}: no finished and judged run in experiment {config.experiment}")
+        return runs[0] if which == "latest" else max(runs, key=lambda run: run.metrics[BEST_BY])
     mlflow, _ = open_experiment(config)
     try:
         run_id = mlflow.models.get_model_info(which).run_id if which.startswith("models:/") else which

@@ -29,8 +29,15 @@ def artifact_root(config: TrackingConfig) -> str | None:
 
 
 def check_store(config: TrackingConfig) -> None:
-    """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`."""
-    if config.name != "off":
+    """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
+
+    A SQLite store is only looked at, without importing MLflow; a server is asked.
+    """
+    if config.name == "off":
+        return
+    if tracking_uri(config).startswith("sqlite:///"):
+        _check_folder(tracking_uri(config))
+    else:
         open_store(config)
 
 

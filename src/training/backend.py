@@ -56,7 +56,8 @@ def reset(seed: int, precision: str) -> str:
     import keras
 
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
+    with _stderr_closed():  # on another backend this is where Keras imports a TensorFlow that happens to be there
+        keras.utils.set_random_seed(seed)
     resolved = resolve_precision(precision)
     keras.config.set_dtype_policy(POLICIES[resolved])
     return resolved

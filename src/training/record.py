@@ -83,6 +83,8 @@ class Record:
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=dataset.images[:1].astype("float32"))
         self._say(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
+        if self.config.trainer.overfit:
+            self._say(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
         return digest
 
     def judge(self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int) -> Evaluation:
@@ -97,6 +99,7 @@ class Record:
         self.run.path("summary.md").write_text(text)
         self.run.set_tags({"mlflow.note.content": text})
         self.console.print(summary.score_table(evaluation))
+        self._say(summary.decision_line(evaluation))
         return evaluation
 
     def _save_figure(self, name: str, figure) -> None:  # type: ignore[no-untyped-def]
