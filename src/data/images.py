@@ -36,6 +36,12 @@ _UPRIGHT = {
 }
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _GREY_RANGES = (1, 255, 65535, 2**32 - 1)
+_UNOPENED: dict[Verdict, str] = {
+    "not_an_image": "no picture format found",
+    "unsupported_format": f"a format other than {', '.join(FORMATS)}",
+    "truncated": "the file ends too early",
+    "unreadable": "its header cannot be understood",
+}
 _SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole picture once for every scan of a progressive JPEG
 _DECODE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
@@ -142,7 +148,8 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise RejectedPictureError("too_large", _one_line(error)) from None
     except _DECODE_ERRORS as error:
-        raise RejectedPictureError(_unopened_verdict(data), _one_line(error, "no picture format found")) from None
+        verdict = _unopened_verdict(data)
+        raise RejectedPictureError(verdict, _one_line(error, _UNOPENED[verdict])) from None
 
 
 def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:

@@ -142,10 +142,11 @@ def _strip(dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str, Any]]:
-    """The first rejected pictures, rare verdicts first, with thumbnails of those that can be shown."""
+    """The first rejected pictures, with thumbnails of those that can be shown: label conflicts, then rare verdicts."""
     rejected = dataset.rejected
     frequency = rejected["verdict"].map(rejected["verdict"].value_counts())
-    shown = rejected.iloc[np.argsort(frequency.to_numpy(), kind="stable")[:_MOST_REJECTED]]
+    urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
+    shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MOST_REJECTED]]
     known = dict(zip(dataset.table["sha256"], range(len(dataset.table)), strict=True))
     elsewhere = _pixels_of(shown[~shown["sha256"].isin(list(known))], config)
     rows = []
