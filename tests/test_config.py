@@ -53,6 +53,13 @@ def test_values_that_exclude_each_other_are_refused(make_config: Callable[..., C
         make_config("optimizer.schedule=plateau", "optimizer.warmup_epochs=1")
 
 
+def test_values_that_would_be_ignored_or_do_harm_are_refused(make_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"path=PHOTOS is not read by drawn faces; did you mean dataset=photos\?"):
+        make_config("dataset.path=PHOTOS")
+    with pytest.raises(ConfigError, match="output= is empty"):
+        make_config("output=''")
+
+
 def test_a_checked_config_survives_the_way_through_plain_values(make_config: Callable[..., Config]) -> None:
     config = make_config("model=deep", "aug=strong", "optimizer=sgd")
     assert to_config(plain(config), Config) == config

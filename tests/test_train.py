@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +17,9 @@ import yaml
 from src.config import Config, plain
 from src.data.prepared import prepare
 from src.errors import TrainingError
+from src.summary import unshared
 from src.tracking.store import open_store
-from src.train import TrainResult, train
+from src.train import TrainResult, main, train
 from src.training import callbacks
 
 MakeConfig = Callable[..., Config]
@@ -143,6 +147,28 @@ def test_ctrl_c_ends_the_run_as_killed(make_config: MakeConfig, monkeypatch: pyt
         train(config)
     (run,) = open_store(config.tracking).search_runs(output_format="list")
     assert run.info.status == "KILLED"
+
+
+def test_a_schedulers_sigterm_ends_the_run_as_killed(
+    make_config: MakeConfig, sandbox: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(callbacks.ReportEpochs, "on_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    arguments = ["dataset.drawn.count=32", "dataset.image_size=32", "trainer.epochs=1", *sandbox]
+    monkeypatch.setattr(sys, "argv", ["src/train.py", *arguments])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    signal.signal(signal.SIGTERM, before)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    (run,) = open_store(make_config().tracking).search_runs(output_format="list")
+    assert run.info.status == "KILLED"
+
+
+def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
+    assert unshared(make_config("dataset=photos", "dataset.path=PHOTOS")) == "near-duplicate"
+    exact_only = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=null")
+    assert unshared(exact_only) == "identical picture"
 
 
 def test_overfit_learns_one_batch_and_judges_nothing(make_config: MakeConfig) -> None:
