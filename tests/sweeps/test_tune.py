@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,24 +85,3 @@ def test_a_mistake_in_a_search_is_found_before_its_first_trial(
         main()
     assert stop.value.code == 2
     assert line in capfd.readouterr().err
-
-
-def test_a_killed_search_goes_on_below_the_same_parent_and_repeats_nothing(
-    arguments: list[str], winner: Path, make_config: Callable[..., Config]
-) -> None:
-    command = [sys.executable, "-m", "src.tune", "space=tiny", "tuner.max_trials=3", "trainer.epochs=3", *arguments]
-    process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 240
-        while len(runs(make_config(), "params.seed = '0'")) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-    finally:
-        process.kill()
-        process.wait()
-    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=200)
-    assert len(runs(make_config(), "tags.role = 'tune'")) == 1
-    trials = runs(make_config(), "params.seed = '0'")
-    finished = [trial.data.tags["config.digest"] for trial in trials if trial.info.status == "FINISHED"]
-    assert len(finished) == len(set(finished)) == 3
-    assert not [trial for trial in trials if trial.info.status == "RUNNING"]
