@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli import command
-from src.config import PrepareConfig, project_path
+from src.config import DatasetConfig, PrepareConfig, project_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,9 +31,12 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     console = Console(soft_wrap=True, highlight=False)
     dataset = prepare(config.dataset)
     folder = project_path(config.output) / dataset.name
-    _say_what_it_holds(dataset, console)
+    _say_what_it_holds(dataset, config.dataset, console)
     with readable_disk_errors(folder):
-        console.print(f"report: {write_report(dataset, config.dataset, folder)}")
+        report = write_report(dataset, config.dataset, folder)
+        for warning in report.warnings:
+            console.print(warning, style="yellow")
+        console.print(f"report: {report.page}")
         if config.quarantine is not None:
             target = Path(config.quarantine).expanduser().absolute()
             count = copy_rejected(dataset, config.dataset, target)
@@ -43,22 +46,29 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     return dataset
 
 
-def _say_what_it_holds(dataset: PreparedDataset, console: Console) -> None:
+def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
     from rich.table import Table
 
+    from src.data.samples import VERDICT_MEANINGS
     from src.data.splits import UNUSED
 
     negative, positive = dataset.class_names
     table = Table("part", positive, negative, "groups", "digest", title=f"{dataset.name}, digest {dataset.digest}")
     for part in (*dataset.split_digests, UNUSED):
         held = dataset.table[dataset.table["split"] == part]
+        if part == UNUSED and held.empty:
+            continue
         count, digest = int(held["label"].sum()), dataset.split_digests.get(part, "")
         table.add_row(part, f"{count:,}", f"{len(held) - count:,}", f"{held['group'].nunique():,}", digest)
     console.print(table)
     verdicts = dataset.rejected["verdict"].value_counts()
-    left_out = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()) or "nothing"
+    reasons = ", ".join(
+        f"{count:,} {VERDICT_MEANINGS[str(verdict)]} ({verdict})" for verdict, count in verdicts.items()
+    )
+    limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
+    console.print(f"{len(dataset.table):,} pictures used; left out: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
-    console.print(f"left out: {left_out}; groups of look-alikes: {int((several > 1).sum()):,}")
+    console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one part")
     if dataset.ignored:
         console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
     if dataset.crossing_groups:
@@ -75,11 +85,14 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     assert config.leak_check is not None  # noqa: S101  (for the type checker)
     other = prepare(replace(config.leak_check, image_size=config.dataset.image_size))
     check = check_leaks(dataset, other, config.dataset)
-    first, second = check.leaked
+    (first, second), (first_name, second_name) = check.leaked, check.names
     console.print(
-        f"leak check: {len(check.shared):,} groups of look-alikes are in both: {first:,} pictures of {dataset.name}, "
-        f"{second:,} of {other.name}; {check.same_files:,} the very same file, {check.other_labels:,} with other labels"
+        f"leak check: {len(check.shared):,} groups of look-alikes are in both: {first:,} of {len(dataset.table):,} "
+        f"pictures of {first_name}, {second:,} of {len(other.table):,} of {second_name}; {check.same_files:,} pictures "
+        f"are the very same file; the labels differ in {check.other_labels:,} groups"
     )
+    if check.shared:
+        console.print("warning: a model trained on one of them cannot be judged on the other as it is", style="yellow")
     console.print(f"thumbnails: {write_leak_page(check, folder)}")
 
 

@@ -76,6 +76,7 @@ def test_the_record_holds_config_figures_predictions_and_a_model_that_repeats_th
     mlflow = open_store(config.tracking)
     folder = Path(mlflow.artifacts.download_artifacts(run_id=result.run_id, dst_path=str(tmp_path / "got")))
     assert yaml.safe_load((folder / "config.yaml").read_text()) == plain(config)
+    assert f"<title>{config.dataset.name}: data report" in (folder / "data_report.html").read_text()
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert {"confusion_matrix", "roc_curve", "precision_recall_curve", "learning_curves", "most_wrong"} <= figures
 

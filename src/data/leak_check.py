@@ -30,6 +30,12 @@ class LeakCheck:
     """Pictures of the second set of which the first holds the very same file."""
 
     @property
+    def names(self) -> tuple[str, str]:
+        """What to call the two sets, told apart where they have one name."""
+        first, second = self.first.name, self.second.name
+        return (first, second) if first != second else (f"the first {first}", f"the second {second}")
+
+    @property
     def leaked(self) -> tuple[int, int]:
         """Pictures of the first set and of the second that look like one of the other."""
         return sum(len(rows) for rows, _ in self.shared), sum(len(rows) for _, rows in self.shared)
@@ -75,10 +81,7 @@ def write_leak_page(check: LeakCheck, folder: Path) -> Path:
         }
         for left, right in check.shared[:_MOST_GROUPS]
     ]
-    names = (first.name, second.name)
-    if first.name == second.name:
-        names = (f"{first.name} (first)", f"{second.name} (second)")
-    write_page(folder / PAGE, render("leak_check.html", check=check, names=names, strips=strips))
+    write_page(folder / PAGE, render("leak_check.html", check=check, strips=strips))
     return folder / PAGE
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import pairwise
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +14,65 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from src.config import DatasetConfig
+from src.config import DatasetConfig, project_path
+from src.data.description import class_statistics, crop_hints, property_counts
 from src.data.images import Limits, decode_image
 from src.data.locators import READ_ERRORS, DrawnLocator
-from src.data.pages import Thumbnail, histogram_paths, render, thumbnail, write_page
+from src.data.pages import Thumbnail, render, thumbnail, write_page
 from src.data.prepared import PreparedDataset
-from src.data.samples import PARTS, RejectedPictureError
-from src.data.shortcut import PIXEL_STATISTICS, shortcut_baselines
+from src.data.samples import PARTS, VERDICT_MEANINGS, RejectedPictureError
+from src.data.shortcut import Shortcut, shortcut_baselines
 from src.data.sources import list_samples
 from src.data.splits import UNUSED
+from src.data.store import locked, writing
 from src.errors import DataError
 
-REPORT, SAMPLES, REJECTED = "report.html", "samples.parquet", "rejected.parquet"
+REPORT, SAMPLES, REJECTED, SHORTCUTS = "report.html", "samples.parquet", "rejected.parquet", "shortcuts.json"
 _EXAMPLES = 22
 _MOST_GROUPS = 60
 _MOST_IN_GROUP = 8
 _MOST_REJECTED = 60
-_SIDE_BUCKETS = (0, 64, 128, 256, 512, 1024, 2048, 1_000_000)
 
 
-def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> Path:
-    """Write `report.html`, and for machines `samples.parquet` and `rejected.parquet`, into `folder`.
+@dataclass(frozen=True)
+class Report:
+    """A written report: its page, and the baselines that see no face."""
 
-    Returns the path of the page.
-    """
+    page: Path
+    shortcuts: list[Shortcut]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each way to tell the classes apart without a face."""
+        return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
+
+
+def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> Report:
+    """Write `report.html` into `folder`, and for machines `samples.parquet`, `rejected.parquet`, `shortcuts.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_page(folder / REPORT, render("report.html", **report_content(dataset, config)))
+    content = report_content(dataset, config)
     dataset.table.to_parquet(folder / SAMPLES, index=False)
     dataset.rejected.to_parquet(folder / REJECTED, index=False)
-    return folder / REPORT
+    shortcuts: list[Shortcut] = content["shortcuts"]
+    (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
+    write_page(folder / REPORT, render("report.html", **content))
+    return Report(folder / REPORT, shortcuts)
+
+
+def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
+    """The report of `dataset` as `config` splits it, written once into the cache for all runs that use it.
+
+    Raises DataError if the cache cannot be written.
+    """
+    made_of = (dataset.digest, dataset.split_digests, config)
+    key = hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
+    folder = project_path(config.cache) / f"report-{key}"
+    with locked(folder):
+        if not (folder / REPORT).exists():
+            with writing(folder) as partial:
+                write_report(dataset, config, partial)
+    found = json.loads((folder / SHORTCUTS).read_text())
+    return Report(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:
@@ -50,16 +82,17 @@ def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str,
         "dataset": dataset,
         "total": len(dataset.table) + len(dataset.rejected),
         "parts": _parts(dataset),
-        "counts": _counts(dataset.table),
+        "counts": property_counts(dataset.table),
         "examples": [_examples(dataset, label) for label in (1, 0)],
         "verdicts": dataset.rejected["verdict"].value_counts().to_dict(),
+        "meanings": VERDICT_MEANINGS,
         "rejected": _rejected(dataset, config),
         "groups": [_strip(dataset, rows) for rows in groups[:_MOST_GROUPS]],
         "group_count": len(groups),
         "grouped_pictures": sum(map(len, groups)),
         "largest_group": max(map(len, groups), default=1),
         "conflicts": int(dataset.table.loc[dataset.table["conflict"], "group"].nunique()),
-        "statistics": _statistics(dataset.table),
+        "statistics": class_statistics(dataset.table),
         "shortcuts": shortcut_baselines(dataset.table),
         "hints": crop_hints(dataset.table, config.image_size),
         "config": yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True),
@@ -96,28 +129,6 @@ def _parts(dataset: PreparedDataset) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int, int]]]]:
-    """Counts of class 0 and 1 by source, format, colour mode and longer side; what has one value only is left out."""
-    sides = table[["width", "height"]].max(axis=1)
-    labels = [f"{low} to {high - 1}" for low, high in pairwise(_SIDE_BUCKETS[:-1])]
-    labels.append(f"{_SIDE_BUCKETS[-2]} and more")
-    properties = {
-        "source": table["source"],
-        "part shipped": table["part"],
-        "format": table["format"],
-        "colour mode of the file": table["mode"],
-        "colour": table["colour"],
-        "longer side, pixels": pd.cut(sides, _SIDE_BUCKETS, labels=labels, right=False),
-    }
-    counts = []
-    for name, values in properties.items():
-        crossed = pd.crosstab(values, table["label"]).reindex(columns=[0, 1], fill_value=0)
-        crossed = crossed[crossed.sum(axis=1) > 0]
-        if len(crossed):
-            counts.append((name, [(str(value), int(row[0]), int(row[1])) for value, row in crossed.iterrows()]))
-    return counts
 
 
 def _examples(dataset: PreparedDataset, label: int) -> tuple[str, list[Thumbnail]]:
@@ -176,55 +187,3 @@ def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str,
             except (RejectedPictureError, *READ_ERRORS):
                 continue
     return found
-
-
-def _statistics(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each statistic by class: mean, deviation, histograms, and how well it tells the classes apart by itself."""
-    labels = table["label"].to_numpy()
-    found = []
-    for name in PIXEL_STATISTICS:
-        values = [table[name].to_numpy(dtype=np.float64)[labels == label] for label in (0, 1)]
-        found.append(
-            {
-                "name": name,
-                "means": [float(array.mean()) for array in values],
-                "deviations": [float(array.std()) for array in values],
-                "paths": histogram_paths(values),
-                "auc": _separation(*values),
-            }
-        )
-    return found
-
-
-def _separation(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> float:
-    """Area under the ROC curve, on whichever side is above 0.5 (Mann-Whitney U)."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([negative, positive]))[len(negative) :]
-    area = (ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
-    return float(max(area, 1 - area))
-
-
-def crop_hints(table: pd.DataFrame, image_size: int) -> list[str]:
-    """What is known of how large the faces are in the pictures, and of what resizing does to them."""
-    hints = []
-    if "scale" in table and table["scale"].notna().any():
-        heights = 2 * table["scale"].dropna()
-        hints.append(f"Faces are {heights.min():.0%} to {heights.max():.0%} of the picture's height.")
-    sizes = table[["width", "height"]].drop_duplicates()
-    width, height = sizes.iloc[0]
-    if len(sizes) == 1 and width == height and width < 128 and image_size > width:
-        hints.append(
-            f"Every picture is {width}x{height}: most likely cropped to the face, and enlarged "
-            f"{image_size / width:.1f} times here; a smaller dataset.image_size loses nothing."
-        )
-    ratio = (table["width"] / table["height"]).to_numpy()
-    stretched = float(((ratio > 1.5) | (ratio < 1 / 1.5)).mean())
-    if stretched > 0.02:
-        hints.append(f"{stretched:.0%} of the pictures are over 1.5 times as long one way as the other, and squeezed.")
-    small = float((table[["width", "height"]].min(axis=1) < image_size / 2).mean())
-    if small > 0.02 and len(sizes) > 1:
-        hints.append(
-            f"{small:.0%} of the pictures are less than half of {image_size} pixels on a side and get blurred."
-        )
-    return hints

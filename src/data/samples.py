@@ -23,6 +23,18 @@ Verdict = Literal[
     "unreadable",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+VERDICT_MEANINGS: dict[str, str] = {
+    "duplicate_of": "exact copy of another",
+    "label_conflict": "the same file in both classes",
+    "not_an_image": "no image at all",
+    "truncated": "cut off",
+    "too_large": "over the limits on size",
+    "too_small": "too few pixels",
+    "unsupported_format": "format not read here",
+    "zero_bytes": "empty file",
+    "unreadable": "damaged or not to be opened",
+}
+"""What a verdict other than "ok" says, for a person."""
 
 
 @dataclass(frozen=True, slots=True)

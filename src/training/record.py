@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -13,6 +14,7 @@ from rich.console import Console
 from src import summary
 from src.config import Config, plain
 from src.data.prepared import PreparedDataset
+from src.data.report import kept_report
 from src.evaluation.artifacts import write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.figures import learning_curves
@@ -52,11 +54,17 @@ class Record:
         shown = dataset.rows("validation")[:SHOWN_PICTURES]
         self.samples = np.asarray(dataset.images[shown]), dataset.table["label"].to_numpy()[shown]
         fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
+        report = kept_report(dataset, self.config.dataset)
+        shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
         self.run.log_metrics({f"dataset/{split}": size for split, size in sizes.items()})
         parts = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
-        self._say(f"{dataset.name}: {parts} pictures; {len(dataset.rejected):,} rejected; digest {dataset.digest}")
+        limited = f" (dataset.limit={self.config.dataset.limit})" if self.config.dataset.limit else ""
+        rejected = f"{len(dataset.rejected):,} rejected"
+        self._say(f"{dataset.name}: {parts} pictures{limited}; {rejected}; digest {dataset.digest}")
+        for warning in report.warnings:
+            self.console.print(warning, style="yellow", soft_wrap=True)
 
     def model(self, classifier: keras.Model) -> tuple[int, int]:
         """The model's cost: parameters, and floating-point operations of one picture's forward pass."""

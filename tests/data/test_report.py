@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pandas as pd
 import pytest
 from picture_files import class_folders, config_of, picture, png
 
-from src.config import DatasetConfig, PrepareConfig
+from src.config import DatasetConfig, PrepareConfig, SplitConfig
+from src.data.description import crop_hints
 from src.data.leak_check import check_leaks
 from src.data.prepared import prepare
-from src.data.report import crop_hints, duplicate_groups, report_content, write_report
+from src.data.report import duplicate_groups, kept_report, report_content, write_report
 from src.data.shortcut import shortcut_baselines
 from src.prepare import prepare_and_report
 
@@ -62,10 +64,10 @@ def command_config(config: DatasetConfig, tmp_path: Path, **values: object) -> P
 
 def test_the_report_shows_everything_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     config = config_of(troubled(tmp_path / "root"), tmp_path / "cache", image_size=64)
-    page = Page(write_report(prepare(config), config, tmp_path / "report"))
+    page = Page(write_report(prepare(config), config, tmp_path / "report").page)
     assert page.loaded == []
     assert "29pictures used, of 32" in page.text
-    assert "label_conflict 2" in re.sub(r"\s+", " ", page.text)
+    assert "2 the same file in both classes (label_conflict)" in re.sub(r"\s+", " ", page.text)
     assert "angry" in page.text
     assert "<img src=x onerror=alert(1)>.png" in page.text  # as text, not as a picture to load
     captions = [image["title"] for image in page.images]
@@ -114,6 +116,23 @@ def test_no_shortcut_is_found_where_there_is_none() -> None:
     assert plain.low < plain.accuracy < plain.high
 
 
+def test_copies_do_not_make_a_shortcut_surer() -> None:
+    table = statistics_table(shift=10)
+    copied = pd.concat([table] * 4, ignore_index=True)
+    (once,), (again,) = shortcut_baselines(table), shortcut_baselines(copied)
+    assert again.high - again.low > 0.9 * (once.high - once.low)
+
+
+def test_the_report_of_a_run_is_written_once(tmp_path: Path) -> None:
+    config = config_of(class_folders(tmp_path / "root", 30), tmp_path / "cache", image_size=64)
+    first = kept_report(prepare(config), config)
+    written = first.page.stat().st_mtime_ns
+    assert kept_report(prepare(config), config) == first
+    assert first.page.stat().st_mtime_ns == written
+    other = replace(config, split=SplitConfig(seed=1))
+    assert kept_report(prepare(other), other).page != first.page
+
+
 def test_files_can_be_a_shortcut_too() -> None:
     table = statistics_table(shift=0)
     table.loc[table["label"] == 1, "format"] = "JPEG"
@@ -155,9 +174,11 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     against = config_of(other, tmp_path / "cache", image_size=32)
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
-    assert "left out: 2 label_conflict, 1 not_an_image; groups of look-alikes: 5" in output
+    assert "29 pictures used; left out: 2 the same file in both classes (label_conflict), 1 no image at all" in output
+    assert "5 groups of look-alikes or of one person" in output
     assert "12 groups of look-alikes are in both" in output
-    assert "12 the very same file" in output
+    assert "12 pictures are the very same file" in output
+    assert "warning: a model trained on one of them cannot be judged on the other" in output
     assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
     copied = sorted(str(path.relative_to(tmp_path / "bad")) for path in (tmp_path / "bad").rglob("*.png"))
     assert copied == [
