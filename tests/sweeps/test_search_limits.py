@@ -1,0 +1,115 @@
+"""Where a search stops, and what it refuses to train: budgets, failures in a row, caps on a model's size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from rich.console import Console
+
+from src.config import PROJECT_ROOT, ParameterConfig, TunerConfig
+from src.errors import SweepError
+from src.sweeps.jobs import Job, Outcome
+from src.sweeps.progress import SweepProgress
+from src.sweeps.search.budget import too_large
+from src.sweeps.search.oracle import Search, create_oracle
+from src.sweeps.search.report import summary
+from src.sweeps.search.run import Trials
+from src.sweeps.search.space import hyperparameters
+from src.tune import compose_trial
+
+SPACE = {
+    "model.filters": ParameterConfig(choice=[[8], [512]]),
+    "optimizer.learning_rate": ParameterConfig(min=1e-4, max=1e-2, log=True),
+}
+COMPLETED = Outcome("finished", scores={"best/val_auc": 0.75})
+FAILED = Outcome("failed", reason="the loss became nan")
+
+
+class InstantRunner:
+    """Ends each job at once as `outcome` says, so that only the search's own loop runs."""
+
+    parent = None
+
+    def __init__(self, outcome: Callable[[Job], Outcome]) -> None:
+        self.outcome = outcome
+        self.progress = SweepProgress(1, 1, Console(quiet=True))
+        self.running: list[Job] = []
+        self.begun: list[Job] = []
+
+    @property
+    def has_room(self) -> bool:
+        return not self.running
+
+    def start(self, job: Job) -> None:
+        self.running.append(job)
+        self.begun.append(job)
+
+    def wait(self) -> list[tuple[Job, Outcome]]:
+        job = self.running.pop()
+        return [(job, self.outcome(job))]
+
+    def interrupt(self) -> list[tuple[Job, Outcome]]:
+        return []
+
+
+def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float) -> tuple[Trials, InstantRunner, str]:
+    """The trials, the runner and why the search ended."""
+    tuner = TunerConfig("random", **limits)  # type: ignore[arg-type]
+    search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=1), folder / "journal.jsonl")
+    base = ["model=mobile", "dataset.image_size=32"]
+    trials, runner = Trials(search, tuner, SPACE, base, compose_trial, folder), InstantRunner(outcome)
+    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+        return trials, runner, trials.run(runner)  # type: ignore[arg-type]
+
+
+def test_a_search_begins_no_trial_after_its_minutes_are_over(tmp_path: Path) -> None:
+    def slowly(job: Job) -> Outcome:
+        time.sleep(0.2)
+        return COMPLETED
+
+    trials, runner, ended = run(tmp_path, slowly, max_minutes=0.5 / 60, max_trials=50)
+    assert ended == "tuner.max_minutes=0.00833333 over"
+    assert 1 <= len(runner.begun) <= 4
+    assert len(trials.search.results) == len(runner.begun)
+
+
+def test_a_search_stops_at_the_third_failure_in_a_row_and_not_before(tmp_path: Path) -> None:
+    outcomes = iter([FAILED, FAILED, COMPLETED, FAILED, FAILED, FAILED, COMPLETED])
+    with pytest.raises(SweepError, match=r"3 trials in a row failed \(tuner.max_failures\); the last: the loss became"):
+        run(tmp_path, lambda job: next(outcomes), max_trials=20)
+    assert list(outcomes) == [COMPLETED]
+
+
+@pytest.mark.parametrize("cap", [{"max_parameters": 20_000}, {"max_flops": 5_000_000}])
+def test_models_above_a_cap_are_counted_and_never_trained(cap: dict[str, int], tmp_path: Path) -> None:
+    trials, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=4, **cap)
+    assert ended == "tuner.max_trials=4 reached"
+    assert [job.config.model.filters for job in runner.begun] == [[8]] * 4
+    rejected = [result for result in trials.search.results.values() if result.status == "rejected"]
+    assert rejected
+    assert all(f"more than tuner.{next(iter(cap))}={next(iter(cap.values()))}" in result.reason for result in rejected)
+    assert f"4 completed, {len(rejected)} rejected" in summary(trials.search)
+
+
+def test_a_model_is_rejected_in_the_time_it_takes_to_build_it(tmp_path: Path) -> None:
+    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+        config = compose_trial(["model=mobile", "model.filters=[512]", "dataset.image_size=32"])
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert too_large(config, TunerConfig("random", max_parameters=1000))
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_a_search_whose_every_model_is_too_large_ends_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.sweeps.search.run.REJECTIONS_PER_TRIAL", 3)
+    _, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=1, max_parameters=10)
+    assert not runner.begun
+    assert ended == "4 models were rejected; look at tuner.max_parameters and tuner.max_flops"
