@@ -84,7 +84,7 @@ def explain_composition(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         parent: Any = cause.parent_node
-        return unknown_key(cause.full_key, [str(key) for key in (parent or {})])
+        return unknown_key(cause.full_key, [str(key) for key in (parent or {}) if key != "hydra"])
     return " ".join(str(cause or error).split())
 
 

@@ -64,17 +64,18 @@ def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from src.evaluation.comparison_page import summary
+    from src.evaluation.comparison_page import verdict
 
     console = Console()
     for ranking in comparison.rankings:
-        title = f"Test {comparison.metric.replace('_', ' ')} on {ranking.test_set.codes.size:,} pictures"
+        judged = f"{ranking.test_set.codes.size:,} pictures of {ranking.dataset}"
+        title = f"Test {comparison.metric.replace('_', ' ')} on {judged} (digest {ranking.test_set.digest})"
         table = Table("", "seeds", "mean", "95 % interval", title=title, title_justify="left")
         for candidate, (_, row) in zip(ranking.candidates, ranking.board.iterrows(), strict=True):
             interval = f"{row['low']:.4f} to {row['high']:.4f}"
             table.add_row(candidate.label, str(int(row["seeds"])), f"{row['mean']:.4f}", interval)
         console.print(table)
-    console.print(summary(comparison), highlight=False, soft_wrap=True)
+        console.print(verdict(ranking, comparison.metric), highlight=False, soft_wrap=True)
     logged = f"; logged as run {run_id}" if run_id else ""
     console.print(f"page: {folder / 'comparison.html'}{logged}", highlight=False, soft_wrap=True)
 

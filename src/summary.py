@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from src.config import Config
+from src.evaluation.calibration import at_its_bound
 
 if TYPE_CHECKING:
     from src.evaluation.judge import Evaluation
@@ -27,8 +27,8 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
         parts.insert(0, config.dataset.name)
     if config.trainer.name != "default":
         parts.append(config.trainer.name)
-    for override in overrides:
-        key, _, value = override.partition("=")
+    last = dict(override.partition("=")[::2] for override in overrides)  # of a key given twice the last counts
+    for key, value in last.items():
         if key not in _NAMED_OPTIONS and not key.startswith(_UNNAMED):
             parts.append(f"{key.rpartition('.')[2]}={value}")
     return "-".join([*parts, f"s{config.seed}"])
@@ -48,20 +48,20 @@ def score_table(evaluation: Evaluation) -> Table:
 
 
 def _cell(scores: dict, name: str) -> str:
-    score = scores[name]
-    if math.isnan(score.value):
-        return "undefined"
-    return f"{score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]"
+    return str(scores[name])
 
 
 def decision_line(evaluation: Evaluation) -> str:
     """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
     called = evaluation.predictions["called"]
-    only = f"; the model answers {evaluation.class_names[int(called.iloc[0])]} for every picture"
-    return (
+    chosen = (
         f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} were chosen on validation"
-        f"{only if called.nunique() == 1 else ''}"
     )
+    if at_its_bound(evaluation.temperature):
+        chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
+    if called.nunique() == 1:
+        chosen += f"; the model answers {evaluation.class_names[int(called.iloc[0])]} for every picture"
+    return chosen
 
 
 def score_metrics(evaluation: Evaluation) -> dict[str, float]:

@@ -49,6 +49,11 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=LOG_TEMPERATURE_RANGE, method="bounded").x))
 
 
+def at_its_bound(temperature: float) -> bool:
+    """Whether a fitted temperature lies at an end of the range that is searched: the fit found no optimum."""
+    return bool(np.isclose(np.log(temperature), LOG_TEMPERATURE_RANGE, atol=0.01).any())
+
+
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean distance of share and probability over bins of equally many pictures (Nguyen and O'Connor 2015)."""
     table = reliability(labels, probabilities)

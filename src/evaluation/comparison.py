@@ -38,6 +38,12 @@ class Ranking:
     board: pd.DataFrame
     pairs: pd.DataFrame
 
+    @property
+    def dataset(self) -> str:
+        """The name of the data set that the test pictures are from."""
+        names = {run.params.get("dataset.name", "") for candidate in self.candidates for run in candidate.runs}
+        return ", ".join(sorted(names - {""})) or "unnamed data"
+
 
 @dataclass(frozen=True)
 class Comparison:

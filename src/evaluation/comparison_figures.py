@@ -29,14 +29,15 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     board = ranking.board[np.isfinite(ranking.board[cost])].copy()
     if cost == "flops":
         board[cost] /= 1e6
-    figure, pair = axes(6.4, 4.4, f"What {_metric_name(metric).lower()} costs", COST_NAMES[cost], _metric_name(metric))
+    figure, pair = axes(6.4, 4.4, _cost_title(cost, metric), COST_NAMES[cost], _metric_name(metric))
     front = pareto_front(board[cost].to_numpy(), board["mean"].to_numpy(), lower_is_better=metric in LOSSES)
     spread = np.stack([board["mean"] - board["low"], board["high"] - board["mean"]]).clip(min=0)
     pair.errorbar(board[cost], board["mean"], spread, fmt="none", ecolor=GREY, elinewidth=1, alpha=0.5)
     pair.scatter(board[cost], board["mean"], color=GREY, zorder=3)
     best = board[front].sort_values(cost)
     pair.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
-    for place, row in best.head(MOST_NAMES).iterrows():
+    beaten = board[~front].sort_values("mean", ascending=metric in LOSSES)
+    for place, row in pd.concat([best, beaten]).head(MOST_NAMES).iterrows():
         label = ranking.candidates[int(str(place))].label
         pair.annotate(label, (row[cost], row["mean"]), xytext=(6, 6), textcoords="offset points", fontsize=9)
     if board[cost].max() > 20 * board[cost].min() > 0:
@@ -103,6 +104,10 @@ def ranking_figure(ranking: Ranking, metric: Metric) -> Figure:
     pair.set_yticks(range(len(shown)), [ranking.candidates[int(str(index))].label for index in shown.index], fontsize=9)
     pair.set_ylim(-0.7, len(shown) - 0.3)
     return figure
+
+
+def _cost_title(cost: str, metric: Metric) -> str:
+    return f"{_metric_name(metric)} against {COST_NAMES[cost].partition(',')[0].lower().replace('mflops', 'MFLOPs')}"
 
 
 def _metric_name(metric: Metric) -> str:

@@ -98,31 +98,50 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 
 def summary(comparison: Comparison) -> str:
-    """The first table's answer in one or two sentences."""
-    ranking = comparison.rankings[0]
-    best, row, count = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates)
-    name = comparison.metric.replace("_", " ")
-    answer = f"{best.label} has the best test {name}: {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    if count == 1:
-        return f"{answer}. There is nothing to compare it with."
+    """The answer of the only table, or how many tables there are."""
+    if len(comparison.rankings) == 1:
+        return verdict(comparison.rankings[0], comparison.metric)
+    names = ", ".join(dict.fromkeys(ranking.dataset for ranking in comparison.rankings))
+    return (
+        f"The runs were judged on {len(comparison.rankings)} different sets of test pictures ({names}). Scores on "
+        "different pictures are not comparable, so each set has its own table and its own answer."
+    )
+
+
+def verdict(ranking: Ranking, metric: Metric) -> str:
+    """What one table says, in a sentence: a lead that may be chance is not called a win."""
+    best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
+    score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    if not others:
+        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was judged on these pictures."
     against = ranking.pairs[ranking.pairs["first"] == 0]
     clear = int((against["verdict"] == "better").sum())
-    others = "the other candidate" if count == 2 else f"{clear} of the {count - 1} others"
+    pictures = f"{ranking.test_set.codes.size:,} test pictures"
     if clear == 0:
-        others = "the other candidate" if count == 2 else "any other candidate"
-        return f"{answer}, but on {ranking.test_set.codes.size:,} test pictures it cannot be told from {others}."
-    return f"{answer}; it is clearly better than {others}."
+        rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
+        return f"No winner: {best.label} leads with {score}, but {pictures} cannot tell it from {rest}."
+    if clear == others:
+        rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
+        return f"{best.label} is better than {rest}: {score} on {pictures}."
+    return f"{best.label} leads with {score}: better than {clear} of the {others} others, not told from the rest."
 
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
     pictures = ranking.test_set.codes.size
     settings = list(ranking.candidates[0].settings)
     costs = [name for name in ("seconds", *_OTHER_COSTS) if np.isfinite(ranking.board[name]).any()]
-    columns = ["", *(settings or ["model"]), "seeds", f"test {metric.replace('_', ' ')}", "95 % interval"]
+    columns = [
+        "",
+        *([key.removesuffix(".name") for key in settings] or ["model"]),
+        "seeds",
+        f"test {metric.replace('_', ' ')}",
+        "95 % interval",
+    ]
     pairs = _shown_pairs(ranking)
     return {
-        "title": f"{pictures:,} test pictures (digest {ranking.test_set.digest})",
-        "pictures": f"{pictures:,}",
+        "title": f"{ranking.dataset}: {pictures:,} test pictures",
+        "digest": ranking.test_set.digest,
+        "verdict": verdict(ranking, metric),
         "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
         "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MOST_ROWS))],
         "pairs_title": "Every pair" if len(pairs) == len(ranking.pairs) else "The best against the others",

@@ -6,6 +6,7 @@ together; everything else gets a bootstrap over groups. Label 1 and probability 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,8 @@ class Score:
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "undefined"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -138,34 +141,46 @@ def _resampled(
     truth, codes = truth[order], codes[order]
     rows = _SortedRows.of(truth, probability[order], called[order])
     chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
-    open_ends = _open_ends(truth, codes)
+    open_ends = _open_ends(truth, called[order], codes)
     result = {}
     for name, (value,) in rows.scores(np.ones((1, truth.size))).items():
         replicates = np.concatenate([chunk[name] for chunk in chunks])
         low, high = percentile_interval(replicates, groups=int(codes.max()) + 1)
-        end = open_ends.get((name, round(float(value), 9)), value)
-        result[name] = Score(float(value), float(min(low, value, end)), float(max(high, value, end)))
+        ends = (low, value, high, *open_ends.get((name, round(float(value), 9)), ()))
+        result[name] = Score(float(value), float(min(ends)), float(max(ends)))
     return result
 
 
-def _open_ends(truth: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[tuple[str, float], float]:
-    """The far end of the interval of a score of exactly 1 or 0, by (name, score).
+def _open_ends(
+    truth: NDArray[np.bool_], called: NDArray[np.bool_], codes: NDArray[np.intp]
+) -> dict[tuple[str, float], tuple[float, ...]]:
+    """Ends of the intervals of scores that every resample repeats, by (name, score).
 
-    There every resample gives the same, and an interval of width 0 would claim certainty. The end is the score of a
-    classifier whose recall and specificity lie at the inner ends of Wilson's intervals of 1 or 0; one with those rates
-    at some threshold has an area under its ROC curve of at least their product.
+    There an interval of width 0 would claim certainty: at a score of exactly 1 or 0, and where one class is answered
+    always. The ends are the scores of classifiers whose recall and specificity lie at the inner ends of Wilson's
+    intervals of 1 or 0; one with those rates at some threshold has an area under its ROC curve of at least their
+    product.
     """
     positives, negatives = float(truth.sum()), float((~truth).sum())
     recall, specificity = proportion(truth[truth], codes[truth]).low, proportion(~truth[~truth], codes[~truth]).low
+
+    def at(recall: float, specificity: float) -> dict[str, float]:
+        hits, alarms = recall * positives, (1 - specificity) * negatives
+        counts = map(np.asarray, (hits, alarms, positives - hits, negatives - alarms))
+        return {name: float(value) for name, value in _confusion_scores(*counts).items()}
+
     true_positive, false_positive = recall * positives, (1 - specificity) * negatives
-    perfect = _confusion_scores(
-        *map(np.asarray, (true_positive, false_positive, positives - true_positive, negatives - false_positive))
-    )
     precision = true_positive / (true_positive + false_positive) if positives else float("nan")
-    ends = {(name, 1.0): float(end) for name, end in perfect.items()}
-    ends |= {("roc_auc", 1.0): recall * specificity, ("average_precision", 1.0): recall * precision}
+    ends: dict[tuple[str, float], tuple[float, ...]]
+    ends = {(name, 1.0): (end,) for name, end in at(recall, specificity).items()}
+    ends |= {("roc_auc", 1.0): (recall * specificity,), ("average_precision", 1.0): (recall * precision,)}
     found = (1 - recall) * positives  # as many positives may be found where none was
-    return ends | {("f1", 0.0): 2 * found / (found + positives) if positives else float("nan")}
+    ends |= {("f1", 0.0): (2 * found / (found + positives),)} if positives else {}
+    if positives and negatives and (called.all() or not called.any()):
+        rates = ((recall, 0.0), (1.0, 1 - specificity)) if called.all() else ((0.0, specificity), (1 - recall, 1.0))
+        low, high = (at(*pair) for pair in rates)
+        ends |= {(name, value): (low[name], high[name]) for name, value in (("balanced_accuracy", 0.5), ("mcc", 0.0))}
+    return ends
 
 
 def _confusion_scores(

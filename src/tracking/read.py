@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from src.config import TrackingConfig, suggest
 from src.errors import TrackingError
-from src.tracking.store import tracking_uri
+from src.tracking.store import DATA_TAG, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +56,15 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
 
 
 def find_run(config: TrackingConfig, which: str) -> RecordedRun:
-    """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, so that test stays unseen), or
+    """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, so that test stays unseen, of
+    the runs validated on the same pictures as the newest one; said on stderr), or
     `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
     """
     if which in ("latest", "best"):
         runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` judges nothing
         if not runs:
             raise TrackingError(f"run={which}: no finished and judged run in experiment {config.experiment}")
-        return runs[0] if which == "latest" else max(runs, key=lambda run: run.metrics[BEST_BY])
+        return runs[0] if which == "latest" else _best(runs)
     mlflow, _ = open_experiment(config)
     try:
         run_id = mlflow.models.get_model_info(which).run_id if which.startswith("models:/") else which
@@ -72,6 +73,20 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         raise TrackingError(
             f"run={which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
         ) from error
+
+
+def _best(runs: list[RecordedRun]) -> RecordedRun:
+    from rich.console import Console
+
+    pictures = f"{DATA_TAG}.validation"
+    comparable = [run for run in runs if run.tags.get(pictures) == runs[0].tags.get(pictures)]
+    best = max(comparable, key=lambda run: run.metrics[BEST_BY])
+    others = f"; {len(runs) - len(comparable)} on other pictures" if len(runs) > len(comparable) else ""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"run=best: {best.name}, {BEST_BY} {best.metrics[BEST_BY]:.4f}, the highest of {len(comparable)} runs "
+        f"validated on the same pictures as the newest{others}"
+    )
+    return best
 
 
 def artifact(run: RecordedRun, name: str) -> Path | None:

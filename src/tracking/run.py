@@ -17,7 +17,7 @@ import numpy as np
 
 from src.config import Config, plain
 from src.errors import TrackingError
-from src.tracking.store import open_store
+from src.tracking.store import DATA_TAG, open_store
 
 if TYPE_CHECKING:
     import keras
@@ -91,6 +91,7 @@ class MlflowRun(Run):
                 source=origin, name=f"{dataset.name}-{split}", digest=digest[:36]
             )
             self.mlflow.log_input(meta, context=SPLIT_CONTEXTS.get(split, split))
+        self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in dataset.split_digests.items()})
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         if self.keeps_model:

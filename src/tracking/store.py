@@ -11,6 +11,7 @@ from src.config import PROJECT_ROOT, TrackingConfig
 from src.errors import TrackingError
 
 STORE = PROJECT_ROOT / "mlruns"
+DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
 # Without it the MLflow UI takes an experiment for one about language models.
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
