@@ -57,16 +57,24 @@ def command(
         # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         main = hydra.main(config_path=str(PROJECT_ROOT / "conf"), config_name=config_name, version_base=None)(job)
-        try:
-            main()
-        except UserError as error:
-            _stop(str(error), error.exit_code)
-        except (HydraException, OmegaConfBaseException) as error:
-            _stop(explain_composition(error), ConfigError.exit_code)
-        except KeyboardInterrupt:
-            _stop("interrupted", INTERRUPTED)
+        _end_in_one_line(main)
 
     return entry
+
+
+def _end_in_one_line(main: Callable[[], object]) -> None:
+    """Run `main`; what is no defect of ours ends the process with its exit code and without a traceback."""
+    try:
+        main()
+    except UserError as error:
+        _stop(str(error), error.exit_code)
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(explain_composition(error), ConfigError.exit_code)
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def explain_composition(error: Exception) -> str:

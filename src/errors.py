@@ -33,3 +33,7 @@ class SweepError(UserError):
 
 class BundleError(UserError):
     """An exported model that is missing, damaged, made by another version, or out of its tolerance."""
+
+
+class GateError(UserError):
+    """A model that may not take an alias: found worse than its holder, or not comparable with it."""

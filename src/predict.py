@@ -35,6 +35,7 @@ def predict(
         list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
     ] = None,
     model: Annotated[str | None, Flag(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    tracking_uri: Annotated[str | None, Flag(help="The store of --model, where it is not the project's own.")] = None,
     recursive: Annotated[bool, Flag("--recursive", help="Look into folders inside folders too.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object a line.")] = False,
     csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,
@@ -58,7 +59,7 @@ def predict(
     _check(bool(paths), "name pictures or folders, or - for standard input")
     _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
     _check(sort_into is not None or how == "copy", f"--{how} goes with --sort-into")
-    classifier, pictures = _open(model, paths or [], recursive)
+    classifier, pictures = _open(model, tracking_uri, paths or [], recursive)
     _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
     rejected = 0
     with ExitStack() as stack:
@@ -80,13 +81,15 @@ def _check(allowed: bool, otherwise: str) -> None:
         raise ConfigError(otherwise)
 
 
-def _open(model: str | None, paths: list[str], recursive: bool) -> tuple[Classifier, list[Picture]]:
+def _open(
+    model: str | None, tracking_uri: str | None, paths: list[str], recursive: bool
+) -> tuple[Classifier, list[Picture]]:
     from src.inference.classifier import Classifier
     from src.inference.opening import open_model
     from src.inference.sources import list_pictures
 
     pictures = list_pictures(paths, recursive=recursive)
-    return Classifier(open_model(model)), pictures
+    return Classifier(open_model(model, tracking_uri)), pictures
 
 
 def _answers(

@@ -15,6 +15,7 @@ Option = typer.Option
 
 def serve(
     model: Annotated[str | None, Option(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    tracking_uri: Annotated[str | None, Option(help="The store of --model, where it is not the project's own.")] = None,
     host: Annotated[str, Option(help="The address to bind to; beyond loopback --token is needed.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="0: any free one.")] = 8000,
     token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Ask for this bearer token.")] = None,
@@ -31,7 +32,7 @@ def serve(
     from src.inference.classifier import Classifier
     from src.inference.opening import open_model
 
-    classifier = Classifier(open_model(model))
+    classifier = Classifier(open_model(model, tracking_uri))
     print(f"serving {classifier.model_id} at http://{host}:{port}/docs", flush=True)
     service = create_service(classifier, token=token)
     uvicorn.run(service, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)

@@ -12,6 +12,7 @@ from src.config.commands import (
     ExportConfig,
     ParameterConfig,
     PrepareConfig,
+    RegisterConfig,
     TuneConfig,
     TunerConfig,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "OptimizerConfig",
     "ParameterConfig",
     "PrepareConfig",
+    "RegisterConfig",
     "SourceConfig",
     "SplitConfig",
     "SweepConfig",

@@ -41,7 +41,7 @@ def _explain(problem: Mapping[str, Any], schema: type) -> str:
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key}: no value given"
     if problem["type"] == "value_error":
-        return f"{key}: {problem['ctx']['error']}"
+        return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     got, annotation = problem["input"], _type_at(schema, location)
     choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
     shown = "null" if got is None else got

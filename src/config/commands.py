@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -136,3 +137,35 @@ class ExportConfig(Strict):
     tolerance: PositiveNumber = 1e-4
     int8_tolerance: PositiveNumber = 0.02
     print_config: bool = False
+
+
+@dataclass(frozen=True)
+class RegisterConfig(Strict):
+    """Which recorded model to register as a version of `name`, and which alias it is to hold.
+
+    The alias moves only to a model that is not found worse by `metric` than the one that holds it. `margin` asks for
+    more: the interval of the difference must end above -margin. `force` moves it all the same, for the recorded
+    `reason`; `rollback` registers nothing and gives the alias back to the version that held it before.
+    """
+
+    tracking: TrackingConfig
+    run: str = "latest"
+    name: str = "happy-sad"
+    alias: str = "champion"
+    metric: Literal["accuracy", "balanced_accuracy", "log_loss", "brier"] = "accuracy"
+    margin: PositiveNumber | None = None
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    force: bool = False
+    reason: str | None = None
+    rollback: bool = False
+    print_config: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"name={self.name}: accepts letters, digits and _ - .")
+        if not re.fullmatch(r"[\w-]+", self.alias) or re.fullmatch(r"latest|v\d+", self.alias, re.IGNORECASE):
+            raise ValueError(f"alias={self.alias}: accepts letters, digits and _ -, but neither latest nor v1, v2, ...")
+        if self.reason is not None and not self.force:
+            raise ValueError("reason= goes with force=true")
+        if self.rollback and self.force:
+            raise ValueError("rollback=true asks for no comparison; leave force=true out")

@@ -77,6 +77,17 @@ class TestSet:
     candidates: Sequence[Candidate]
 
 
+@dataclass(frozen=True)
+class TestValues:
+    """One run on the test pictures that `digest` names: the group and the value of each, the larger the better."""
+
+    __test__ = False
+
+    digest: str
+    codes: NDArray[np.intp]
+    values: Floats
+
+
 def gather(
     runs: Sequence[RecordedRun], read: ReadPredictions, metric: Metric
 ) -> tuple[list[TestSet], list[RecordedRun]]:
@@ -103,6 +114,15 @@ def gather(
             codes[digest] = group_codes(predictions["group"].to_numpy()[order], len(order))
     sets = [TestSet(digest, codes[digest], _candidates(members)) for digest, members in aligned.items()]
     return sorted(sets, key=lambda found: -len(found.candidates)), unreadable
+
+
+def values_on_test(predictions: pd.DataFrame | None, metric: Metric) -> TestValues | None:
+    """One run's values on its test pictures, in an order that all runs on these pictures share; None without any."""
+    rows = _test_rows(predictions)
+    if rows is None:
+        return None
+    digest, order = _Aligner()(rows)
+    return TestValues(digest, group_codes(rows["group"].to_numpy()[order], len(order)), _values(rows, metric)[order])
 
 
 def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:

@@ -65,7 +65,7 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         if not runs:
             raise TrackingError(f"run={which}: no finished and judged run in experiment {config.experiment}")
         return runs[0] if which == "latest" else _best(runs)
-    mlflow, _ = open_experiment(config)
+    mlflow = connect(config)
     try:
         run_id = mlflow.models.get_model_info(which).run_id if which.startswith("models:/") else which
         return _recorded(mlflow.get_run(run_id))
@@ -91,12 +91,12 @@ def _best(runs: list[RecordedRun]) -> RecordedRun:
 
 def artifact(run: RecordedRun, name: str) -> Path | None:
     """A local copy of (or, in a local store, the path to) the run's artifact `name`; None where it has none."""
-    return _download(f"{run.artifact_uri}/{name}")
+    return download(f"{run.artifact_uri}/{name}")
 
 
 def model_folder(run: RecordedRun) -> Path | None:
     """The folder of the model that the run logged; None where it logged none."""
-    return _download(f"runs:/{run.id}/model")
+    return download(f"runs:/{run.id}/model")
 
 
 def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
@@ -109,11 +109,15 @@ def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
     return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
 
-def _download(uri: str) -> Path | None:
+def download(uri: str, into: Path | None = None) -> Path | None:
+    """A copy, in the folder `into`, of what MLflow's `uri` names; None where there is nothing.
+
+    Without `into` a local store gives the path to the thing itself.
+    """
     import mlflow
 
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into) if into else None))
     except (mlflow.MlflowException, OSError):
         return None
 
@@ -126,10 +130,10 @@ def metric_history(run: RecordedRun, name: str) -> list[float]:
     return [metric.value for metric in sorted(history, key=lambda metric: (metric.step, metric.timestamp))]
 
 
-def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
-    """The `mlflow` module, pointed at the store, and the experiment's id; unlike `open_store` this makes nothing.
+def connect(config: TrackingConfig) -> ModuleType:
+    """The `mlflow` module, pointed at the store; unlike `open_store` this makes nothing.
 
-    Raises TrackingError where the store or the experiment is not there.
+    Raises TrackingError where the store is not there.
     """
     if config.name == "off":
         raise TrackingError("tracking=off keeps no runs to read; use tracking=local or tracking=server")
@@ -142,6 +146,12 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
     import mlflow
 
     mlflow.set_tracking_uri(uri)
+    return mlflow
+
+
+def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
+    """`connect`, and the experiment's id. Raises TrackingError where the store or the experiment is not there."""
+    mlflow, uri = connect(config), tracking_uri(config)
     try:
         experiment = mlflow.get_experiment_by_name(config.experiment)
         known = [found.name for found in mlflow.search_experiments()] if experiment is None else []

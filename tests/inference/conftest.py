@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from PIL import Image
 from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
 from src.data.drawn import draw_face
 from src.inference.bundle import Bundle
+from src.tracking.read import find_run, model_folder
 
 SMALL = ["dataset=photos", "dataset.image_size=32", "dataset.near_duplicate_distance=null", "model.filters=[8,16]"]
 SMALL += ["model.dense=[16]", "optimizer.learning_rate=0.003", "trainer.epochs=6", "trainer.batch_size=16"]
-SMALL += ["trainer.early_stopping=0", "evaluation.resamples=100", "evaluation.explanations=0", "tracking=off"]
+SMALL += ["trainer.early_stopping=0", "evaluation.resamples=100", "evaluation.explanations=0"]
 SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false"]
 
 
@@ -32,20 +35,50 @@ def write_light_and_dark(folder: Path) -> None:
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
 
 
-@pytest.fixture(scope="session")
-def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The record of a small trained run, as `output=` leaves it."""
+@dataclass(frozen=True)
+class Trained:
+    """A small trained model: its run in a private store, and its record as `output=` leaves it."""
+
+    tracking: TrackingConfig
+    run_id: str
+    record: Path
+    overrides: list[str]
+
+
+def train_small(overrides: list[str]) -> str:
+    """Train with the given overrides and return the run's id."""
     from src.train import train
 
-    folder = tmp_path_factory.mktemp("trained")
-    write_light_and_dark(folder / "pictures")
-    places = [f"dataset.path={folder}/pictures", f"dataset.cache={folder}/cache", f"output={folder}/record"]
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-        tree = compose("config", [*SMALL, *places])
+        tree = compose("config", overrides)
     plain = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(plain, dict)
-    train(to_config({str(key): value for key, value in plain.items()}, Config))
-    return folder / "record"
+    run_id = train(to_config({str(key): value for key, value in plain.items()}, Config)).run_id
+    assert run_id is not None
+    return run_id
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Trained:
+    """One small training, recorded both ways."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_light_and_dark(folder / "pictures")
+    (folder / "store").mkdir()
+    shutil.copy(empty_store, folder / "store" / "mlflow.db")
+    tracking = TrackingConfig("local", uri=f"sqlite:///{folder}/store/mlflow.db")
+    places = [f"dataset.path={folder}/pictures", f"dataset.cache={folder}/cache", f"tracking.uri={tracking.uri}"]
+    overrides = [*SMALL, *places]
+    run_id = train_small([*overrides, f"output={folder}/record"])
+    return Trained(tracking, run_id, folder / "record", overrides)
+
+
+@pytest.fixture(scope="session")
+def record(trained: Trained) -> Path:
+    """The record of a small trained run, as `tracking=off` leaves it."""
+    models = model_folder(find_run(trained.tracking, trained.run_id))
+    assert models is not None
+    shutil.copy(next(models.rglob("*.keras")), trained.record / "model.keras")
+    return trained.record
 
 
 @pytest.fixture(scope="session")

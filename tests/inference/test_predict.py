@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,3 +179,26 @@ def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path)
     drawn = Image.open(tmp_path / "out.png")
     assert drawn.size == sheet.size
     assert drawn.tobytes() != sheet.convert("RGB").tobytes()
+
+
+def test_linked_pictures_point_at_the_originals_and_undo_leaves_those(
+    predict: Run, album: Path, tmp_path: Path
+) -> None:
+    predict(album, "--sort-into", tmp_path / "sorted", "--link")
+    links = [path for path in (tmp_path / "sorted").rglob("*") if path.is_symlink()]
+    assert sorted(link.resolve() for link in links) == sorted(path for path in album.iterdir() if path.is_file())
+    assert {link.parent.name for link in links} <= {"happy", "sad", "unsure", "rejected"}
+    assert predict("--undo", tmp_path / "sorted").lines == [f"5 pictures undone in {tmp_path / 'sorted'}"]
+    assert not (tmp_path / "sorted" / "happy").exists()
+    assert (album / "a.png").exists()
+
+
+def test_a_pipe_that_closes_early_leaves_no_traceback(bundle: Bundle, album: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # what `| head -1` does once it has its line
+    result = subprocess.run(
+        [sys.executable, "-m", "src.predict", "--model", bundle.folder, album / "a.png"],
+        cwd=PROJECT_ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")

@@ -1,0 +1,82 @@
+"""Register a model and move an alias to it, unless it is worse: `python -m src.register run=best alias=champion`.
+
+`rollback=true` gives the alias back to the version that held it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from src.cli import command
+from src.config import RegisterConfig
+
+if TYPE_CHECKING:
+    from src.evaluation.gate import Judgement
+    from src.tracking.read import RecordedRun
+    from src.tracking.registry import Version
+
+
+def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
+    """The version that holds the alias afterwards. Raises GateError, TrackingError, DataError or BundleError."""
+    from src.tracking import registry
+
+    alias = f"models:/{config.name}@{config.alias}"
+    if config.rollback:
+        version, loser = registry.roll_back(config.tracking, config.name, config.alias)
+        print(f"{alias} is {version} again (run {version.run_id}); {loser} held it")
+        return version
+
+    from src.inference.opening import export_run
+    from src.tracking.read import find_run
+
+    run = find_run(config.tracking, config.run)
+    held = registry.holder(config.tracking, config.name, config.alias)
+    if held is not None and held.run_id == run.id:
+        print(f"{alias} is the model of run {run.name} already: {held}")
+        return held
+    tags = _pass_gate(config, run, held)
+    bundle = export_run(run, config.tracking)
+    version = registry.add_version(config.tracking, run, bundle.folder, config.name)
+    registry.move_alias(config.tracking, version, config.alias, tags)
+    before = f"; {held} held it before" if held else ""
+    print(f"{alias} is now {version}, {bundle.model_id} of run {run.id}{before}")
+    return version
+
+
+def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -> dict[str, str]:
+    """What to record of the comparison with the holder. Raises GateError where the run does not pass."""
+    from src.errors import GateError
+
+    if held is None:
+        print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
+        return {"verdict": "first"}
+    judgement = _judge(config, run, held)
+    line = f"{run.name} against {held}: {judgement.text}"
+    if not judgement.passed and not config.force:
+        raise GateError(f"{line}; {config.alias} stays {held} (force=true reason=... moves it all the same)")
+    print(line)
+    if judgement.passed:
+        return {"verdict": judgement.text}
+    print(f"moved by force: {config.reason or 'no reason given'}")
+    return {"verdict": judgement.text, "forced": config.reason or "no reason given"}
+
+
+def _judge(config: RegisterConfig, run: RecordedRun, held: Version) -> Judgement:
+    from src.errors import TrackingError
+    from src.evaluation.artifacts import PREDICTIONS
+    from src.evaluation.gate import judge_challenger
+    from src.tracking.read import find_run, read_table
+
+    try:
+        theirs = read_table(find_run(config.tracking, held.run_id or ""), PREDICTIONS)
+    except TrackingError:  # the run was deleted
+        theirs = None
+    ours = read_table(run, PREDICTIONS)
+    return judge_challenger(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
+
+
+main = command(register, schema=RegisterConfig, config_name="register")
+
+if __name__ == "__main__":
+    main()

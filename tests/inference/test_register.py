@@ -1,0 +1,217 @@
+"""An alias only moves to a model that is not worse, comes back on request, and names a model everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
+from src.errors import ConfigError, GateError, TrackingError
+from src.evaluate import evaluate
+from src.evaluation.gate import judge_challenger
+from src.export import export
+from src.inference import opening
+from src.inference.bundle import Bundle
+from src.inference.classifier import Classifier
+from src.inference.opening import export_run, open_model
+from src.inference.sources import Picture
+from src.register import register
+from src.tracking.read import ROLE_TAG, find_run
+from tests.inference.conftest import Trained, train_small
+
+UNTRAINED = ["trainer.epochs=1", "optimizer.learning_rate=1e-9"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "MADE", tmp_path_factory.mktemp("bundles"))
+        yield
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A trained run and one as good as untrained, judged on the same test pictures."""
+
+    trained: Trained
+    good: str
+    bad: str
+
+    def register(self, run: str, name: str, **settings: object) -> str:
+        """Register, and return the number of the version that holds the alias afterwards."""
+        config = RegisterConfig(self.trained.tracking, run=run, name=name, **settings)  # type: ignore[arg-type]
+        return register(config).number
+
+    def version_tags(self, name: str, number: str) -> dict[str, str]:
+        import mlflow
+
+        tags: dict[str, str] = mlflow.MlflowClient(self.trained.tracking.uri).get_model_version(name, number).tags
+        return tags
+
+
+@pytest.fixture(scope="module")
+def contest(trained: Trained) -> Contest:
+    return Contest(trained, trained.run_id, train_small([*trained.overrides, *UNTRAINED]))
+
+
+def test_a_worse_model_is_refused_unless_forced_and_the_alias_comes_back(
+    contest: Contest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contest.register(contest.good, "gated") == "1"
+    assert "first champion" in capsys.readouterr().out
+    with pytest.raises(
+        GateError, match=r"worse: log loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] on 18 test pictures"
+    ) as refused:
+        contest.register(contest.bad, "gated", metric="log_loss")
+    assert "\n" not in str(refused.value)
+    assert "force=true" in str(refused.value)
+
+    assert contest.register(contest.bad, "gated", metric="log_loss", force=True, reason="a drill") == "2"
+    tags = contest.version_tags("gated", "2")
+    assert tags["champion.forced"] == "a drill"
+    assert tags["champion.verdict"].startswith("worse: log loss")
+
+    assert contest.register("latest", "gated", rollback=True) == "1"
+    assert "is version 1 again" in capsys.readouterr().out
+    assert "champion.rolled_back" in contest.version_tags("gated", "2")
+    with pytest.raises(TrackingError, match="no version held it before version 1"):
+        contest.register("latest", "gated", rollback=True)
+
+
+def test_a_better_model_passes_and_the_same_run_is_no_new_version(
+    contest: Contest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contest.register(contest.bad, "rising")
+    assert contest.register(contest.good, "rising", metric="log_loss") == "2"
+    assert "against version 1: better: log loss -0." in capsys.readouterr().out
+    assert contest.version_tags("rising", "2")["champion.verdict"].startswith("better")
+    assert contest.register(contest.good, "rising") == "2"
+
+
+def test_rolling_back_passes_over_deleted_versions(contest: Contest) -> None:
+    import mlflow
+
+    for run in (contest.good, contest.bad, contest.good):
+        contest.register(run, "shrinking", force=True)
+    mlflow.MlflowClient(contest.trained.tracking.uri).delete_model_version("shrinking", "2")
+    assert contest.register("latest", "shrinking", rollback=True) == "1"
+
+
+def predictions(right: int, count: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "sha256": [f"{number:064x}" for number in range(count)],
+            "label": 1,
+            "group": range(count),
+            "split": "test",
+            "probability": 0.9,
+            "called": [number < right for number in range(count)],
+        }
+    )
+
+
+def test_not_distinguishable_passes_but_says_what_it_leaves_open() -> None:
+    judgement = judge_challenger(predictions(86, 100), predictions(88, 100), "accuracy")
+    assert judgement.passed
+    assert judgement.text.startswith("not distinguishable: accuracy -0.0200 [-0.0")
+    assert "on 100 test pictures in 100 groups" in judgement.text
+    assert "it may be up to 0.0" in judgement.text
+    assert "pictures would settle it" in judgement.text
+
+
+def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
+    ours, theirs = predictions(86, 100), predictions(88, 100)
+    assert not judge_challenger(ours, theirs, "accuracy", margin=0.02).passed
+    assert judge_challenger(ours, theirs, "accuracy", margin=0.2).passed
+    assert judge_challenger(theirs, ours, "accuracy", margin=0.01).passed
+
+
+def test_runs_judged_on_other_pictures_are_not_compared() -> None:
+    judgement = judge_challenger(predictions(90, 100), predictions(10, 99), "accuracy")
+    assert not judgement.passed
+    assert judgement.text.startswith("cannot be compared: judged on different test pictures, 100 (digest ")
+
+
+@pytest.mark.parametrize("missing", [None, predictions(8, 10).assign(split="validation")])
+def test_missing_predictions_are_no_reason_to_pass(missing: pd.DataFrame | None) -> None:
+    judgement = judge_challenger(predictions(9, 10), missing, "accuracy")
+    assert not judgement.passed
+    assert "the holder's run recorded no test predictions" in judgement.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("alias=latest", "alias=latest: accepts"),
+        ("name=a/b", "name=a/b: accepts"),
+        ("reason=why", "reason= goes with force=true"),
+        ("margin=0", "margin=0: accepts"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(settings: str, said: str, trained: Trained) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from src.cli import plain_tree
+    from src.config import PROJECT_ROOT, to_config
+
+    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+        tree = compose("register", [settings])
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        to_config(plain_tree(tree), RegisterConfig)
+
+
+def test_the_name_of_a_registered_model_works_where_a_model_is_named(
+    contest: Contest, bundle: Bundle, album: Path
+) -> None:
+    contest.register(contest.good, "named")
+    registered = open_model("models:/named@champion", contest.trained.tracking.uri)
+    exported = open_model(contest.good, contest.trained.tracking.uri)
+    picture = [Picture(str(album / "a.png"))]
+    answers = [next(Classifier(source).answers(picture)) for source in (registered, exported, bundle)]
+    assert answers[0] == answers[1]
+    assert answers[0].probability == pytest.approx(answers[2].probability, abs=1e-4)
+
+    config = EvaluateConfig(contest.trained.tracking, EvaluationConfig(resamples=100), run="models:/named@champion")
+    evaluation = evaluate(config)
+    assert evaluation.scores["test"]["accuracy"].value == registered.scores["test"]["accuracy"][0]
+    with pytest.raises(TrackingError, match="models:/named@nobody"):
+        open_model("models:/named@nobody", contest.trained.tracking.uri)
+
+
+def test_a_registered_model_is_opened_where_nothing_can_be_exported(
+    contest: Contest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    contest.register(contest.good, "whole")
+    monkeypatch.setattr(opening, "MADE", tmp_path / "empty")
+    monkeypatch.setattr(opening, "export_run", lambda run, tracking: pytest.fail("exported again"))
+    whole = open_model("models:/whole@champion", contest.trained.tracking.uri)
+    assert whole.run_id == contest.good
+    assert open_model("models:/whole/1", contest.trained.tracking.uri).folder == whole.folder
+
+
+def test_an_export_is_recorded_below_its_run(contest: Contest, tmp_path: Path) -> None:
+    import mlflow
+
+    tracking = contest.trained.tracking
+    exported = export(ExportConfig(tracking, contest.good, str(tmp_path / "mine"), formats=["litert"]))
+    assert exported.run_id == contest.good
+    client = mlflow.MlflowClient(tracking.uri)
+    experiment = client.get_run(contest.good).info.experiment_id
+    below = f"tags.mlflow.parentRunId = '{contest.good}' and tags.{ROLE_TAG} = 'export'"
+    (child,) = client.search_runs([experiment], below)
+    assert child.info.run_name == "mine"
+    assert child.data.metrics["export/litert/largest_difference"] <= 1e-4
+    assert {file.path for file in client.list_artifacts(child.info.run_id)} >= {"bundle.json", "model.tflite"}
+    assert find_run(tracking, "latest").tags.get(ROLE_TAG) is None
+
+
+def test_a_run_is_exported_once(contest: Contest, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = find_run(contest.trained.tracking, contest.good)
+    first = export_run(run, contest.trained.tracking)
+    written = (first.folder / "model.tflite").stat().st_mtime_ns
+    assert export_run(run, contest.trained.tracking).model_id == first.model_id
+    assert (first.folder / "model.tflite").stat().st_mtime_ns == written
