@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup train test lint ui lock clean
+.PHONY: help setup train test lint ui tracking-server lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 setup: .venv/base.done ## make .venv with what running needs
 
@@ -21,6 +21,17 @@ lint: .venv/dev.done ## check style and types: ruff, mypy
 
 ui: .venv/base.done ## compare runs in the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --port 5000
+
+# PostgreSQL, for many runs at once: make tracking-server BACKEND=postgresql+psycopg2://user@host/mlflow
+# Its driver is in the extra `server`, and in requirements/dev.lock.
+BACKEND ?= sqlite:///$(CURDIR)/mlruns/server.db
+ARTIFACTS ?= $(CURDIR)/mlruns/server
+HOST ?= 127.0.0.1
+PORT ?= 5000
+
+tracking-server: .venv/base.done ## serve tracking=server: BACKEND, ARTIFACTS, HOST, PORT
+	$(BIN)/mlflow server --backend-store-uri $(BACKEND) --serve-artifacts --artifacts-destination $(ARTIFACTS) \
+		--host $(HOST) --port $(PORT)
 
 lock: .venv/dev.done ## pin all versions again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) -o requirements/dev.lock

@@ -14,7 +14,7 @@ from src.config.types import Count, Seed, Strict
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
     """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`; `parent` is the id of
-    the sweep's run that this run belongs to.
+    the sweep's run that this run belongs to; `job` names it within a sweep whose jobs may be begun again.
     """
 
     name: Literal["local", "server", "off"]
@@ -22,6 +22,7 @@ class TrackingConfig(Strict):
     experiment: str = "happy-sad"
     log_model: bool = True
     parent: str | None = None
+    job: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from types import ModuleType
 from src.config import TrackingConfig
 from src.sweeps.jobs import Outcome
 from src.tracking.read import ROLE_TAG
-from src.tracking.run import DIGEST_TAG
+from src.tracking.run import DIGEST_TAG, PARENT_TAG
 from src.tracking.store import open_store
 
 SWEEP_TAG = "sweep.digest"
-PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from src.config import TrackingConfig, suggest
 from src.errors import TrackingError
-from src.tracking.store import DATA_TAG, tracking_uri
+from src.tracking.store import DATA_TAG, check_server, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +138,7 @@ def connect(config: TrackingConfig) -> ModuleType:
     if config.name == "off":
         raise TrackingError("tracking=off keeps no runs to read; use tracking=local or tracking=server")
     uri = tracking_uri(config)
+    check_server(config)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store with tracking.uri="

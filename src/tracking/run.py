@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,16 @@ import numpy as np
 
 from src.config import Config, plain
 from src.errors import TrackingError
-from src.tracking.store import DATA_TAG, open_store
+from src.tracking.entities import dataset_inputs, log_keras_model
+from src.tracking.store import DATA_TAG, on_a_server, open_store
 
 if TYPE_CHECKING:
     import keras
 
     from src.data.prepared import PreparedDataset
 
-SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 MODEL_FILE = "model.keras"
-DIGEST_TAG = "config.digest"
+DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 
 
 class Run:
@@ -63,41 +62,48 @@ class Run:
         model.save(self.path(MODEL_FILE))
 
 
-class MlflowRun(Run):
-    """A run in MLflow. Artifacts are uploaded by `upload`, when the run ends."""
+@dataclass(frozen=True)
+class Begun:
+    """A run made in MLflow; `recorded` are the metrics, as (key, step), that an earlier attempt at it has left."""
 
-    def __init__(self, folder: Path, mlflow: ModuleType, *, log_model: bool) -> None:
+    run_id: str
+    recorded: frozenset[tuple[str, int]] = frozenset()
+
+    def news(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
+        """Those of `metrics` that are not recorded yet."""
+        return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
+
+    def has(self, step: int) -> bool:
+        """Whether anything is recorded at the step."""
+        return any(step == each for _, each in self.recorded)
+
+
+class MlflowRun(Run):
+    """A run in MLflow, written as it goes. Artifacts are uploaded by `upload`, when the run ends."""
+
+    def __init__(self, folder: Path, mlflow: ModuleType, begun: Begun, *, log_model: bool) -> None:
         super().__init__(folder)
-        self.mlflow = mlflow
-        self.id = mlflow.active_run().info.run_id
-        self.keeps_model = log_model
+        self.mlflow, self.begun, self.keeps_model = mlflow, begun, log_model
+        self.id = begun.run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        self.mlflow.log_metrics({name: float(value) for name, value in metrics.items()}, step=step)
+        self.mlflow.log_metrics(self.begun.news(metrics, step), step=step)
 
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:
-        self.mlflow.log_image(image, key=key, step=step, synchronous=True)
+        if not self.begun.has(step):
+            self.mlflow.log_image(image, key=key, step=step, synchronous=True)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self.mlflow.set_tags(dict(tags))
 
     def log_dataset(self, dataset: PreparedDataset, source: str) -> None:
-        from mlflow.data.code_dataset_source import CodeDatasetSource
-        from mlflow.data.meta_dataset import MetaDataset
-
-        for split, digest in dataset.split_digests.items():
-            origin = CodeDatasetSource(tags={"source": source, "digest": dataset.digest})
-            meta = MetaDataset(  # type: ignore[abstract]
-                source=origin, name=f"{dataset.name}-{split}", digest=digest[:36]
-            )
-            self.mlflow.log_input(meta, context=SPLIT_CONTEXTS.get(split, split))
-        self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in dataset.split_digests.items()})
+        inputs = dataset_inputs(dataset.name, dataset.digest, dataset.split_digests, source)
+        self.mlflow.MlflowClient().log_inputs(self.id, inputs)
+        self.set_tags(data_tags(dataset.split_digests))
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         if self.keeps_model:
-            # MLflow tries the example on the model, and Keras shows a bar for it.
-            with contextlib.redirect_stdout(io.StringIO()):
-                _log_keras_model(self.mlflow, model, example)
+            log_keras_model(self.mlflow, model, example)
 
     def upload(self) -> None:
         """Send the folder's files to the artifact store."""
@@ -108,27 +114,69 @@ class MlflowRun(Run):
 def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run; it ends FINISHED, or FAILED (with the reason as the tag `failure`) when the body raises.
 
-    The folder is `config.output`, or a temporary one that is gone afterwards. Ctrl-C ends the run as KILLED.
+    The folder is `config.output`, or a temporary one that is gone afterwards. On a tracking server the run outlives the
+    server's absence: see `src.tracking.server`. Ctrl-C ends the run as KILLED.
     """
+    if config.tracking.name != "off" and on_a_server(config.tracking):
+        from src.tracking.server import start_server_run
+
+        with start_server_run(config, name, tags) as server_run:
+            yield server_run
+        return
     with _record_folder(config) as folder:
         if config.tracking.name == "off":
             yield Run(folder)
             return
         mlflow = open_store(config.tracking)
-        tags = {**tags, DIGEST_TAG: config_digest(config)}
-        parent = config.tracking.parent
-        with mlflow.start_run(run_name=name, tags=tags, parent_run_id=parent, log_system_metrics=False):
-            mlflow.log_params(flat_params(config))
-            run = MlflowRun(folder, mlflow, log_model=config.tracking.log_model)
+        begun = begin_run(mlflow, config, name, tags)
+        with mlflow.start_run(run_id=begun.run_id, log_system_metrics=False):
+            run = MlflowRun(folder, mlflow, begun, log_model=config.tracking.log_model)
             try:
                 yield run
             except KeyboardInterrupt:
                 mlflow.end_run("KILLED")
                 raise
             except Exception as error:
-                mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:5000])
+                mlflow.set_tags(failure_tag(error))
                 raise
             run.upload()
+
+
+def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str]) -> Begun:
+    """Make the run that `config` describes, below its parent and with its parameters.
+
+    A job of a sweep that is begun again, because its machine was lost, goes on in the run that it had.
+    """
+    from mlflow.tracking.context.registry import resolve_tags  # who, from where, by which command
+
+    client, tracking = mlflow.MlflowClient(), config.tracking
+    experiment = client.get_experiment_by_name(tracking.experiment).experiment_id
+    links = {PARENT_TAG: tracking.parent, JOB_TAG: tracking.job}
+    tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
+    query = f"tags.`{JOB_TAG}` = '{tracking.job}'"
+    earlier = client.search_runs([experiment], query, max_results=1) if tracking.job else []
+    if earlier:
+        run_id = earlier[0].info.run_id
+        client.update_run(run_id, status="RUNNING")
+        return Begun(run_id, _recorded(client, earlier[0]))
+    run_id = client.create_run(experiment, tags=resolve_tags(dict(tags)), run_name=name).info.run_id
+    client.log_batch(run_id, params=[mlflow.entities.Param(key, value) for key, value in flat_params(config).items()])
+    return Begun(run_id)
+
+
+def _recorded(client: Any, run: Any) -> frozenset[tuple[str, int]]:
+    histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
+    return frozenset((point.key, point.step) for history in histories for point in history)
+
+
+def data_tags(split_digests: Mapping[str, str]) -> dict[str, str]:
+    """By which runs on the same pictures are found."""
+    return {f"{DATA_TAG}.{split}": digest for split, digest in split_digests.items()}
+
+
+def failure_tag(error: Exception) -> dict[str, str]:
+    """Why a run failed, as its tag."""
+    return {"failure": f"{type(error).__name__}: {error}"[:5000]}
 
 
 def flat_params(config: Config) -> dict[str, str]:
@@ -169,23 +217,3 @@ def _record_folder(config: Config) -> Iterator[Path]:
     except OSError as error:
         raise TrackingError(f"output={config.output}: {error.strerror}") from error
     yield folder
-
-
-def _log_keras_model(mlflow: ModuleType, model: keras.Model, example: np.ndarray) -> None:
-    """Log the model with its signature. Requirements are named because guessing them takes MLflow ten seconds."""
-    import keras
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    backend = keras.backend.backend()
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1))]),
-    )
-    requirements = [f"{package}=={version(package)}" for package in ("keras", backend)]
-    if backend == "tensorflow":
-        mlflow.tensorflow.log_model(
-            model, name="model", signature=signature, input_example=example, pip_requirements=requirements
-        )
-    else:  # mlflow.keras has no working input_example
-        mlflow.keras.log_model(model, name="model", signature=signature, pip_requirements=requirements)

@@ -13,12 +13,24 @@ from src.errors import TrackingError
 STORE = PROJECT_ROOT / "mlruns"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
 # Without it the MLflow UI takes an experiment for one about language models.
+ANSWER_SECONDS = 10
+# A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
+REQUESTS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def tracking_uri(config: TrackingConfig) -> str:
     """The absolute tracking URI of `config`; the project's own SQLite store where it names none."""
     return config.uri or f"sqlite:///{STORE / 'mlflow.db'}"
+
+
+def on_a_server(config: TrackingConfig) -> bool:
+    """Whether runs go to a tracking server, rather than straight to a database."""
+    return tracking_uri(config).startswith(("http://", "https://"))
 
 
 def artifact_root(config: TrackingConfig) -> str | None:
@@ -32,7 +44,7 @@ def artifact_root(config: TrackingConfig) -> str | None:
 def check_store(config: TrackingConfig) -> None:
     """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
 
-    A SQLite store is only looked at, without importing MLflow; a server is asked.
+    A SQLite store is only looked at, without importing MLflow; a server or another database is asked.
     """
     if config.name == "off":
         return
@@ -40,6 +52,31 @@ def check_store(config: TrackingConfig) -> None:
         _check_folder(tracking_uri(config))
     else:
         open_store(config)
+
+
+def check_server(config: TrackingConfig) -> None:
+    """Raise TrackingError where runs belong on a server and nothing answers there.
+
+    Call it before MLflow is imported, which would try again and again.
+    """
+    uri = tracking_uri(config)
+    if not on_a_server(config):
+        return
+    for name, value in REQUESTS.items():
+        os.environ.setdefault(name, value)
+    import requests
+
+    try:
+        requests.head(uri, timeout=ANSWER_SECONDS, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        return  # MLflow has settings of its own for certificates
+    except (requests.exceptions.RequestException, ValueError) as error:
+        refused = isinstance(error, requests.exceptions.ConnectionError)
+        reason = "nothing answers" if refused or isinstance(error, requests.exceptions.Timeout) else str(error)
+        raise TrackingError(
+            f"tracking.uri={uri}: {reason}; start a server there with make tracking-server, name another, or use "
+            "tracking=local or tracking=off"
+        ) from error
 
 
 def open_store(config: TrackingConfig) -> ModuleType:
@@ -50,10 +87,11 @@ def open_store(config: TrackingConfig) -> ModuleType:
     """
     uri = tracking_uri(config)
     _check_folder(uri)
+    check_server(config)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
 

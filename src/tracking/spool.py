@@ -1,0 +1,150 @@
+"""What a run has to tell a tracking server, kept on disk until the server has it, and sent in order.
+
+An event is one line of JSON, on disk before `add` returns. A thread sends the events; while the server is away they
+wait, and whoever adds them does not. Sending twice what a server had already taken changes nothing there: MLflow knows
+a metric again by its key, value, step and time, and all four are in the event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Event = Mapping[str, Any]
+EVENTS, SENT = "spool.jsonl", "sent"
+METRICS_PER_REQUEST = 1000
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+
+
+class ServerAwayError(Exception):
+    """A server that does not answer, or not sensibly: what was to be sent can be sent later."""
+
+
+class ServerRefusedError(Exception):
+    """A server that answers, but does not accept what was sent: sending it again would not help."""
+
+
+class Spool:
+    """The events of one run in `folder`, and the thread that sends them by `send(events)`.
+
+    `send` gets one event, or several in a row that hold metrics; it raises ServerAwayError or ServerRefusedError. After
+    a refusal nothing more is sent and `refused` has the reason.
+    """
+
+    def __init__(self, folder: Path, send: Callable[[Sequence[Event]], None]) -> None:
+        self.folder, self.send = folder, send
+        folder.mkdir(parents=True, exist_ok=True)
+        self.events = read_events(folder)
+        self.sent = _read_sent(folder)
+        self.refused = ""
+        self.away = False
+        self.file = (folder / EVENTS).open("a")
+        self.changed = threading.Condition()
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self._work, name="spool", daemon=True)
+        self.thread.start()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the server has all events."""
+        return self.sent == len(self.events)
+
+    def add(self, event: Event) -> None:
+        """Keep an event for sending; it survives the end of this process from now on."""
+        self.file.write(json.dumps(event) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def close(self, patience: float) -> bool:
+        """Wait until all is sent, for as long as something is sent every `patience` seconds; says whether all is."""
+        with self.changed:
+            # Any sending notifies; a wait that ends without a notice found the server away for that long.
+            while not (self.delivered or self.refused) and self.changed.wait(patience):
+                pass
+        self.closing.set()
+        with self.changed:
+            self.changed.notify_all()
+        self.thread.join(patience)
+        self.file.close()
+        return self.delivered
+
+    def _work(self) -> None:
+        pause = FIRST_PAUSE
+        while events := self._next():
+            try:
+                self.send(events)
+            except ServerAwayError as error:
+                self._tell_away(str(error))
+                self.closing.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except ServerRefusedError as error:
+                with self.changed:
+                    self.refused = str(error)
+                    self.changed.notify_all()
+                return
+            else:
+                pause = FIRST_PAUSE
+                self._note_sent(len(events))
+
+    def _next(self) -> Sequence[Event]:
+        """The events to send next, waiting for the first; none when there are none left and the spool is closed."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.delivered or self.closing.is_set())
+            # One that was cut off by `close` may come back to a server that is still away: then this is the end of it.
+            if self.delivered or (self.closing.is_set() and self.away):
+                return []
+            return leading_batch(self.events[self.sent :])
+
+    def _note_sent(self, count: int) -> None:
+        with self.changed:
+            self.sent += count
+            (self.folder / SENT).write_text(str(self.sent))
+            self.changed.notify_all()
+        if self.away:
+            self.away = False
+            print("the tracking server is back", file=sys.stderr)
+
+    def _tell_away(self, reason: str) -> None:
+        if not self.away:
+            self.away = True
+            print(f"the tracking server does not answer ({reason}); metrics wait in {self.folder}", file=sys.stderr)
+
+
+def leading_batch(events: Sequence[Event]) -> Sequence[Event]:
+    """The events in front that fit into one request: several where they hold metrics, else one."""
+    count = total = 0
+    while count < len(events) and "metrics" in events[count]:
+        total += len(events[count]["metrics"])
+        if count and total > METRICS_PER_REQUEST:
+            break
+        count += 1
+    return events[: max(count, 1)]
+
+
+def read_events(folder: Path) -> list[Event]:
+    """The events kept in `folder`; a line that a killed process did not finish is cut off, in the file too."""
+    file = folder / EVENTS
+    text = file.read_text() if file.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        file.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _read_sent(folder: Path) -> int:
+    file = folder / SENT
+    return int(file.read_text() or 0) if file.exists() else 0
+
+
+def milliseconds() -> int:
+    """Now, since 1970."""
+    return int(time.time() * 1000)

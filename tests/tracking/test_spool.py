@@ -1,0 +1,72 @@
+"""The queue between a run and its server: on disk at once, in order, whatever ends the process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from src.tracking.spool import (
+    EVENTS,
+    METRICS_PER_REQUEST,
+    Event,
+    ServerAwayError,
+    ServerRefusedError,
+    Spool,
+    leading_batch,
+)
+
+
+def metric(step: int, count: int = 1) -> Event:
+    return {"metrics": {f"m{number}": float(step) for number in range(count)}, "step": step, "time": step}
+
+
+def away(events: Sequence[Event]) -> None:
+    raise ServerAwayError("connection refused")
+
+
+def test_what_one_process_could_not_send_the_next_one_sends_in_order(tmp_path: Path) -> None:
+    first = Spool(tmp_path, away)
+    for step in range(5):
+        first.add(metric(step))
+    assert not first.close(patience=0.1)
+    with (tmp_path / EVENTS).open("a") as file:
+        file.write('{"metrics": {"cut o')  # as a process killed while writing leaves it
+    got: list[Event] = []
+    second = Spool(tmp_path, got.extend)
+    second.add(metric(5))
+    assert second.close(patience=5)
+    assert got == [metric(step) for step in range(6)]
+    third = Spool(tmp_path, got.extend)
+    assert third.close(patience=5)
+    assert len(got) == 6
+
+
+def test_an_event_is_on_disk_before_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append((tmp_path / EVENTS).read_text()), fsync(number)))
+    spool = Spool(tmp_path, away)
+    spool.add(metric(1))
+    assert '"step": 1' in synced[-1]
+    spool.close(patience=0.1)
+
+
+def test_a_refusal_ends_the_sending_and_is_told(tmp_path: Path) -> None:
+    def refuse(events: Sequence[Event]) -> None:
+        raise ServerRefusedError("no such run")
+
+    spool = Spool(tmp_path, refuse)
+    spool.add(metric(1))
+    assert not spool.close(patience=5)
+    assert spool.refused == "no such run"
+
+
+def test_metrics_go_together_as_far_as_a_request_holds_them() -> None:
+    tags: Event = {"tags": {"a": "b"}}
+    assert leading_batch([metric(1), metric(2), tags, metric(3)]) == [metric(1), metric(2)]
+    assert leading_batch([tags, metric(1)]) == [tags]
+    half = METRICS_PER_REQUEST // 2 + 1
+    assert leading_batch([metric(1, half), metric(2, half)]) == [metric(1, half)]
