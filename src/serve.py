@@ -1,14 +1,28 @@
-"""Serve a model over HTTP: `python -m src.serve --port 8000`, then POST pictures to /v1/predict; docs at /docs."""
+"""Serve a model: `python -m src.serve --port 8000`, then open the page, or POST pictures to /v1/predict (see /docs)."""
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
+import os
+import socket
 import sys
-from typing import Annotated
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from src.config import PROJECT_ROOT
 from src.errors import BundleError, ConfigError, UserError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from src.inference.classifier import Classifier
+
+CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
 
 Option = typer.Option
 
@@ -19,13 +33,14 @@ def serve(
     host: Annotated[str, Option(help="The address to bind to; beyond loopback --token is needed.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="0: any free one.")] = 8000,
     token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Ask for this bearer token.")] = None,
+    page: Annotated[bool, Option(help="Show the web page, which takes Gradio; the API alone does not.")] = True,
+    corrections: Annotated[Path, Option(help="Where the page keeps what users correct.")] = CORRECTIONS,
 ) -> None:
     """Serve a model over HTTP. Ctrl-C finishes the requests under way and stops."""
     if not token and not _is_loopback(host):
         raise ConfigError(f"--host {host}: reachable from other machines, which needs --token (or HAPPY_SAD_TOKEN)")
     try:
-        import uvicorn
-
+        from src.inference.running import run
         from src.inference.web import create_service
     except ImportError as error:
         raise BundleError(f"serving needs {error.name}: pip install 'happy-sad[serve]'") from None
@@ -33,9 +48,39 @@ def serve(
     from src.inference.opening import open_model
 
     classifier = Classifier(open_model(model, tracking_uri))
-    print(f"serving {classifier.model_id} at http://{host}:{port}/docs", flush=True)
-    service = create_service(classifier, token=token)
-    uvicorn.run(service, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
+    service = create_service(classifier, token=token, page=_page(classifier, corrections, token) if page else None)
+    listening = _bind(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
+    print(f"serving {classifier.model_id} at http://{shown_host}:{listening.getsockname()[1]}/", flush=True)
+    run(service, listening)
+
+
+def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[], FastAPI]:
+    """What makes the page, later and in a thread: importing Gradio takes seconds."""
+    if importlib.util.find_spec("gradio") is None:
+        raise BundleError("the page needs gradio: pip install 'happy-sad[serve]', or serve with --no-page")
+    from src.inference.corrections import Corrections
+
+    corrections = Corrections(folder, classifier.bundle.class_names)
+
+    def build() -> FastAPI:
+        temporary = tempfile.TemporaryDirectory(prefix="happy-sad-page-")
+        # Gradio reads both when it is imported; by default it shares one folder with all users of the machine.
+        os.environ["GRADIO_TEMP_DIR"], os.environ["GRADIO_ANALYTICS_ENABLED"] = temporary.name, "False"
+        from src.inference.page import build_page
+
+        return build_page(classifier, corrections, temporary, signed_in=bool(token))
+
+    return build
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that port 0 is known before it is told. Raises ConfigError where it cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}") from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -90,7 +90,7 @@ def judge_faces(classifier: Classifier, detect: Detector, picture: Picture) -> t
 
     Raises RejectedPictureError.
     """
-    upright = _upright(picture.read(classifier.limits), classifier.limits)
+    upright = open_upright(picture.read(classifier.limits), classifier.limits)
     boxes = sorted(detect(np.asarray(upright)), key=lambda box: (box.left, box.top))
     crops = [Picture(f"{picture.path}#{number}", _png(_crop(upright, box))) for number, box in enumerate(boxes, 1)]
     answers = classifier.answers(crops) if crops else []
@@ -106,6 +106,16 @@ def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> 
     if not faces:
         return [Answer(picture.path, None, None, "ok", classifier.model_id, "no face found")]
     return [face.answer for face in faces]
+
+
+def open_upright(data: bytes, limits: Limits) -> Image.Image:
+    """The whole picture as RGB, at most `LONGEST_SIDE` long. Raises RejectedPictureError."""
+    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return upright
 
 
 def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
@@ -126,16 +136,6 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
         draw.rectangle(draw.textbbox(corner, text, font, anchor), color)
         draw.text(corner, text, "white", font, anchor)
     return drawn
-
-
-def _upright(data: bytes, limits: Limits) -> Image.Image:
-    """The whole picture as RGB, at most `LONGEST_SIDE` long. Raises RejectedPictureError."""
-    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return upright
 
 
 def _crop(picture: Image.Image, box: Box) -> Image.Image:

@@ -5,12 +5,10 @@ Decoding and the model run in worker threads; requests beyond a bound are turned
 
 from __future__ import annotations
 
-import hmac
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import prometheus_client
@@ -19,28 +17,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from PIL import Image
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
 from src.inference.classifier import Answer, Classifier
-from src.inference.sources import Picture
+from src.inference.description import add_description
+from src.inference.page_slot import PageSlot
+from src.inference.signing_in import add_sign_in, same_secret
+from src.inference.uploads import ServiceLimits, uploaded_pictures
 
 RETRY_SECONDS = 1
 _BEARER = HTTPBearer(auto_error=False)
-
-
-@dataclass(frozen=True)
-class ServiceLimits:
-    """What is accepted: pictures and bytes in one request, and requests that are worked on or wait at once."""
-
-    pictures: int = 32
-    megabytes: float = 64.0
-    requests: int = 16
-
-    @property
-    def bytes(self) -> int:
-        """Bytes in one request."""
-        return int(self.megabytes * 1e6)
 
 
 class AnswerBody(BaseModel):
@@ -104,17 +89,39 @@ class Metrics:
         )
 
 
-def create_service(classifier: Classifier, *, token: str | None = None, limits: ServiceLimits | None = None) -> FastAPI:
-    """The application. With a `token`, all but the health checks ask for `Authorization: Bearer TOKEN`."""
+def create_service(
+    classifier: Classifier,
+    *,
+    token: str | None = None,
+    limits: ServiceLimits | None = None,
+    page: Callable[[], FastAPI] | None = None,
+) -> FastAPI:
+    """The application. With a `token`, all but the health checks and the description ask for it.
+
+    `page` makes the application that answers wherever the API does not; it may take seconds.
+    """
     limits = limits or ServiceLimits()
     Image.init()  # Pillow loads its formats at first use, which threads must not do at once
     gate, metrics = Gate(limits.requests), Metrics()
-    service = FastAPI(title="happy-sad", description="Says of pictures which apparent expression they show.")
+    slot = PageSlot(page, token) if page else None
+    service = FastAPI(
+        title="happy-sad",
+        description="Says of pictures which apparent expression they show.",
+        docs_url=None,  # FastAPI's own page loads its script from another host
+        redoc_url=None,
+        lifespan=slot.lifespan if slot else None,
+    )
     guarded = [Depends(_guard(token))] if token else []
     refusals: dict[int | str, dict[str, Any]] = (
         {401: {"description": "The bearer token is missing or wrong"}} if token else {}
     )
     _add_health(service)
+    add_description(service, guarded=bool(token))
+    if slot:
+        service.router.default = slot
+        service.state.close_streams = slot.close_streams
+        if token:
+            add_sign_in(service, token)
 
     @service.post(
         "/v1/predict",
@@ -126,7 +133,7 @@ def create_service(classifier: Classifier, *, token: str | None = None, limits: 
         """Answers for the files of a form (any field names), or for a body that is one picture."""
         with gate.enter():
             start = time.perf_counter()
-            pictures = await _pictures(request, limits)
+            pictures = await uploaded_pictures(request, limits)
             answers = await run_in_threadpool(lambda: list(classifier.answers(pictures)))
             seconds = time.perf_counter() - start
         metrics.seconds.observe(seconds)
@@ -176,41 +183,10 @@ def _add_health(service: FastAPI) -> None:
 
 def _guard(token: str):  # type: ignore[no-untyped-def] # a FastAPI dependency
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
-        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+        if given is None or not same_secret(given.credentials, token):
             raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
     return check
-
-
-async def _pictures(request: Request, limits: ServiceLimits) -> list[Picture]:
-    """The uploaded pictures. Raises HTTPException 413 past a limit and 400 for a form that is broken or empty."""
-    if int(request.headers.get("content-length") or 0) > limits.bytes:
-        raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
-    body = await _body_within(request, limits)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return [Picture("body", body)]
-    try:
-        # Starlette reads the body that was kept, and stops at the limit of files by itself.
-        form = await request.form(max_files=limits.pictures, max_fields=limits.pictures)
-    except (MultiPartException, HTTPException) as error:
-        raise HTTPException(400, f"not a form of at most {limits.pictures} pictures: {error}") from None
-    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    pictures = [Picture(upload.filename or "file", await upload.read()) for upload in uploads]
-    if not pictures:
-        raise HTTPException(400, "the form holds no file")
-    return pictures
-
-
-async def _body_within(request: Request, limits: ServiceLimits) -> bytes:
-    """The body; a sender that announces no length, or a false one, is stopped at the limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limits.bytes:
-            raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
-        chunks.append(chunk)
-    request._body = b"".join(chunks)  # what Request.body() keeps, for Request.form() to read
-    return request._body
 
 
 def _body(answer: Answer) -> AnswerBody:

@@ -1,0 +1,236 @@
+"""The web page, driven in a real browser against the real service, with the shipped model and drawn faces."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+from src.data.drawn import draw_face
+from tests.inference.serving import Server, serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TOKEN = "for-this-test-only"  # noqa: S105
+SECONDS = 20_000
+PHONE, DESKTOP = (390, 844), (1200, 900)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("corrections")
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service keeps what is uploaded."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def server(corrections: Path, temporary: Path) -> Iterator[Server]:
+    with serving("--corrections", str(corrections), HAPPY_SAD_TOKEN=TOKEN, TMPDIR=str(temporary)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("faces")
+    files = [folder / f"face {index}.png" for index in range(8)]
+    for index, file in enumerate(files):
+        Image.fromarray(draw_face(7, index, 128)[0]).save(file)
+    return files
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's camera sees: one drawn face, as a film of two frames."""
+    file = tmp_path_factory.mktemp("camera") / "face.y4m"
+    face = Image.fromarray(draw_face(7, 3, 240)[0]).convert("YCbCr")
+    light, *colors = (np.asarray(face.getchannel(name)) for name in range(3))
+    frame = b"FRAME\n" + light.tobytes() + b"".join(color[::2, ::2].tobytes() for color in colors)
+    file.write_bytes(b"YUV4MPEG2 W240 H240 F10:1 Ip A1:1 C420jpeg\n" + frame * 2)
+    return file
+
+
+@pytest.fixture(scope="module")
+def browser(film: Path) -> Iterator[Browser]:
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream"]
+    flags += ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def hosts() -> set[str]:
+    """Every host that any page of this module asked for anything."""
+    return set()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, server: Server, hosts: set[str]) -> Iterator[BrowserContext]:
+    """A browser's session, entered by the form, on a service whose page has been made."""
+    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, permissions=["camera"])
+    context.set_default_timeout(SECONDS)
+
+    def note(request: Request) -> None:
+        if not request.url.startswith(("data:", "blob:")):
+            hosts.add(httpx.URL(request.url).host)
+
+    context.on("request", note)
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page).to_have_url(f"{server.url}/login")
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    page.keyboard.type(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#drop")).to_be_visible(timeout=3 * SECONDS)  # until then it says that it starts
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(signed_in: BrowserContext, server: Server) -> Iterator[Page]:
+    page = signed_in.new_page()
+    page.goto(server.url)
+    expect(page.locator("#drop")).to_be_visible()
+    yield page
+    page.close()
+
+
+def said_by_the_api(server: Server, file: Path) -> str:
+    """The answer as the page words it."""
+    body = httpx.post(
+        f"{server.url}/v1/predict", content=file.read_bytes(), headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    answer = body.json()["answers"][0]
+    share = answer["probability"] if answer["label"] == "happy" else 1 - answer["probability"]
+    return f"{answer['label']} {share:.0%} sure"
+
+
+def give(page: Page, *files: Path) -> None:
+    page.set_input_files("#drop input[type=file]", files)
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press the tabulator until what `selector` names has the focus."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    pytest.fail(f"{selector} is not reached by keyboard")
+
+
+def test_without_the_token_nothing_of_the_page_is_given(signed_in: BrowserContext, server: Server) -> None:
+    for path in ("/", "/config", "/theme.css", "/gradio_api/info", "/gradio_api/heartbeat/x", "/gradio_api/upload"):
+        assert httpx.get(server.url + path).status_code == 401
+        assert httpx.get(server.url + path, cookies={"happy_sad_page": TOKEN}).status_code == 401
+    assert httpx.get(f"{server.url}/gradio_api/file=README.md", headers={"Authorization": f"Bearer {TOKEN}"}).is_error
+
+
+def test_a_dropped_picture_gets_the_answer_of_the_api(page: Page, server: Server, faces: list[Path]) -> None:
+    encoded = base64.b64encode(faces[0].read_bytes()).decode()
+    dropped = page.evaluate_handle(
+        """async ([data, name]) => {
+            const blob = await (await fetch('data:image/png;base64,' + data)).blob();
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([blob], name, {type: 'image/png'}));
+            return transfer;
+        }""",
+        [encoded, faces[0].name],
+    )
+    page.locator("#drop button").first.dispatch_event("drop", {"dataTransfer": dropped})
+    expect(page.locator("#answer")).to_contain_text(said_by_the_api(server, faces[0]))
+    expect(page.locator("#answer")).to_contain_text(faces[0].name)
+    for picture in ("#upright img", "#evidence img"):
+        expect(page.locator(picture)).to_be_visible()
+
+
+def test_a_correction_made_by_keyboard_is_kept(page: Page, faces: list[Path], corrections: Path) -> None:
+    page.on("filechooser", lambda _: None)  # the browser hands choosers over a while after it is first asked to
+    tab_to(page, "#drop button")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(faces[1])
+    expect(page.locator("#evidence img")).to_be_visible()
+    tab_to(page, "#correct-sad")
+    page.keyboard.press("Enter")
+    expect(page.locator("#kept")).to_contain_text("Kept as sad. 1 corrected so far")
+    (row,) = csv.DictReader((corrections / "manifest.csv").open())
+    assert row["label"] == "sad"
+    assert (corrections / row["path"]).read_bytes() == faces[1].read_bytes()
+
+
+def test_many_pictures_stand_least_sure_first_with_the_unsure_marked(
+    page: Page, faces: list[Path], server: Server, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(faces[0].read_bytes()[:500])
+    give(page, *faces, broken)
+    captions = page.locator("#gallery .caption-label")
+    expect(captions).to_have_count(len(faces))
+    texts = captions.all_inner_texts()
+    shares = [int(re.findall(r"(\d+)%", text)[0]) for text in texts]
+    assert shares == sorted(shares)
+    assert [text.strip().startswith("?") for text in texts] == [share < 75 for share in shares]
+    assert {True, False} == {share < 75 for share in shares}, "the drawn faces must show both"
+    expect(page.locator("#said")).to_contain_text("broken.png: no answer, truncated")
+    last = page.locator("#gallery .thumbnail-item").last
+    last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer")).to_contain_text(f"{shares[-1]}% sure")
+
+
+def test_the_camera_is_answered_while_it_runs(page: Page) -> None:
+    page.get_by_role("tab", name="Camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#camera button[aria-label='capture photo']").click()
+    expect(page.locator("#live strong")).to_have_text(re.compile("happy|sad"))
+    expect(page.locator("#live")).to_contain_text(re.compile(r"\d+% sure"))
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Page, faces: list[Path]) -> None:
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    give(page, *faces)
+    expect(page.locator("#evidence img")).to_be_visible()
+    for tab in ("Pictures", "Camera", "Model card"):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    expect(page.locator("#card")).to_contain_text("Test accuracy")
+
+
+def test_nothing_leaves_the_machine(page: Page, server: Server, hosts: set[str]) -> None:
+    """Stands after the others: it looks at what they asked for."""
+    page.goto(f"{server.url}/docs")
+    assert hosts == {"127.0.0.1"}
+    connections = psutil.Process(server.process.pid).net_connections()
+    assert {connection.raddr.ip for connection in connections if connection.raddr} <= {"127.0.0.1"}
+
+
+def test_an_open_page_does_not_hold_up_the_end(page: Page, server: Server, temporary: Path) -> None:
+    """Stands last: it stops the service. What was uploaded goes with it."""
+    assert [file for file in temporary.rglob("face 0.png") if file.is_file()]
+    server.process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    assert server.process.wait(15) == 0
+    assert time.monotonic() - start < 5
+    assert not list(temporary.rglob("*"))

@@ -1,0 +1,53 @@
+"""The service as a process of its own: how it starts, and how it stops."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.inference.conftest import picture_bytes
+from tests.inference.serving import WITHOUT_GRADIO, serving
+
+
+def test_a_request_under_way_is_answered_before_the_service_stops(picture: Callable[[int], Image.Image]) -> None:
+    """Also: the API needs no Gradio."""
+    body = picture_bytes(picture(0), "PNG")
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    with serving("--no-page", program=("-c", WITHOUT_GRADIO)) as server:
+        assert httpx.get(f"{server.url}/").status_code == 404
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(head + body[:100])
+            httpx.get(f"{server.url}/healthz")  # by now the first request is being read
+            server.process.send_signal(signal.SIGTERM)
+            _wait_until_refused(server.port)
+            connection.sendall(body[100:])
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"verdict":"ok"' in answer
+        assert server.process.wait(8) == 0
+
+
+def _wait_until_refused(port: int) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return
+        time.sleep(0.02)
+    pytest.fail("the service goes on taking connections")
+
+
+def test_a_port_that_is_taken_is_one_line(run_command: Callable[..., CompletedProcess[str]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run_command("src.serve", "--no-page", "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 2
+    assert "Address already in use" in result.stderr
+    assert result.stderr.count("\n") == 1
