@@ -37,6 +37,7 @@ lock: .venv/dev.done ## pin all versions again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/base.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gpu -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/gpu.lock
+	$(BIN)/uv pip compile requirements/serve.in -c requirements/dev.lock $(LOCK_OPTIONS) --python-version 3.11 -o requirements/serve.lock
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
 from src.data.drawn import draw_face
+from src.inference import opening
 from src.inference.bundle import Bundle
 from src.tracking.read import find_run, model_folder
 
@@ -33,6 +34,14 @@ def write_light_and_dark(folder: Path) -> None:
         for index in range(60):
             pixels = lots.integers(level - 60, level + 60, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bundles made of runs are kept where no user's are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "MADE", tmp_path_factory.mktemp("bundles"))
+        yield
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +23,6 @@ from src.tracking.read import ROLE_TAG, find_run
 from tests.inference.conftest import Trained, train_small
 
 UNTRAINED = ["trainer.epochs=1", "optimizer.learning_rate=1e-9"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "MADE", tmp_path_factory.mktemp("bundles"))
-        yield
 
 
 @dataclass(frozen=True)

@@ -2,42 +2,82 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import keras
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.config import DatasetConfig
+from src.config import DatasetConfig, ExportConfig, RegisterConfig, TrackingConfig
 from src.data.drawn import draw_face
 from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
-from src.inference.bundle import Bundle
+from src.inference.bundle import Bundle, open_bundle, write_manifest
 from src.inference.classifier import Classifier
 from src.inference.runners import create_runner
 from src.inference.sources import Picture
+from src.inference.web import create_service
+from src.register import register
+from tests.inference.conftest import Trained
 
-MODES = ("RGB", "L", "P", "RGBA", "CMYK", "1")
-FORMATS = {"RGB": "webp", "L": "jpg", "P": "gif", "RGBA": "png", "CMYK": "tiff", "1": "bmp"}
+INT8_TOLERANCE = ExportConfig(TrackingConfig("off")).int8_tolerance
+
+FORMATS_OF = {
+    "RGB": ("jpg", "png", "webp", "bmp", "gif", "tiff"),
+    "L": ("jpg", "png", "webp", "bmp", "gif", "tiff"),
+    "LA": ("png", "tiff"),
+    "P": ("png", "bmp", "gif", "tiff"),
+    "RGBA": ("png", "webp", "tiff"),
+    "CMYK": ("jpg", "tiff"),
+    "1": ("png", "bmp", "gif", "tiff"),
+    "I;16": ("png", "tiff"),
+}
+KINDS = [(mode, ending) for mode, endings in FORMATS_OF.items() for ending in endings]
+WITH_EXIF = ("jpg", "png", "webp", "tiff")
 
 
 @pytest.fixture(scope="module")
 def sixty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty pictures of all colour modes, orientations, formats and several sizes, in class folders."""
+    """Sixty pictures of all colour modes, formats, EXIF orientations and sixty sizes, in class folders."""
     folder = tmp_path_factory.mktemp("sixty")
     for index in range(60):
-        mode, orientation = MODES[index % len(MODES)], 1 + index % 8
-        picture = Image.fromarray(draw_face(3, index, 40 + 7 * index)[0])
-        picture = picture.resize((picture.width, picture.width + index)).convert(mode)
+        mode, ending = KINDS[index % len(KINDS)]
+        picture = Image.fromarray(draw_face(3, index, 24 + 7 * index)[0])
+        picture = _in_mode(picture.resize((picture.width, picture.width + index)), mode)
         exif = Image.Exif()
-        exif[0x0112] = orientation
+        exif[0x0112] = 1 + (index + index // len(KINDS)) % 8
         place = folder / ("happy" if index % 2 else "sad")
         place.mkdir(exist_ok=True)
-        options = {"exif": exif} if FORMATS[mode] in ("jpg", "webp", "png", "tiff") else {}
-        picture.save(place / f"{index:02d}.{FORMATS[mode]}", **options)
+        picture.save(place / f"{index:02d}.{ending}", **({"exif": exif} if ending in WITH_EXIF else {}))
     return folder
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """The picture in another mode; where there is an alpha channel, it fades out to the right."""
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    changed = picture.convert(mode)
+    if mode in ("LA", "RGBA"):
+        fading = np.tile(np.linspace(255, 0, picture.width).astype(np.uint8), (picture.height, 1))
+        changed.putalpha(Image.fromarray(fading))
+    return changed
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +100,148 @@ def test_prediction_prepares_the_pixels_of_training(bundle: Bundle, pixels: dict
         np.testing.assert_array_equal(prepared, trained_on)
 
 
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle, pixels: dict[str, NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """What Keras says of the pixels that training sees."""
+    model = keras.saving.load_model(bundle.model_file("keras"), compile=False, safe_mode=True)
+    said = model.predict_on_batch(np.stack(list(pixels.values()))).reshape(-1)
+    assert np.ptp(said) > 0.05, "the model must tell these pictures apart for these tests to mean something"
+    return said
+
+
 @pytest.mark.parametrize(("model_format", "tolerance"), [("litert", 1e-4), ("onnx", 1e-4), ("int8", 0.05)])
 def test_every_format_says_what_keras_says(
-    bundle: Bundle, pixels: dict[str, NDArray[np.uint8]], model_format: str, tolerance: float
+    bundle: Bundle,
+    pixels: dict[str, NDArray[np.uint8]],
+    expected: NDArray[np.float64],
+    model_format: str,
+    tolerance: float,
 ) -> None:
     pictures = np.stack(list(pixels.values()))
-    model = keras.saving.load_model(bundle.model_file("keras"), compile=False, safe_mode=True)
-    expected = model.predict_on_batch(pictures).reshape(-1)
     run = create_runner(bundle, model_format, threads=2)
     np.testing.assert_allclose(run(pictures), expected, atol=tolerance)
     np.testing.assert_allclose(run(pictures[:1]), expected[:1], atol=tolerance)
-    assert np.ptp(expected) > 0.05, "the model must tell these pictures apart for this test to mean something"
+    assert np.abs(run(pictures) - expected).mean() < INT8_TOLERANCE
+
+
+@pytest.mark.parametrize("model_format", ["litert", "onnx"])
+def test_command_and_service_say_what_keras_says(
+    bundle: Bundle,
+    pixels: dict[str, NDArray[np.uint8]],
+    expected: NDArray[np.float64],
+    model_format: str,
+    tmp_path: Path,
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    preferring = shutil.copytree(bundle.folder, tmp_path / model_format)
+    write_manifest(replace(bundle, folder=preferring, formats=(model_format,)))
+    said = bundle.calibrated(expected)
+    lines = run_command("src.predict", *pixels, "--json", "--model", str(preferring)).stdout.splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["path"] for answer in answers] == list(pixels)
+    np.testing.assert_allclose([answer["probability"] for answer in answers], said, atol=1e-4)
+
+    client = TestClient(create_service(Classifier(open_bundle(preferring))))
+    for some in (list(pixels)[:30], list(pixels)[30:]):
+        form = client.post("/v1/predict", files=[("files", (path, Path(path).read_bytes())) for path in some]).json()
+        by_name = dict(zip(pixels, said, strict=True))
+        found = [answer["probability"] for answer in form["answers"]]
+        np.testing.assert_allclose(found, [by_name[path] for path in some], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def scoring_server(trained: Trained) -> Iterator[str]:
+    """`mlflow models serve` of the small model, registered: the address to ask."""
+    register(RegisterConfig(trained.tracking, run=trained.run_id, name="served"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": str(trained.tracking.uri), "PATH": programs}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@champion"]
+    command += ["--env-manager", "local", "--port", str(port)]
+    with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            command, cwd=elsewhere, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/ping", server, log)
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)  # the server that it starts is in its group
+            server.wait(20)
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: IO[str]) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=2)  # noqa: S310
+            return
+        except OSError:
+            log.seek(0)
+            assert server.poll() is None, log.read()
+            assert time.monotonic() < deadline, log.read()
+            time.sleep(0.2)
+
+
+def ask(address: str, body: object) -> list[dict[str, Any]]:
+    """What MLflow's scoring server answers."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+        predictions: list[dict[str, Any]] = json.load(response)["predictions"]
+    return predictions
+
+
+def test_mlflow_serves_files_and_pixels_with_the_answers_of_the_others(
+    scoring_server: str, bundle: Bundle, pixels: dict[str, NDArray[np.uint8]], expected: NDArray[np.float64]
+) -> None:
+    texts = [base64.b64encode(Path(path).read_bytes()).decode() for path in pixels]
+    said = bundle.calibrated(expected)
+    arrays = [picture.tolist() for picture in pixels.values()]
+    bodies = [
+        {"dataframe_split": {"columns": ["picture"], "data": [[text] for text in texts]}},
+        {"dataframe_records": [{"picture": text} for text in texts]},
+        {"inputs": texts},
+        {"inputs": {"picture": texts}},
+        {"instances": texts},
+        {"inputs": arrays},
+        {"inputs": np.asarray(arrays, np.float64).tolist()},
+        {"dataframe_records": [{"picture": array} for array in arrays]},
+    ]
+    for body in bodies:
+        answers = ask(scoring_server, body)
+        np.testing.assert_allclose([answer["probability"] for answer in answers], said, atol=1e-4)
+        assert [answer["label"] for answer in answers] == [bundle.label(answer["probability"]) for answer in answers]
+
+
+def test_mlflow_prepares_pixels_of_any_size_as_a_file_of_them(scoring_server: str, tmp_path: Path) -> None:
+    large, _ = draw_face(9, 0, 256)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    text = base64.b64encode((tmp_path / "large.png").read_bytes()).decode()
+    from_file, from_pixels = (ask(scoring_server, {"inputs": [picture]}) for picture in (text, large.tolist()))
+    assert from_file == from_pixels
+
+
+def test_mlflow_tells_a_bad_picture_from_the_others(scoring_server: str, album: Path) -> None:
+    texts = [base64.b64encode((album / name).read_bytes()).decode() for name in ("a.png", "c.jpg", "d.txt")]
+    answers = ask(scoring_server, {"inputs": [*texts, "no base64!"]})
+    assert [answer["verdict"] for answer in answers] == ["ok", "truncated", "not_an_image", "unreadable"]
+    assert answers[3]["probability"] is answers[3]["label"] is None
+    (scaled,) = ask(scoring_server, {"inputs": np.full((1, 32, 32, 3), 0.5).tolist()})
+    assert scaled["detail"] == "pixels from 0 to 1: multiply them by 255"
+
+
+def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_server: str, album: Path) -> None:
+    import mlflow
+    import pandas as pd
+
+    mlflow.set_tracking_uri(trained.tracking.uri)
+    model = mlflow.pyfunc.load_model("models:/served@champion")
+    data = (album / "a.png").read_bytes()
+    answer = model.predict(pd.DataFrame({"picture": [data]})).to_dict("records")
+    assert answer == ask(scoring_server, {"inputs": [base64.b64encode(data).decode()]})
+    assert model.predict({"picture": [data]}).to_dict("records") == answer
 
 
 def test_answers_do_not_depend_on_the_company_of_other_pictures(
@@ -86,3 +257,6 @@ def test_answers_do_not_depend_on_the_company_of_other_pictures(
 def test_pixels_of_another_size_are_a_defect(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="is wanted"):
         create_runner(bundle)(np.zeros((1, 8, 8, 3), np.uint8))
+    logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
+    assert (logged / "code" / "src" / "inference" / "classifier.py").exists()
+    assert not list(logged.rglob("*.pkl"))

@@ -1,0 +1,96 @@
+"""The image for serving: its lock holds what the service imports, and the image answers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from src.config import PROJECT_ROOT
+
+IMAGE = "happy-sad-test"
+TOKEN = "for-this-test-only"  # noqa: S105
+
+
+def test_the_lock_holds_every_package_that_serving_imports() -> None:
+    code = (
+        "import sys, importlib.metadata as metadata\n"
+        "import src.serve, src.inference.web, src.inference.faces, uvicorn, multipart\n"
+        "from src.inference.classifier import Classifier\n"
+        "from src.inference.opening import open_model\n"
+        "Classifier(open_model())\n"
+        "owners = metadata.packages_distributions()\n"
+        "tops = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*('|'.join(owners[top]) for top in tops if top in owners))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    imported = [{_plain(name) for name in owners.split("|")} for owners in result.stdout.split()]
+    lock = (PROJECT_ROOT / "requirements" / "serve.lock").read_text()
+    locked = {_plain(name) for name in re.findall(r"^(\S+)==", lock, re.MULTILINE)}
+    assert {"fastapi"} in imported
+    assert "tensorflow" not in locked
+    # Of a namespace that several packages share, one is enough.
+    assert [owners for owners in imported if not owners & (locked | {"setuptools"})] == []
+
+
+def test_the_lock_agrees_with_the_one_for_development() -> None:
+    serve, development = (
+        set(re.findall(r"^(\S+==\S+)", (PROJECT_ROOT / "requirements" / f"{name}.lock").read_text(), re.MULTILINE))
+        for name in ("serve", "dev")
+    )
+    assert len(serve) > 10
+    assert serve <= development
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _docker(*arguments: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    """The address of a container that serves."""
+    if shutil.which("docker") is None:
+        pytest.skip("docker is not installed")
+    if _docker("info").returncode != 0:
+        pytest.skip("docker has no daemon that answers")
+    if _docker("pull", "python:3.11-slim", seconds=300).returncode != 0:
+        pytest.skip("docker cannot fetch python:3.11-slim")
+    built = _docker("build", "-t", IMAGE, ".", seconds=900)
+    assert built.returncode == 0, built.stderr[-2000:]
+    started = _docker("run", "-d", "--rm", "-p", "127.0.0.1::8000", "-e", f"HAPPY_SAD_TOKEN={TOKEN}", IMAGE)
+    container = started.stdout.strip()
+    assert container, started.stderr
+    try:
+        yield f"http://{_docker('port', container, '8000').stdout.split()[0]}"
+    finally:
+        _docker("stop", container)
+
+
+def test_the_image_answers_as_another_user_than_root(service: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{service}/readyz", timeout=2)  # noqa: S310
+            break
+        except OSError:
+            assert time.monotonic() < deadline, "the container does not answer"
+            time.sleep(0.5)
+    picture = (PROJECT_ROOT / "docs" / "faces.jpg").read_bytes()
+    request = urllib.request.Request(  # noqa: S310
+        f"{service}/v1/predict", picture, {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
+    )
+    assert b'"verdict":"ok"' in urllib.request.urlopen(request, timeout=10).read()  # noqa: S310
+    assert _docker("run", "--rm", "--entrypoint", "id", IMAGE, "-u").stdout.strip() == "10001"
