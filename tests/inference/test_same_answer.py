@@ -242,6 +242,9 @@ def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_se
     answer = model.predict(pd.DataFrame({"picture": [data]})).to_dict("records")
     assert answer == ask(scoring_server, {"inputs": [base64.b64encode(data).decode()]})
     assert model.predict({"picture": [data]}).to_dict("records") == answer
+    logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
+    assert (logged / "code" / "src" / "inference" / "classifier.py").exists()
+    assert not list(logged.rglob("*.pkl"))
 
 
 def test_answers_do_not_depend_on_the_company_of_other_pictures(
@@ -257,6 +260,3 @@ def test_answers_do_not_depend_on_the_company_of_other_pictures(
 def test_pixels_of_another_size_are_a_defect(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="is wanted"):
         create_runner(bundle)(np.zeros((1, 8, 8, 3), np.uint8))
-    logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
-    assert (logged / "code" / "src" / "inference" / "classifier.py").exists()
-    assert not list(logged.rglob("*.pkl"))
