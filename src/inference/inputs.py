@@ -17,6 +17,8 @@ from src.data.samples import RejectedPictureError
 from src.inference.classifier import BATCH_SIZE, Answer, Classifier, Prepared
 from src.inference.sources import Picture
 
+PIXEL_DIMENSIONS = 3
+
 
 def answer_inputs(classifier: Classifier, values: Iterable[Any]) -> Iterator[Answer]:
     """Answers in order, their paths counting from 0. One input that cannot be used gets its verdict, the rest go on."""
@@ -28,11 +30,11 @@ def answer_inputs(classifier: Classifier, values: Iterable[Any]) -> Iterator[Ans
 
 def _singles(value: Any) -> Iterable[Any]:
     """The pictures in one value: MLflow hands over a JSON list of texts, or pixels of four dimensions, as one."""
-    if isinstance(value, list | np.ndarray) and len(value):
-        first = value[0]
-        if isinstance(first, str | bytes) or np.ndim(first) == 3:
-            return value
-    return [value]
+    first, depth = value, 0
+    while isinstance(first, list | np.ndarray) and len(first) and depth < PIXEL_DIMENSIONS:
+        first, depth = first[0], depth + 1
+    many = isinstance(first, list | np.ndarray) or (depth == 1 and isinstance(first, str | bytes))
+    return value if depth and many else [value]
 
 
 def _prepare(classifier: Classifier, value: Any) -> Prepared:

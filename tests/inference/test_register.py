@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
 from src.errors import ConfigError, GateError, TrackingError
@@ -18,7 +21,9 @@ from src.inference.bundle import Bundle
 from src.inference.classifier import Classifier
 from src.inference.opening import export_run, open_model
 from src.inference.sources import Picture
+from src.predict import main as predict_command
 from src.register import register
+from src.serve import main as serve_command
 from src.tracking.read import ROLE_TAG, find_run
 from tests.inference.conftest import Trained, train_small
 
@@ -172,6 +177,29 @@ def test_the_name_of_a_registered_model_works_where_a_model_is_named(
     assert evaluation.scores["test"]["accuracy"].value == registered.scores["test"]["accuracy"][0]
     with pytest.raises(TrackingError, match="models:/named@nobody"):
         open_model("models:/named@nobody", contest.trained.tracking.uri)
+
+
+@pytest.mark.parametrize("which", ["models:/asked@champion", "RUN_ID"])
+def test_predict_and_serve_take_a_registered_model_and_a_run(
+    contest: Contest, album: Path, which: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contest.register(contest.good, "asked")
+    options = ["--model", which.replace("RUN_ID", contest.good), "--tracking-uri", str(contest.trained.tracking.uri)]
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["predict", str(album / "a.png"), "--json", *options])
+    with pytest.raises(SystemExit) as stop:
+        predict_command()
+    assert not stop.value.code
+    predicted = json.loads(capsys.readouterr().out)
+
+    served: list[FastAPI] = []
+    monkeypatch.setattr("src.inference.running.run", lambda service, listening: served.append(service))
+    monkeypatch.setattr("sys.argv", ["serve", "--port", "0", "--no-page", *options])
+    with pytest.raises(SystemExit):
+        serve_command()
+    body = TestClient(served[0]).post("/v1/predict", content=(album / "a.png").read_bytes()).json()
+    assert body["model"] == predicted["model"]
+    assert body["answers"][0]["probability"] == predicted["probability"]
 
 
 def test_a_registered_model_is_opened_where_nothing_can_be_exported(
