@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fastapi import FastAPI
@@ -118,6 +119,23 @@ def test_not_distinguishable_passes_but_says_what_it_leaves_open() -> None:
     assert "on 100 test pictures in 100 groups" in judgement.text
     assert "it may be up to 0.0" in judgement.text
     assert "pictures would settle it" in judgement.text
+
+
+@pytest.mark.parametrize(
+    ("pictures", "accuracy", "least", "most"), [(300, 0.9, 0.0, 0.06), (300, 0.8, 0.8, 1.0), (36, 0.8, 0.05, 0.3)]
+)
+def test_how_often_a_challenger_of_a_holder_with_accuracy_90_is_refused(
+    pictures: int, accuracy: float, least: float, most: float
+) -> None:
+    generator = np.random.default_rng(0)
+
+    def refused() -> bool:
+        ours, theirs = (
+            predictions(0, pictures).assign(called=generator.random(pictures) < level) for level in (accuracy, 0.9)
+        )
+        return not judge_challenger(ours, theirs, "accuracy", resamples=100).passed
+
+    assert least <= np.mean([refused() for _ in range(150)]) <= most
 
 
 def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
