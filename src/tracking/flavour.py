@@ -21,7 +21,8 @@ REQUIREMENTS = ("mlflow", "ai-edge-litert", "annotated-types", "numpy", "pandas"
 def model_arguments(bundle: Path) -> dict[str, Any]:
     """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`.
 
-    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.inference.inputs`.
+    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.inference.inputs`. From
+    Python that is `predict({"picture": pictures})`: MLflow refuses a bare array of four dimensions for any column.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema

@@ -242,6 +242,9 @@ def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_se
     answer = model.predict(pd.DataFrame({"picture": [data]})).to_dict("records")
     assert answer == ask(scoring_server, {"inputs": [base64.b64encode(data).decode()]})
     assert model.predict({"picture": [data]}).to_dict("records") == answer
+    pixels = np.asarray(Image.open(album / "a.png").convert("RGB"))
+    for pictures in (pixels[None], pixels[None].astype(np.float32)):
+        assert model.predict({"picture": pictures}).to_dict("records") == answer
     logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
     assert (logged / "code" / "src" / "inference" / "classifier.py").exists()
     assert not list(logged.rglob("*.pkl"))
