@@ -12,12 +12,12 @@ from src.config import Config
 from src.evaluation.calibration import Decision
 from src.evaluation.card import ModelFacts, card_html, model_card
 from src.evaluation.judge import Evaluation
+from src.evaluation.style import save_png
 
 if TYPE_CHECKING:
     from src.data.prepared import PreparedDataset
 
 PREDICTIONS, SLICES, ROBUSTNESS, DECISION = "predictions.parquet", "slices.csv", "robustness.csv", "decision.json"
-FIGURE_DPI = 110
 
 
 def write_artifacts(
@@ -30,12 +30,13 @@ def write_artifacts(
         evaluation.slices.to_csv(path(SLICES), index=False)
     if evaluation.robustness is not None:
         evaluation.robustness.table.to_csv(path(ROBUSTNESS), index=False)
-    figures = evaluation.figures()
-    for name, figure in figures.items():
-        figure.savefig(path(f"figures/{name}.png"), dpi=FIGURE_DPI)
+    drawn = {}
+    for name, figure in evaluation.figures().items():
+        drawn[f"figures/{name}.png"] = path(f"figures/{name}.png")
+        save_png(figure, drawn[f"figures/{name}.png"])
     card = model_card(config, dataset, evaluation, facts)
     path("model_card.md").write_text(card)
-    path("model_card.html").write_text(card_html(card, figures))
+    path("model_card.html").write_text(card_html(card, drawn))
 
 
 def read_decision(file: Path) -> Decision:

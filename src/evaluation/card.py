@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
 
 from src.config import Config
 from src.evaluation.comparison_page import TEMPLATES, data_uri
@@ -58,12 +58,12 @@ def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation,
     )
 
 
-def card_html(markdown: str, figures: Mapping[str, Figure]) -> str:
-    """The card as one self-contained page: `figures` (by name) take the place of the files that it refers to."""
+def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
+    """The card as one self-contained page: the PNG files `figures`, by the names that it refers to, go into it."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    for name, figure in figures.items():
-        if f'src="figures/{name}.png"' in body:
-            body = body.replace(f'src="figures/{name}.png"', f'src="{data_uri(figure)}"')
+    for name, file in figures.items():
+        if f'src="{name}"' in body:
+            body = body.replace(f'src="{name}"', f'src="{data_uri(file.read_bytes())}"')
     style = (TEMPLATES / "style.css").read_text()
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Model card</title>\n'

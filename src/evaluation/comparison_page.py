@@ -22,6 +22,7 @@ from src.evaluation.comparison_figures import (
     ranking_figure,
 )
 from src.evaluation.leaderboard import Metric
+from src.evaluation.style import save_png
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 100
@@ -60,7 +61,7 @@ def render_html(comparison: Comparison, histories: Histories) -> str:
     content = _content(comparison)
     for place, ranking in enumerate(comparison.rankings):
         drawn = comparison_figures(ranking, comparison.metric, histories if place == 0 else {})
-        content["rankings"][place]["figures"] = {name: data_uri(figure) for name, figure in drawn.items()}
+        content["rankings"][place]["figures"] = {name: data_uri(_png(figure)) for name, figure in drawn.items()}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     return environment.get_template("comparison.html").render(**content)
 
@@ -78,11 +79,15 @@ def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -
     return drawn
 
 
-def data_uri(figure: Figure) -> str:
-    """A figure as a PNG inside an address, so that a page needs no other file."""
+def data_uri(png: bytes) -> str:
+    """A PNG inside an address, so that a page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    save_png(figure, buffer)
+    return buffer.getvalue()
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:

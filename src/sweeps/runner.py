@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from src.summary import run_name
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.parent import Parent
 from src.sweeps.pool import Pool, Running
@@ -31,10 +32,12 @@ class Runner:
         return len(self.pool.running)
 
     def start(self, job: Job) -> None:
-        """Start `job` as a child of the parent run."""
+        """Start `job` as a child of the parent run, named by what tells it from the others."""
+        own = [override for override in job.overrides if override not in self.shared]
+        config = replace(job.config, name=job.config.name or run_name(job.config, own))
         if self.parent is not None:
-            tracking = replace(job.config.tracking, parent=self.parent.id)
-            job = replace(job, config=replace(job.config, tracking=tracking))
+            config = replace(config, tracking=replace(config.tracking, parent=self.parent.id))
+        job = replace(job, config=config)
         self.progress.started(self.pool.start(job), job.title(self.shared))
 
     def wait(self) -> list[tuple[Job, Outcome]]:

@@ -21,6 +21,7 @@ from src.evaluation.figures import learning_curves
 from src.evaluation.judge import Evaluation, judge
 from src.evaluation.leaks import FINGERPRINTS, fitted_on
 from src.evaluation.sheets import validation_grid
+from src.evaluation.style import save_png
 from src.models.cost import count_flops
 from src.models.predict import predictor
 from src.models.weights import weights_digest
@@ -30,7 +31,6 @@ from src.training.backend import device_name
 from src.training.callbacks import Logs
 from src.training.fit import Fit
 
-FIGURE_DPI = 110
 SHOWN_PICTURES = 16
 
 
@@ -58,7 +58,6 @@ class Record:
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
-        self.run.log_metrics({f"dataset/{split}": size for split, size in sizes.items()})
         parts = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
         limited = f" (dataset.limit={self.config.dataset.limit})" if self.config.dataset.limit else ""
         rejected = f"{len(dataset.rejected):,} rejected"
@@ -86,7 +85,7 @@ class Record:
         """Learning curves, time and the model with its best weights. Returns the digest of those weights."""
         kept = {f"best/{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name}
         self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch, **kept})
-        self._save_figure("learning_curves", learning_curves(fit.history))
+        save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
         digest = weights_digest(final)
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=dataset.images[:1].astype("float32"))
@@ -109,9 +108,6 @@ class Record:
         self.console.print(summary.score_table(evaluation))
         self._say(summary.decision_line(evaluation))
         return evaluation
-
-    def _save_figure(self, name: str, figure) -> None:  # type: ignore[no-untyped-def]
-        figure.savefig(self.run.path(f"figures/{name}.png"), dpi=FIGURE_DPI)
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

@@ -10,13 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from src.config import TuneConfig
+from src.evaluation.style import save_png
 from src.sweeps.parent import Parent
 from src.sweeps.report import markdown
 from src.sweeps.search.figures import optimisation_history, parallel_coordinates
 from src.sweeps.search.importance import importances
 from src.sweeps.search.oracle import Result, Search, Trial, minimised
-
-FIGURE_DPI = 110
 
 
 def trials_table(search: Search, objective: str, space: Sequence[str]) -> pd.DataFrame:
@@ -48,7 +47,7 @@ def report(search: Search, config: TuneConfig, folder: Path, *, ended: str) -> P
             "optimisation_history": optimisation_history(scores, objective, minimise=minimise),
             "parallel_coordinates": parallel_coordinates(values, scores, objective, minimise=minimise),
         }.items():
-            figure.savefig(pages / "figures" / f"{name}.png", dpi=FIGURE_DPI)
+            save_png(figure, pages / "figures" / f"{name}.png")
         shares = importances(values, scores)
         shares.rename("importance").to_csv(pages / "importance.csv", index_label="value")
         text += ["", *_importance_lines(shares)]
