@@ -20,7 +20,7 @@ from src.errors import ConfigError
 if TYPE_CHECKING:
     from src.sweeps.search.oracle import Result, Trial
 
-NOT_THE_TRIAL = ("tuner", "space", "print_config", "hydra", "output")
+NOT_THE_TRIAL = ("tuner", "space", "cluster", "print_config", "hydra", "output")
 
 
 def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Result]:
@@ -38,7 +38,8 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
         base = [f"model={config.model.name}", *base]  # the default model of a search is not that of a run
     for probe in probes(config.space):
         compose_trial([*base, *probe])
-    start_fork_server()
+    if config.tuner.backend == "workers":
+        start_fork_server()
     import_backend()  # quietly, and while the fork server does the same
     from src.sweeps.search.session import conclude, run_search
 

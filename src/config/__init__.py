@@ -19,12 +19,13 @@ from src.config.commands import (
 from src.config.data import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig, SplitConfig
 from src.config.evaluation import EvaluationConfig, ThresholdConfig
 from src.config.paths import PROJECT_ROOT, project_path
-from src.config.run import Config, SweepConfig, TrackingConfig
+from src.config.run import ClusterConfig, Config, SweepConfig, TrackingConfig
 from src.config.training import AugmentationConfig, ModelConfig, OptimizerConfig, TrainerConfig
 
 __all__ = [
     "PROJECT_ROOT",
     "AugmentationConfig",
+    "ClusterConfig",
     "CompareConfig",
     "Config",
     "ConfigType",

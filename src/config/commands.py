@@ -56,6 +56,7 @@ class TunerConfig(Strict):
     max_flops: Count | None = None
     max_failures: Count = 3
     workers: Count = 1
+    backend: Literal["workers", "ray"] = "workers"
     seed: Annotated[int, Interval(ge=1, lt=2**31)] = 1
     factor: Annotated[int, Interval(ge=2, le=10)] = 3
     save_as: str | None = None

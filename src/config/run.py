@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from src.config.data import DatasetConfig
 from src.config.evaluation import EvaluationConfig
 from src.config.training import AugmentationConfig, ModelConfig, OptimizerConfig, TrainerConfig
-from src.config.types import Count, Seed, Strict
+from src.config.types import Count, PositiveNumber, Seed, Strict
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,19 @@ class SweepConfig(Strict):
 
 
 @dataclass(frozen=True)
+class ClusterConfig(Strict):
+    """A Ray cluster, and what a job gets of it: processors, GPUs (or a share of one), starts after a lost machine.
+
+    `address` null means the one that RAY_ADDRESS names, else a Ray of its own on this machine.
+    """
+
+    address: str | None = None
+    num_cpus: PositiveNumber = 1
+    num_gpus: Annotated[float, Ge(0)] = 0
+    max_retries: Annotated[int, Ge(0)] = 3
+
+
+@dataclass(frozen=True)
 class Config(Strict):
     """Everything that can differ between two runs."""
 
@@ -50,6 +65,7 @@ class Config(Strict):
     tracking: TrackingConfig
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     seed: Seed = 0
     name: str | None = None
     output: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 LOGS = PROJECT_ROOT / "outputs" / "multirun"
-NOT_THE_JOB = ("hydra.", "hydra/", "sweep.")
+NOT_THE_JOB = ("hydra.", "hydra/", "sweep.", "cluster.")
 
 
-def multirun(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[Outcome]:
+def multirun(
+    trees: Sequence[DictConfig],
+    overrides: Sequence[Sequence[str]],
+    backend: Literal["workers", "ray"] = "workers",
+) -> list[Outcome]:
     """Run the job of each composed tree; `overrides` are those that made it. Gives the outcomes in the jobs' order.
 
     Raises ConfigError before the first job starts, SweepError after the last where jobs failed, KeyboardInterrupt when
@@ -43,9 +47,11 @@ def multirun(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) ->
     tracking, settings, shared = jobs[0].config.tracking, jobs[0].config.sweep, shared_overrides(jobs)
     digest = sweep_digest(jobs)
     folder = LOGS / digest[:12]
-    with worker_pool(min(settings.n_jobs, len(jobs)), folder) as pool:
+    with worker_pool(min(settings.n_jobs, len(jobs)), folder, backend, jobs[0].config.cluster) as pool:
         command = command_line("src.train", sys.argv[1:])
-        parent = open_parent(tracking, "sweep", _name(jobs), digest, command=command, resume=settings.skip_finished)
+        parent = open_parent(
+            tracking, "sweep", sweep_name(jobs), digest, command=command, resume=settings.skip_finished
+        )
         try:
             with SweepProgress(len(jobs), settings.n_jobs, Console()) as progress:
                 outcomes = run_jobs(jobs, Runner(pool, parent, progress, shared))
@@ -54,7 +60,7 @@ def multirun(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) ->
                 parent.end("KILLED")
             raise
     report(jobs, outcomes, parent, folder)
-    _end(jobs, outcomes, parent)
+    conclude(jobs, outcomes, parent)
     return [outcomes[job.number] for job in jobs if job.number in outcomes]
 
 
@@ -65,8 +71,9 @@ def check(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> li
         own = [override for override in given if not override.lstrip("+~").startswith(NOT_THE_JOB)]
         jobs.append(Job(number, to_config(plain_tree(_own(tree)), Config), own))
     first = jobs[0].config
-    if any((job.config.sweep, job.config.tracking) != (first.sweep, first.tracking) for job in jobs):
-        raise ConfigError("sweep and tracking: must be the same for all jobs of a sweep")
+    shared = (first.sweep, first.tracking, first.cluster)
+    if any((job.config.sweep, job.config.tracking, job.config.cluster) != shared for job in jobs):
+        raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
     return jobs
 
 
@@ -114,7 +121,8 @@ def sweep_digest(jobs: Sequence[Job]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
 
 
-def _end(jobs: Sequence[Job], outcomes: dict[int, Outcome], parent: Parent | None) -> None:
+def conclude(jobs: Sequence[Job], outcomes: dict[int, Outcome], parent: Parent | None) -> None:
+    """End the sweep's run. Raises SweepError where jobs failed."""
     failed = [job for job in jobs if job.number in outcomes and outcomes[job.number].status == "failed"]
     if parent is not None:
         parent.end("FAILED" if failed else "FINISHED")
@@ -124,7 +132,7 @@ def _end(jobs: Sequence[Job], outcomes: dict[int, Outcome], parent: Parent | Non
         raise SweepError(f"{len(failed)} of {len(jobs)} jobs failed: {reasons}")
 
 
-def _name(jobs: Sequence[Job]) -> str:
+def sweep_name(jobs: Sequence[Job]) -> str:
     """`sweep over model, seed`: the keys whose values differ."""
     shared = shared_overrides(jobs)
     keys = [each.partition("=")[0].lstrip("+") for each in jobs[0].overrides if each not in shared]

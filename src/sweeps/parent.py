@@ -45,6 +45,10 @@ class Parent:
         digest = run.data.tags.get("weights.sha256", "")
         return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=run.data.metrics)
 
+    def failure(self, run_id: str) -> str:
+        """Why a child failed, as it recorded it."""
+        return str(self.client.get_run(run_id).data.tags.get("failure", "no reason recorded"))
+
     def close_lost(self, status: str, reason: str, digest: str | None = None, wait: float = 0.0) -> None:
         """End children that a dead process left RUNNING (or only the one with `digest`), giving them `wait` seconds."""
         deadline = time.monotonic() + wait

@@ -6,13 +6,15 @@ import contextlib
 import multiprocessing
 import multiprocessing.context
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Literal, Protocol
 
+from src.config import ClusterConfig
 from src.sweeps.devices import Slot, slots
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.worker import work
@@ -30,14 +32,41 @@ def start_fork_server() -> multiprocessing.context.ForkServerContext:
 
 @dataclass(frozen=True)
 class Running:
-    """A job on its way."""
+    """A job on its way: where its output goes, and when it was started, in seconds of `time.perf_counter`."""
 
     job: Job
-    slot: Slot
     log: Path
+    started: float
+
+
+@dataclass(frozen=True)
+class RunningProcess(Running):
+    """A job in a process of this machine."""
+
+    slot: Slot
     process: BaseProcess
     connection: Connection
-    started: float
+
+
+class Backend(Protocol):
+    """Where jobs run: here, in processes (`Pool`), or on a cluster (`src.sweeps.ray_pool.RayPool`)."""
+
+    @property
+    def free(self) -> Sequence[object]:
+        """One for each further job that could start now."""
+
+    @property
+    def running(self) -> Sequence[Running]:
+        """The jobs on their way."""
+
+    def start(self, job: Job) -> Running:
+        """Start a job; there must be room."""
+
+    def wait(self, seconds: float) -> Sequence[tuple[Running, Outcome]]:
+        """The jobs that end within `seconds`, as soon as there is one."""
+
+    def interrupt(self) -> Sequence[tuple[Running, Outcome]]:
+        """End all running jobs as Ctrl-C would, and give what became of them."""
 
 
 class Pool:
@@ -49,10 +78,10 @@ class Pool:
     def __init__(self, size: int, logs: Path) -> None:
         self.logs = logs
         self.free = slots(size)
-        self.running: list[Running] = []
+        self.running: list[RunningProcess] = []
         self.context = start_fork_server()
 
-    def start(self, job: Job) -> Running:
+    def start(self, job: Job) -> RunningProcess:
         """Start `job` on a free slot."""
         slot = self.free.pop(0)
         ours, theirs = self.context.Pipe()
@@ -60,16 +89,16 @@ class Pool:
         process = self.context.Process(target=work, args=(job, slot, theirs, log), name=f"job-{job.number}")
         process.start()
         theirs.close()
-        running = Running(job, slot, log, process, ours, time.perf_counter())
+        running = RunningProcess(job, log, time.perf_counter(), slot, process, ours)
         self.running.append(running)
         return running
 
-    def wait(self, seconds: float) -> list[tuple[Running, Outcome]]:
+    def wait(self, seconds: float) -> list[tuple[RunningProcess, Outcome]]:
         """The jobs that end within `seconds`, as soon as there is one."""
         ready = connection.wait([each.connection for each in self.running], timeout=seconds)
         return [(each, self._collect(each)) for each in list(self.running) if each.connection in ready]
 
-    def interrupt(self) -> list[tuple[Running, Outcome]]:
+    def interrupt(self) -> list[tuple[RunningProcess, Outcome]]:
         """End all running jobs as Ctrl-C would, those that do not answer by force, and give what became of them."""
         for each in self.running:
             with contextlib.suppress(OSError):
@@ -82,7 +111,7 @@ class Pool:
             each.process.kill()
         return ended + [(each, self._collect(each)) for each in list(self.running)]
 
-    def _collect(self, ended: Running) -> Outcome:
+    def _collect(self, ended: RunningProcess) -> Outcome:
         seconds = time.perf_counter() - ended.started
         try:
             outcome: Outcome = ended.connection.recv()
@@ -95,7 +124,7 @@ class Pool:
         return outcome if outcome.status != "failed" or outcome.reason else Outcome("failed", seconds, _why(ended))
 
 
-def _why(ended: Running) -> str:
+def _why(ended: RunningProcess) -> str:
     """The reason of a worker that ended without a word: the signal, or the last line of its output."""
     code = ended.process.exitcode or 0
     if code < 0:
@@ -113,9 +142,17 @@ def last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def worker_pool(size: int, logs: Path) -> Iterator[Pool]:
-    """A pool whose jobs do not outlive the block."""
-    pool = Pool(size, logs)
+def worker_pool(
+    size: int, logs: Path, backend: Literal["workers", "ray"] = "workers", cluster: ClusterConfig | None = None
+) -> Iterator[Backend]:
+    """A pool whose jobs do not outlive the block. Raises SweepError where the cluster cannot be used."""
+    pool: Backend
+    if backend == "ray":
+        from src.sweeps.ray_pool import RayPool
+
+        pool = RayPool(size, logs, cluster or ClusterConfig())
+    else:
+        pool = Pool(size, logs)
     try:
         yield pool
     finally:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from src.summary import run_name
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.parent import Parent
-from src.sweeps.pool import Pool, Running
+from src.sweeps.pool import Backend, Running
 from src.sweeps.progress import SweepProgress
 from src.tracking.run import config_digest
 
@@ -18,7 +18,7 @@ REFRESH_SECONDS = 0.5
 class Runner:
     """Starts jobs and collects their outcomes; each is told on the terminal and closed in the tracking store."""
 
-    def __init__(self, pool: Pool, parent: Parent | None, progress: SweepProgress, shared: Sequence[str]) -> None:
+    def __init__(self, pool: Backend, parent: Parent | None, progress: SweepProgress, shared: Sequence[str]) -> None:
         self.pool, self.parent, self.progress, self.shared = pool, parent, progress, shared
 
     @property
@@ -53,7 +53,7 @@ class Runner:
             self.parent.close_lost("KILLED", "interrupted")
         return ended
 
-    def _told(self, ended: list[tuple[Running, Outcome]]) -> list[tuple[Job, Outcome]]:
+    def _told(self, ended: Sequence[tuple[Running, Outcome]]) -> list[tuple[Job, Outcome]]:
         for running, outcome in ended:
             self.progress.ended(running.job.number, running.job.title(self.shared), outcome)
             if outcome.status == "failed" and self.parent is not None:

@@ -22,19 +22,23 @@ def work(job: Job, slot: Slot, connection: Connection, log: Path) -> None:
     Whatever the parent sends, or its end, interrupts the job as Ctrl-C would.
     """
     os.setsid()  # Ctrl-C on the terminal reaches the parent alone, which then asks each worker once
-    _write_output_to(log)
+    write_output_to(log)
     slot.occupy()
     threading.Thread(target=_listen, args=(connection,), daemon=True).start()
+    connection.send(run(job))
+
+
+def run(job: Job) -> Outcome:
+    """The job itself; an exception that is not the user's to mend is let through."""
     start = time.perf_counter()
     try:
         from src.train import train
 
-        outcome = finished(train(job.config, job.overrides), time.perf_counter() - start)
+        return finished(train(job.config, job.overrides), time.perf_counter() - start)
     except UserError as error:
-        outcome = Outcome("failed", time.perf_counter() - start, reason=str(error))
+        return Outcome("failed", time.perf_counter() - start, reason=str(error))
     except KeyboardInterrupt:
-        outcome = Outcome("killed", time.perf_counter() - start, reason="interrupted")
-    connection.send(outcome)
+        return Outcome("killed", time.perf_counter() - start, reason="interrupted")
 
 
 def _listen(connection: Connection) -> None:
@@ -43,7 +47,8 @@ def _listen(connection: Connection) -> None:
     _thread.interrupt_main()
 
 
-def _write_output_to(log: Path) -> None:
+def write_output_to(log: Path) -> None:
+    """Send what this process writes to the file `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         sys.stdout.flush()

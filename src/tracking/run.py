@@ -193,7 +193,7 @@ def config_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_NOT_THE_RUN = ("tracking", "sweep", "output", "print_config", "name")
+_NOT_THE_RUN = ("tracking", "sweep", "cluster", "output", "print_config", "name")
 _NOT_THE_RESULT = ("dataset.cache", "dataset.workers", "dataset.verify", "trainer.checkpoint")
 
 

@@ -120,7 +120,8 @@ def start_record(
     """Open the run and write down what goes into it; when the body is done, say where the run is found."""
     console = Console()
     name = summary.run_name(config, overrides)
-    command = command_line("src.train", overrides)
+    own = [override for override in overrides if not override.startswith("tracking.parent=")]  # of a sweep it was in
+    command = command_line("src.train", own)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
     with start_run(config, name, tags) as run:
         record = Record(config, run, console, name, command)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from src.config import PROJECT_ROOT, TuneConfig, TunerConfig, plain, project_path
+from src.config import PROJECT_ROOT, ClusterConfig, TuneConfig, TunerConfig, plain, project_path
 from src.errors import SweepError, UserError
 from src.sweeps.parent import Parent, open_parent
 from src.sweeps.pool import worker_pool
@@ -45,7 +45,7 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose) -> Ses
     """
     digest = search_digest(config)
     folder = project_path(config.output) if config.output else SEARCHES / digest
-    with worker_pool(config.tuner.workers, folder / "logs") as pool:
+    with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
         trials = Trials(search, config.tuner, config.space, base, compose, folder / "states")
@@ -90,7 +90,8 @@ def search_digest(config: TuneConfig) -> str:
         max_minutes=defaults.max_minutes,
         max_failures=defaults.max_failures,
         workers=defaults.workers,
+        backend=defaults.backend,
         save_as=defaults.save_as,
     )
-    values = {**plain(replace(config, tuner=tuner, output=None, print_config=False))}
+    values = {**plain(replace(config, tuner=tuner, cluster=ClusterConfig(), output=None, print_config=False))}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""Jobs on a Ray cluster: the same jobs with the same records as `src.sweeps.pool` runs here, wherever there is room.
+
+Ray begins a job again whose machine is lost; the second attempt goes on in the first one's run (`tracking.job`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from src.config import ClusterConfig
+from src.errors import SweepError
+from src.sweeps.jobs import Job, Outcome
+from src.sweeps.pool import GRACE_SECONDS, Running
+
+# Off unless the user says otherwise: a token in the home folder, and telling Ray's makers what is run.
+QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+# What makes a job another one. Not passwords and tokens, which a cluster shows to its users: the nodes have those.
+PASSED_ON = ("KERAS_", "TF_", "XLA_", "JAX_", "MLFLOW_")
+SECRET = ("PASSWORD", "TOKEN", "SECRET")
+
+
+@dataclass(frozen=True)
+class RunningTask(Running):
+    """A job on a cluster; `task` is Ray's reference to its outcome."""
+
+    task: Any
+
+
+class RayPool:
+    """Up to `size` jobs at once, each in a process of its own on a node that has room.
+
+    Raises SweepError where Ray is not installed or the cluster not there.
+    """
+
+    def __init__(self, size: int, logs: Path, cluster: ClusterConfig) -> None:
+        self.ray = connect(cluster)
+        self.logs = logs
+        self.name = uuid.uuid4().hex[:12]
+        self.free = list(range(size))
+        self.running: list[RunningTask] = []
+        options = {"num_cpus": cluster.num_cpus, "num_gpus": cluster.num_gpus, "max_retries": cluster.max_retries}
+        # One call a process: nothing is left over from job to job.
+        self.remote = self.ray.remote(**options, max_calls=1)(run_remotely)
+
+    def start(self, job: Job) -> RunningTask:
+        """Hand `job` to the cluster."""
+        self.free.pop()
+        tracking = replace(job.config.tracking, job=f"{self.name}-{job.number}")
+        job = replace(job, config=replace(job.config, tracking=tracking))
+        log = self.logs / f"job-{job.number}.log"
+        running = RunningTask(job, log, time.perf_counter(), self.remote.remote(job, log, environment()))
+        self.running.append(running)
+        return running
+
+    def wait(self, seconds: float) -> list[tuple[RunningTask, Outcome]]:
+        """The jobs that end within `seconds`, as soon as there is one."""
+        if not self.running:
+            return []
+        ready, _ = self.ray.wait([each.task for each in self.running], timeout=seconds)
+        return [(each, self._collect(each)) for each in list(self.running) if each.task in ready]
+
+    def interrupt(self) -> list[tuple[RunningTask, Outcome]]:
+        """End all running jobs as Ctrl-C would, those that do not answer by force, and give what became of them."""
+        for each in self.running:
+            self.ray.cancel(each.task)
+        deadline = time.perf_counter() + GRACE_SECONDS
+        ended = []
+        while self.running and time.perf_counter() < deadline:
+            ended += self.wait(deadline - time.perf_counter())
+        for each in self.running:
+            self.ray.cancel(each.task, force=True)
+        return ended + [(each, self._collect(each)) for each in list(self.running)]
+
+    def _collect(self, ended: RunningTask) -> Outcome:
+        errors = self.ray.exceptions
+        try:
+            outcome: Outcome = self.ray.get(ended.task, timeout=GRACE_SECONDS)
+        except (errors.TaskCancelledError, errors.GetTimeoutError):
+            outcome = Outcome("killed", time.perf_counter() - ended.started, reason="interrupted")
+        except errors.RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            outcome = Outcome("failed", time.perf_counter() - ended.started, reason=reason)
+        self.running.remove(ended)
+        self.free.append(len(self.free))
+        return outcome
+
+
+def connect(cluster: ClusterConfig) -> Any:
+    """The `ray` module, connected to the cluster. Raises SweepError."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise SweepError("running on Ray needs ray: pip install 'happy-sad[cluster]'") from None
+    if ray.is_initialized():
+        return ray
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SweepError(f"cluster.address={address}: {reason}") from error
+    return ray
+
+
+def environment() -> dict[str, str]:
+    """Those of this process's settings that its jobs are to have on other machines."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PASSED_ON) and not any(word in name for word in SECRET)
+    }
+
+
+def run_remotely(job: Job, log: Path, settings: Mapping[str, str]) -> Outcome:
+    """The inside of a task: `job`, its output in `log` on the node that runs it."""
+    os.environ.update(settings)
+    # Ray sets the number of OpenMP threads to num_cpus; sums in other numbers of threads give other weights.
+    os.environ.pop("OMP_NUM_THREADS", None)
+    from src.sweeps.worker import run, write_output_to
+
+    write_output_to(log)
+    return run(job)
