@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from src.inference.sources import Picture
 
@@ -31,6 +32,8 @@ async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Pic
         raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
     body = await _body_within(request, limits)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if not body:
+            raise HTTPException(400, "the body is empty; send a picture, or a form with pictures")
         return [Picture("body", body)]
     try:
         # Starlette reads the body that was kept, and stops at the limit of files by itself.
@@ -47,10 +50,13 @@ async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Pic
 async def _body_within(request: Request, limits: ServiceLimits) -> bytes:
     """The body; a sender that announces no length, or a false one, is stopped at the limit."""
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limits.bytes:
-            raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limits.bytes:
+                raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise HTTPException(400, "the sender left before the end") from None
     request._body = b"".join(chunks)  # what Request.body() keeps, for Request.form() to read
     return request._body

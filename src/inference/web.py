@@ -127,7 +127,7 @@ def create_service(
         "/v1/predict",
         dependencies=guarded,
         responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}, **refusals},
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"requestBody": _request_body(limits)},
     )
     async def predict(request: Request) -> PredictBody:
         """Answers for the files of a form (any field names), or for a body that is one picture."""
@@ -154,19 +154,17 @@ def create_service(
     return service
 
 
-_REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                "required": ["files"],
-            }
+def _request_body(limits: ServiceLimits) -> dict[str, Any]:
+    picture = {"type": "string", "format": "binary"}  # an empty file among others gets a verdict
+    pictures = {"type": "array", "items": picture, "minItems": 1, "maxItems": limits.pictures}
+    form = {"type": "object", "properties": {"files": pictures}, "required": ["files"]}
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/octet-stream": {"schema": picture | {"minLength": 1}},
         },
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    },
-}
+    }
 
 
 def _add_health(service: FastAPI) -> None:

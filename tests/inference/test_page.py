@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+from benchmarks.serving import Server, serving
 from src.data.drawn import draw_face
-from tests.inference.serving import Server, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "for-this-test-only"  # noqa: S105

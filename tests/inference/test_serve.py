@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import httpx
 import pytest
 from PIL import Image
 
+from benchmarks.hostile_uploads import attack
+from benchmarks.serving import WITHOUT_GRADIO, serving
 from tests.inference.conftest import picture_bytes
-from tests.inference.serving import WITHOUT_GRADIO, serving
+
+TOKEN = "for-this-test-only"  # noqa: S105
 
 
 def test_a_request_under_way_is_answered_before_the_service_stops(picture: Callable[[int], Image.Image]) -> None:
@@ -51,3 +57,28 @@ def test_a_port_that_is_taken_is_one_line(run_command: Callable[..., CompletedPr
     assert result.returncode == 2
     assert "Address already in use" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_api_keeps_what_its_description_promises(tmp_path: Path) -> None:
+    with serving("--no-page", HAPPY_SAD_TOKEN=TOKEN) as server:
+        command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
+        options = ["--max-examples", "60", "--seed", "1", "--no-color", "-H", f"Authorization: Bearer {TOKEN}"]
+        result = subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        )
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert "Tested: 5" in result.stdout
+
+
+def test_hostile_uploads_neither_stop_the_service_nor_stay_in_memory() -> None:
+    findings = attack(180)
+    assert sum(findings.statuses.values()) == 180
+    assert findings.statuses["body", 200], "damaged pictures get verdicts"
+    assert not findings.failed, findings
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """Where the socket waits to fill a packet, every answer takes 40 ms or more."""
+    with serving("--no-page") as server, httpx.Client(base_url=server.url) as client:
+        seconds = [client.post("/v1/predict", content=b"no picture").elapsed.total_seconds() for _ in range(10)]
+    assert min(seconds[1:]) < 0.03

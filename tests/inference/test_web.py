@@ -40,6 +40,7 @@ def test_forms_and_raw_bodies_get_the_answer_of_the_command(
     assert [answer["probability"] for answer in form["answers"]] == [
         pytest.approx(answer.probability, abs=1e-6) if answer.probability else None for answer in expected
     ]
+    assert client.post("/v1/predict", content=b"").status_code == 400
     raw = client.post("/v1/predict", content=paths[0].read_bytes()).json()
     assert raw["answers"][0]["probability"] == pytest.approx(expected[0].probability, abs=1e-6)
 
@@ -90,7 +91,7 @@ def test_requests_past_the_bound_are_told_to_come_back(
 
 
 def test_metrics_count_pictures_by_verdict(client: TestClient) -> None:
-    client.post("/v1/predict", content=b"")
+    client.post("/v1/predict", files={"file": ("empty.png", b"")})
     assert 'happy_sad_pictures_total{verdict="zero_bytes"} 1.0' in client.get("/metrics").text
 
 

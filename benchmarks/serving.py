@@ -1,4 +1,4 @@
-"""Starting the service as a user would, for tests that need the real process."""
+"""Starting the service as a user would, for benchmarks and tests that need the real process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from src.config import PROJECT_ROOT
 
@@ -17,29 +18,38 @@ WITHOUT_GRADIO = "import sys; sys.modules['gradio'] = None; from src.serve impor
 
 @dataclass(frozen=True)
 class Server:
+    """A running service and the port of 127.0.0.1 that it listens on."""
+
     process: subprocess.Popen[str]
     port: int
 
     @property
     def url(self) -> str:
+        """Its address, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
-def serving(*options: str, program: tuple[str, ...] = ("-m", "src.serve"), **environment: str) -> Iterator[Server]:
-    """The service on a free port; it listens already, and is killed at the end if it still runs."""
+def serving(
+    *options: str, program: tuple[str, ...] = ("-m", "src.serve"), log: IO[str] | None = None, **environment: str
+) -> Iterator[Server]:
+    """The service on a free port; it listens already, and is killed at the end if it still runs.
+
+    What it writes to standard error goes to the file `log`. Raises RuntimeError where it does not start.
+    """
     with subprocess.Popen(
         [sys.executable, *program, "--port", "0", *options],
         cwd=PROJECT_ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
+        stderr=log,
         text=True,
     ) as process:
         try:
-            assert process.stdout
-            line = process.stdout.readline()
+            line = process.stdout.readline() if process.stdout else ""
             found = re.search(r":(\d+)/$", line.strip())
-            assert found, f"no address in {line!r}"
+            if not found:
+                raise RuntimeError(f"the service did not start; it said {line!r}")
             yield Server(process, int(found[1]))
         finally:
             process.kill()
