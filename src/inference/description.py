@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ info.title }}</title>
@@ -14,7 +14,7 @@ body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
 code, pre { font-family: ui-monospace, monospace } pre { padding: .8rem; background: #8882; overflow-x: auto }
 td { padding: .1rem 1rem .1rem 0; vertical-align: top }
 </style><h1>{{ info.title }}</h1><p>{{ info.description }} In full: <a href="openapi.json">openapi.json</a>.</p>
-<pre>curl -F files=@photo.jpg -F files=@other.png {{ base }}v1/predict{% if guarded %} \\
+<pre>curl {{ base }}v1/predict -F files=@photo.jpg -F files=@other.png{% if guarded %} \\
      -H "Authorization: Bearer $HAPPY_SAD_TOKEN"{% endif %}</pre>
 {% for path, methods in paths.items() %}{% for method, operation in methods.items() %}
 <h2><code>{{ method.upper() }} {{ path }}</code></h2><p>{{ operation.description or operation.summary }}</p>
@@ -27,12 +27,12 @@ def add_description(service: FastAPI, *, guarded: bool) -> None:
     """Add `/docs`; `guarded` shows where the token goes."""
 
     @service.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(_render(service.openapi(), guarded))
+    def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(_render(service.openapi(), str(request.base_url), guarded))
 
 
-def _render(document: dict[str, Any], guarded: bool) -> str:
+def _render(document: dict[str, Any], base: str, guarded: bool) -> str:
     import jinja2
 
     page = jinja2.Environment(autoescape=True).from_string(_PAGE)
-    return page.render(**document, base="http://127.0.0.1:8000/", guarded=guarded)
+    return page.render(**document, base=base, guarded=guarded)

@@ -93,7 +93,7 @@ def _layout(judge: Judge, signed_in: bool) -> gr.Blocks:
 
 def _lay_pictures(judge: Judge) -> None:
     answers, chosen = gr.State([], time_to_live=KEPT_SECONDS), gr.State(0)
-    files = gr.File(label="Pictures", file_count="multiple", height=150, elem_id="drop")
+    files = gr.File(label="Pictures, one or many", file_count="multiple", height=150, elem_id="drop")
     said = gr.HTML(elem_id="said")
     gallery = gr.Gallery(
         label="All of them",
