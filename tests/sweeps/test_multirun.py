@@ -92,13 +92,32 @@ def test_every_config_is_checked_before_the_first_job(
     assert runs(make_config(), "") == []
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_sweep_ended_from_outside_is_taken_up_again(
-    how: signal.Signals, code: int, sandbox: list[str], make_config: Callable[..., Config]
+MULTIRUN = ["src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
+TUNE = [
+    "src.tune",
+    "tuner=random",
+    "space=tiny",
+    "model=mobile",
+    "tuner.max_trials=2",
+    "tuner.save_as=killed_by_a_test",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how", "code"),
+    [(MULTIRUN, signal.SIGINT, 130), (MULTIRUN, signal.SIGKILL, -9), (TUNE, signal.SIGKILL, -9)],
+)
+def test_what_is_ended_from_outside_is_taken_up_again(
+    arguments: list[str],
+    how: signal.Signals,
+    code: int,
+    sandbox: list[str],
+    make_config: Callable[..., Config],
+    tmp_path: Path,
 ) -> None:
     tracking = make_config().tracking
-    command = [sys.executable, "-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
-    command += [*SMALL, "trainer.epochs=12", *sandbox]
+    command = [sys.executable, "-m", *arguments, *SMALL, "trainer.epochs=12", *sandbox]
+    command += [f"output={tmp_path}/search"] if arguments is TUNE else []
     process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: statuses(tracking, "RUNNING") == 1)
@@ -108,9 +127,12 @@ def test_a_sweep_ended_from_outside_is_taken_up_again(
         process.kill()
     if how == signal.SIGINT:
         assert statuses(tracking, "KILLED") == 1
-    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=240)
-    assert (statuses(tracking, "FINISHED"), statuses(tracking, "KILLED"), statuses(tracking, "RUNNING")) == (2, 1, 0)
-    assert len(runs(make_config(), "tags.role = 'sweep'")) == 1
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=500)
+    (PROJECT_ROOT / "experiments" / "tuned_killed_by_a_test.yaml").unlink(missing_ok=True)
+    assert (statuses(tracking, "FINISHED"), statuses(tracking, "RUNNING")) == (2, 0)
+    assert statuses(tracking, "KILLED") <= 1  # a worker may reach its end before it hears of the parent's
+    role = "tune" if arguments is TUNE else "sweep"
+    assert len(runs(make_config(), f"tags.role = '{role}'")) == 1
 
 
 def statuses(tracking: TrackingConfig, status: str) -> int:
