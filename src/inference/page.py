@@ -126,8 +126,12 @@ def _lay_pictures(judge: Judge) -> None:
     def look(index: int, found: list[Answer]) -> list[Any]:
         if index >= len(found):
             return ["", None, None, "", gr.Column(visible=False), 0]
-        panel_html = judge.panel(found[index], os.path.basename(found[index].path))
-        return [panel_html, *judge.pictures(found[index]), "", gr.Column(visible=True), index]
+        try:
+            both = judge.pictures(found[index])
+        except RejectedPictureError as error:  # such as a file that was deleted after its time
+            return [note(str(error)), None, None, "", gr.Column(visible=True), index]
+        said_html = judge.panel(found[index], os.path.basename(found[index].path))
+        return [said_html, *both, "", gr.Column(visible=True), index]
 
     def select(found: list[Answer], event: gr.SelectData) -> list[Any]:
         return look(int(event.index), found)
