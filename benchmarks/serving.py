@@ -33,7 +33,7 @@ class Server:
 def serving(
     *options: str, program: tuple[str, ...] = ("-m", "src.serve"), log: IO[str] | None = None, **environment: str
 ) -> Iterator[Server]:
-    """The service on a free port; it listens already, and is killed at the end if it still runs.
+    """The service on a free port; it listens already, and is stopped at the end.
 
     What it writes to standard error goes to the file `log`. Raises RuntimeError where it does not start.
     """
@@ -52,4 +52,8 @@ def serving(
                 raise RuntimeError(f"the service did not start; it said {line!r}")
             yield Server(process, int(found[1]))
         finally:
-            process.kill()
+            process.terminate()  # so that it deletes what was uploaded
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
