@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from src.config import TrackingConfig
 from src.sweeps.jobs import Outcome
 from src.tracking.read import ROLE_TAG
 from src.tracking.run import DIGEST_TAG, PARENT_TAG
-from src.tracking.store import open_store
+from src.tracking.store import check_server, open_store
 
 SWEEP_TAG = "sweep.digest"
 NOTE_TAG = "mlflow.note.content"
@@ -21,10 +23,16 @@ class Parent:
     """A sweep's run. Raises TrackingError where the store cannot be used."""
 
     def __init__(self, mlflow: ModuleType, tracking: TrackingConfig, run_id: str, *, resumed: bool) -> None:
-        self.client = mlflow.MlflowClient()
-        self.tracking = tracking
+        self.calls = mlflow.MlflowClient()
+        self.tracking = replace(tracking, parent=run_id)
         self.id = run_id
         self.resumed = resumed
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client, once the store answers."""
+        check_server(self.tracking)
+        return self.calls
 
     @property
     def command(self) -> str:

@@ -68,6 +68,9 @@ class Backend(Protocol):
     def interrupt(self) -> Sequence[tuple[Running, Outcome]]:
         """End all running jobs as Ctrl-C would, and give what became of them."""
 
+    def close(self) -> None:
+        """End what still runs, for good."""
+
 
 class Pool:
     """Up to `size` jobs at once. Each has a process of its own, so nothing is left over from job to job.
@@ -110,6 +113,10 @@ class Pool:
         for each in self.running:
             each.process.kill()
         return ended + [(each, self._collect(each)) for each in list(self.running)]
+
+    def close(self) -> None:
+        """End what still runs."""
+        self.interrupt()
 
     def _collect(self, ended: RunningProcess) -> Outcome:
         seconds = time.perf_counter() - ended.started
@@ -156,4 +163,4 @@ def worker_pool(
     try:
         yield pool
     finally:
-        pool.interrupt()
+        pool.close()

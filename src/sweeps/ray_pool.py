@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ from src.sweeps.pool import GRACE_SECONDS, Running
 QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 # What makes a job another one. Not passwords and tokens, which a cluster shows to its users: the nodes have those.
 PASSED_ON = ("KERAS_", "TF_", "XLA_", "JAX_", "MLFLOW_")
+ADDRESS = re.compile(r"(ray://)?(?P<host>[^/]+):(?P<port>\d+)")
+ANSWER_SECONDS = 10
 SECRET = ("PASSWORD", "TOKEN", "SECRET")
 
 
@@ -78,6 +82,11 @@ class RayPool:
             self.ray.cancel(each.task, force=True)
         return ended + [(each, self._collect(each)) for each in list(self.running)]
 
+    def close(self) -> None:
+        """End what still runs, and leave the cluster."""
+        self.interrupt()
+        self.ray.shutdown()
+
     def _collect(self, ended: RunningTask) -> Outcome:
         errors = self.ray.exceptions
         try:
@@ -105,8 +114,11 @@ def connect(cluster: ClusterConfig) -> Any:
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
+        if address and (place := ADDRESS.fullmatch(address)):
+            # Ray itself ends the process where nothing answers, after a minute.
+            socket.create_connection((place["host"], int(place["port"])), timeout=ANSWER_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SweepError(f"cluster.address={address}: {reason}") from error
     return ray

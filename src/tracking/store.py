@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ STORE = PROJECT_ROOT / "mlruns"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
 # Without it the MLflow UI takes an experiment for one about language models.
 ANSWER_SECONDS = 10
+SWEEP_WAITS_SECONDS = 300
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
 REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -57,26 +59,37 @@ def check_store(config: TrackingConfig) -> None:
 def check_server(config: TrackingConfig) -> None:
     """Raise TrackingError where runs belong on a server and nothing answers there.
 
-    Call it before MLflow is imported, which would try again and again.
+    Call it before MLflow is imported, which would try again and again. What belongs to a sweep waits for five minutes,
+    so that a sweep outlives a restart of its server.
     """
     uri = tracking_uri(config)
     if not on_a_server(config):
         return
     for name, value in REQUESTS.items():
         os.environ.setdefault(name, value)
+    deadline = time.monotonic() + (SWEEP_WAITS_SECONDS if config.parent else 0)
+    while reason := _silence(uri):
+        if time.monotonic() >= deadline:
+            raise TrackingError(
+                f"tracking.uri={uri}: {reason}; start a server there with make tracking-server, name another, or use "
+                "tracking=local or tracking=off"
+            )
+        time.sleep(1)
+
+
+def _silence(uri: str) -> str:
+    """Why nothing answers at `uri`; empty where something does."""
     import requests
 
     try:
         requests.head(uri, timeout=ANSWER_SECONDS, allow_redirects=False)
     except requests.exceptions.SSLError:
-        return  # MLflow has settings of its own for certificates
+        return ""  # MLflow has settings of its own for certificates
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout):
+        return "nothing answers"
     except (requests.exceptions.RequestException, ValueError) as error:
-        refused = isinstance(error, requests.exceptions.ConnectionError)
-        reason = "nothing answers" if refused or isinstance(error, requests.exceptions.Timeout) else str(error)
-        raise TrackingError(
-            f"tracking.uri={uri}: {reason}; start a server there with make tracking-server, name another, or use "
-            "tracking=local or tracking=off"
-        ) from error
+        return str(error)
+    return ""
 
 
 def open_store(config: TrackingConfig) -> ModuleType:

@@ -126,6 +126,11 @@ def test_what_makes_a_job_goes_along_and_secrets_stay(monkeypatch: pytest.Monkey
     assert not {"MLFLOW_TRACKING_PASSWORD", "EDITOR"} & set(passed)
 
 
+def test_a_cluster_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(SweepError, match=r"^cluster.address=127.0.0.1:9: .*refused"):
+        connect(ClusterConfig(address="127.0.0.1:9"))
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SweepError, match=r"pip install 'happy-sad\[cluster\]'"):

@@ -5,21 +5,23 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from src import send
-from src.config import PROJECT_ROOT, Config
+from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.tracking import server as tracking_server
 from src.tracking.run import start_run
-from src.tracking.store import open_store
+from src.tracking.store import check_server, open_store
 from src.train import train
 from src.training import callbacks
 
@@ -208,6 +210,20 @@ with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
     run = only_run(config)
     assert (run.info.status, run.data.tags["failure"]) == ("KILLED", "its process ended without a word")
     assert_whole(config, run.info.run_id, steps=3)
+
+
+def test_a_job_of_a_sweep_waits_for_a_server_that_is_being_restarted() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler, bind_and_activate=False) as answering:
+        answering.server_bind()
+        uri = f"http://127.0.0.1:{answering.server_address[1]}"
+        with pytest.raises(TrackingError, match="nothing answers"):
+            check_server(TrackingConfig("server", uri=uri))
+        begin = threading.Timer(1.5, lambda: (answering.server_activate(), answering.serve_forever()))
+        begin.start()
+        start = time.perf_counter()
+        check_server(TrackingConfig("server", uri=uri, parent="of a sweep"))
+        assert time.perf_counter() - start > 1
+        answering.shutdown()
 
 
 def test_a_server_that_is_not_there_at_the_start_is_one_line(make_config: MakeConfig) -> None:
