@@ -21,6 +21,7 @@ REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its line at the end of each run; ours says where that is
 }
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 

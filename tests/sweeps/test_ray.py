@@ -103,7 +103,7 @@ def test_a_search_runs_its_trials_on_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    arguments = [f"cluster.address={cluster.address}", "tuner.backend=ray", "tuner.max_trials=2", "space=optimizer"]
+    arguments = [f"cluster.address={cluster.address}", "tuner.backend=ray", "tuner.max_trials=1", "space=optimizer"]
     arguments += [*SMALL, "trainer.epochs=1", f"output={tmp_path}/search", "tuner.save_as=on_ray_by_a_test"]
     monkeypatch.setattr(sys, "argv", ["src/tune.py", *arguments, *sandbox])
     written = Path("experiments/tuned_on_ray_by_a_test.yaml")
@@ -113,7 +113,7 @@ def test_a_search_runs_its_trials_on_the_cluster(
     finally:
         written.unlink(missing_ok=True)
     trials = children(make_config())
-    assert [trial.info.status for trial in trials] == ["FINISHED", "FINISHED"]
+    assert [trial.info.status for trial in trials] == ["FINISHED"]
     assert all(trial.data.tags["sweep.job"] for trial in trials)
 
 
