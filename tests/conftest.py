@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging.config
 import os
 import shutil
 import subprocess
@@ -17,6 +18,14 @@ from src.config import PROJECT_ROOT, Config, to_config
 
 TINY = ["dataset.drawn.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
 TINY += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_handler_closes_what_pytest_captures() -> None:
+    """absl, imported with Keras, keeps what was standard error then; Hydra's logging set-up would close it as a file
+    once a test has another one. Setting logging up while both are the same leaves nothing to close.
+    """
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
 
 
 @pytest.fixture(scope="session")

@@ -114,8 +114,8 @@ class Spool:
             print("the tracking server is back", file=sys.stderr)
 
     def _tell_away(self, reason: str) -> None:
-        if not self.away:
-            self.away = True
+        told, self.away = self.away, True
+        if not told and not self.closing.is_set():  # after that, whoever closed the spool says it
             print(f"the tracking server does not answer ({reason}); metrics wait in {self.folder}", file=sys.stderr)
 
 

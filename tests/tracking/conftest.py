@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,14 +21,21 @@ import requests
 START_SECONDS = 120
 
 
+def free_port() -> int:
+    """A port that no client is given by chance: below those of the system's choice."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as candidate, contextlib.suppress(OSError):
+            candidate.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
+
+
 class TrackingServer:
     """`mlflow server` with its artifacts behind it, as `make tracking-server` starts it."""
 
     def __init__(self, store: str, folder: Path) -> None:
         self.store, self.folder = store, folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -50,7 +59,8 @@ class TrackingServer:
     def kill(self) -> None:
         """End it and its workers at once."""
         if self.process is not None:
-            self.signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
 
