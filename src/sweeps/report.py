@@ -48,9 +48,9 @@ def jobs_table(jobs: Sequence[Job], outcomes: Mapping[int, Outcome]) -> pd.DataF
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table in Markdown, numbers with four digits."""
+    """The table in Markdown, numbers with four digits, nothing where there is no value."""
     shown = table.drop(columns=["run", "reason"]).dropna(axis="columns", how="all")
-    cells = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
+    cells = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)).mask(shown.isna(), "")
     lines = [list(shown.columns), ["---"] * len(shown.columns), *cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 

@@ -67,7 +67,8 @@ def create_oracle(
         "max_consecutive_failed_trials": NEVER,
     }
     if config.name == "hyperband":
-        return oracles.HyperbandOracle(max_epochs=epochs, factor=config.factor, **common)
+        rounds = {"max_epochs": epochs, "factor": config.factor, "hyperband_iterations": NEVER}
+        return oracles.HyperbandOracle(**rounds, **common)
     if config.name == "grid":
         return oracles.GridSearchOracle(max_trials=None, **common)
     kind = oracles.RandomSearchOracle if config.name == "random" else oracles.BayesianOptimizationOracle
