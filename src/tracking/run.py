@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from src.data.prepared import PreparedDataset
 
+# How MLflow names the files of an image chart; `~` is `/` there.
+SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
 MODEL_FILE = "model.keras"
 DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 
@@ -64,18 +67,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Begun:
-    """A run made in MLflow; `recorded` are the metrics, as (key, step), that an earlier attempt at it has left."""
+    """A run made in MLflow; `recorded` and `shown` are the metrics and pictures, as (key, step), that an earlier
+    attempt at it has left.
+    """
 
     run_id: str
     recorded: frozenset[tuple[str, int]] = frozenset()
+    shown: frozenset[tuple[str, int]] = frozenset()
 
     def news(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
         """Those of `metrics` that are not recorded yet."""
         return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
-
-    def has(self, step: int) -> bool:
-        """Whether anything is recorded at the step."""
-        return any(step == each for _, each in self.recorded)
 
 
 class MlflowRun(Run):
@@ -90,7 +92,7 @@ class MlflowRun(Run):
         self.mlflow.log_metrics(self.begun.news(metrics, step), step=step)
 
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:
-        if not self.begun.has(step):
+        if (key, step) not in self.begun.shown:
             self.mlflow.log_image(image, key=key, step=step, synchronous=True)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -158,7 +160,7 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     if earlier:
         run_id = earlier[0].info.run_id
         client.update_run(run_id, status="RUNNING")
-        return Begun(run_id, _recorded(client, earlier[0]))
+        return Begun(run_id, _recorded(client, earlier[0]), _shown(client, run_id))
     run_id = client.create_run(experiment, tags=resolve_tags(dict(tags)), run_name=name).info.run_id
     client.log_batch(run_id, params=[mlflow.entities.Param(key, value) for key, value in flat_params(config).items()])
     return Begun(run_id)
@@ -167,6 +169,12 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
 def _recorded(client: Any, run: Any) -> frozenset[tuple[str, int]]:
     histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
     return frozenset((point.key, point.step) for history in histories for point in history)
+
+
+def _shown(client: Any, run_id: str) -> frozenset[tuple[str, int]]:
+    names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
+    found = (SHOWN_PICTURE.match(name) for name in names)
+    return frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in found if match)
 
 
 def data_tags(split_digests: Mapping[str, str]) -> dict[str, str]:

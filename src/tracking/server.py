@@ -54,7 +54,7 @@ class ServerRun(Run):
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:
         from PIL import Image
 
-        if self.begun.has(step):
+        if (key, step) in self.begun.shown:
             return
         file = self.unsent / "images" / f"{key}-{step}.png".replace("/", "_")
         file.parent.mkdir(exist_ok=True)
