@@ -36,9 +36,11 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
     from src.data.prepared import prepare
+    from src.summary import run_name
     from src.tracking.store import check_store
 
     check_store(config.tracking)
+    print(f"{run_name(config, overrides)}: preparing {config.dataset.name}, starting Keras", flush=True)
     dataset = prepare(config.dataset)
 
     from src.training.backend import distribution, reset, start_backend
