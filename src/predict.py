@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from src.config import PROJECT_ROOT
-from src.errors import ConfigError, DataError, UserError
+from src.console import typer_command
+from src.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,16 +171,7 @@ def _undo(folder: Path) -> None:
     print(f"{undo(folder)} pictures undone in {folder}")
 
 
-def main() -> None:
-    """Run the command on `sys.argv`; what the user can mend is one line, not a traceback."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(predict)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
+main = typer_command(predict)
 
 if __name__ == "__main__":
     main()

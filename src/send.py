@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from src.errors import ConfigError, UserError
+from src.console import typer_command
+from src.errors import ConfigError
 
 
 def send(
@@ -29,16 +29,7 @@ def send(
         print("nothing waits")
 
 
-def main() -> None:
-    """Run the command on `sys.argv`; what the user can mend is one line, not a traceback."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(send)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
+main = typer_command(send)
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,6 @@ import importlib.util
 import ipaddress
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from src.config import PROJECT_ROOT
-from src.errors import BundleError, ConfigError, UserError
+from src.console import typer_command
+from src.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -98,16 +98,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def main() -> None:
-    """Run the command on `sys.argv`; what the user can mend is one line, not a traceback."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(serve)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
+main = typer_command(serve)
 
 if __name__ == "__main__":
     main()

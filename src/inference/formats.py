@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from src.errors import BundleError
 from src.inference.bundle import MODEL_FILES
-from src.inference.quiet import quiet_stderr
+from src.quiet import quiet_stderr
 
 CALIBRATION_PICTURES = 200
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from src.errors import BundleError
 from src.inference.bundle import Bundle
-from src.inference.quiet import quiet_stderr
+from src.quiet import quiet_stderr
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pictures, uint8 (n, size, size, 3), to the model's own P(class 1), float32 (n,). May be called from any thread."""

@@ -6,12 +6,12 @@ import contextlib
 import os
 import platform
 import warnings
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from src.errors import ConfigError
+from src.quiet import quiet_stderr
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BFLOAT16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -26,7 +26,7 @@ def start_backend() -> str:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with _stderr_closed():
+        with quiet_stderr():
             for gpu in tf.config.list_physical_devices("GPU"):
                 # Refused once a device is in use, which is then already set up.
                 with contextlib.suppress(RuntimeError):
@@ -44,7 +44,7 @@ def import_backend() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
     warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
-    with _stderr_closed():
+    with quiet_stderr():
         import keras  # noqa: F401
 
 
@@ -56,7 +56,7 @@ def reset(seed: int, precision: str) -> str:
     import keras
 
     keras.backend.clear_session()
-    with _stderr_closed():  # on another backend this is where Keras imports a TensorFlow that happens to be there
+    with quiet_stderr():  # on another backend this is where Keras imports a TensorFlow that happens to be there
         keras.utils.set_random_seed(seed)
     resolved = resolve_precision(precision)
     keras.config.set_dtype_policy(POLICIES[resolved])
@@ -147,15 +147,3 @@ def _gpu_details(gpu: Any) -> dict[str, Any]:
         return dict(tf.config.experimental.get_device_details(gpu))
     major, _, minor = str(getattr(gpu, "compute_capability", "0.0")).partition(".")
     return {"device_name": gpu.device_kind, "compute_capability": (int(major), int(minor or 0))}
-
-
-@contextlib.contextmanager
-def _stderr_closed() -> Iterator[None]:
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
