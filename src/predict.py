@@ -48,10 +48,17 @@ def predict(
     faces: Annotated[bool, Flag("--faces", help="Find faces and answer for each of them.")] = False,
     yunet: Annotated[Path | None, Flag(help="With --faces: a YuNet model file to find them with.")] = None,
     annotate: Annotated[Path | None, Flag(help="Write the one picture with its faces boxed and labelled.")] = None,
-    explain: Annotated[Path | None, Flag(help="Write what speaks for the one picture's answer.")] = None,
+    explain: Annotated[
+        Path | None, Flag(help="Write the one picture, orange where it speaks for its answer, blue against it.")
+    ] = None,
     cache: Annotated[bool, Flag("--cache", help="Keep answers; reuse those of unchanged files.")] = False,
 ) -> None:
-    """Say of pictures whether they look happy or sad. Exit code 3: some could not be read; 2: bad usage."""
+    """Say of pictures whether they look happy or sad, and how likely that answer is.
+
+    That can be below 0.5: the model's threshold is chosen on validation.
+
+    Exit code 3: some could not be read; 2: bad usage.
+    """
     if undo:
         _undo(undo)
         return
@@ -59,6 +66,8 @@ def predict(
     how: How = "link" if link else "move" if move else "copy"
     _check(bool(paths), "name pictures or folders, or - for standard input")
     _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
+    _check(bool(faces or annotate) or yunet is None, "--yunet goes with --faces")
+    _check(not sort_into or "-" not in (paths or []), "--sort-into takes files and folders, not standard input")
     _check(sort_into is not None or how == "copy", f"--{how} goes with --sort-into")
     classifier, pictures = _open(model, tracking_uri, paths or [], recursive)
     _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
@@ -162,7 +171,7 @@ def _save(picture: Image, file: Path) -> None:
     try:
         picture.save(file)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be written: {error}") from None
+        raise DataError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _undo(folder: Path) -> None:

@@ -19,7 +19,8 @@ def evidence(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.fl
     """Evidence for the answer, float64 (size, size): by how much its log-odds fall where a grey square is laid over the
     picture, as the mean of all squares that cover a pixel (Zeiler and Fergus 2014, arXiv 1311.2901).
 
-    `pixels` is a prepared picture, uint8 (size, size, 3). Negative evidence speaks for the other class.
+    `pixels` is a prepared picture, uint8 (size, size, 3). Negative evidence speaks for the other class. Where the model
+    abstains, the answer is the likelier class.
     """
     size = len(pixels)
     edges = np.linspace(0, size, PATCHES_ACROSS + 1).astype(int)
@@ -38,7 +39,7 @@ def evidence(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.fl
     for picture, (top, bottom, left, right) in zip(covered[1:], boxes, strict=True):
         picture[top:bottom, left:right] = grey
     log_odds = _log_odds(classifier.probabilities(covered))
-    sign = 1 if log_odds[0] >= 0 else -1
+    sign = _answer_sign(classifier, log_odds[0])
     total, count = np.zeros((size, size)), np.zeros((size, size))
     for fall, (top, bottom, left, right) in zip(sign * (log_odds[0] - log_odds[1:]), boxes, strict=True):
         total[top:bottom, left:right] += fall
@@ -56,6 +57,12 @@ def draw_evidence(pixels: NDArray[np.uint8], found: NDArray[np.float64]) -> Imag
     color = np.where(strength > 0, np.array([255.0, 122, 0]), np.array([30.0, 110, 255]))
     mixed = grey + (color - grey) * 0.75 * np.abs(strength)
     return Image.fromarray(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8))
+
+
+def _answer_sign(classifier: Classifier, log_odds: float) -> int:
+    """1 where class 1 is the answer, -1 where class 0 is: by the threshold, which need not be at even odds."""
+    label, names = classifier.bundle.label(1 / (1 + np.exp(-log_odds))), classifier.bundle.class_names
+    return (-1, 1)[names.index(label) if label in names else int(log_odds >= 0)]
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

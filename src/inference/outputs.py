@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from src.errors import ConfigError
+from src.errors import ConfigError, DataError
 from src.inference.classifier import Answer
 
 COLUMNS = ("path", "label", "probability", "verdict", "model")
@@ -43,9 +43,16 @@ def as_json(answer: Answer) -> str:
 
 @contextmanager
 def table_writer(file: Path) -> Iterator[Write]:
-    """Write answers to a `.csv` or `.parquet` file as they come. Raises ConfigError for another ending."""
+    """Write answers to a `.csv` or `.parquet` file as they come.
+
+    Raises ConfigError for another ending, DataError for a file that cannot be made.
+    """
     if file.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: accepts a name that ends in .csv or .parquet")
+    try:
+        file.open("ab").close()  # known before the pictures are judged, not after
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written: {error.strerror}") from None
     with _csv_writer(file) if file.suffix == ".csv" else _parquet_writer(file) as write:
         yield write
 

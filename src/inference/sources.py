@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Picture:
             raise RejectedPictureError("unreadable", error.strerror or str(error)) from None
 
 
-def list_pictures(paths: Iterable[str], *, recursive: bool) -> list[Picture]:
+def list_pictures(paths: Sequence[str], *, recursive: bool) -> list[Picture]:
     """The pictures that `paths` name, in their order; of a folder every file that is not hidden, sorted by path.
 
     Folders inside a folder are entered only with `recursive`, links to folders never. Raises DataError for a path that
@@ -52,7 +52,7 @@ def list_pictures(paths: Iterable[str], *, recursive: bool) -> list[Picture]:
         else:
             raise DataError(f"{path}: no such file or folder")
     if not found:
-        raise DataError("no pictures found; --recursive looks into folders inside folders too")
+        raise DataError(f"{', '.join(paths)}: no pictures found; --recursive looks into folders inside folders too")
     return found
 
 

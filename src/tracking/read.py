@@ -141,7 +141,7 @@ def connect(config: TrackingConfig) -> ModuleType:
     check_server(config)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise TrackingError(
-            f"{uri}: no runs are recorded there yet; train one, or name another store with tracking.uri="
+            f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow

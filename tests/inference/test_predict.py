@@ -93,6 +93,17 @@ def test_tables_hold_what_json_tells(predict: Run, album: Path, tmp_path: Path) 
     assert table["probability"].dropna().tolist() == [row["probability"] for row in told if row["label"]]
 
 
+@pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet", "--explain=no/a.png"])
+def test_a_file_that_cannot_be_written_is_one_line(predict: Run, album: Path, option: str) -> None:
+    result = predict(album / "a.png", option)
+    assert result.code == 1
+    assert result.error == f"{option.partition('=')[2]}: cannot be written: No such file or directory"
+
+
+def test_an_empty_folder_is_named(predict: Run, tmp_path: Path) -> None:
+    assert predict(tmp_path).error.startswith(f"{tmp_path}: no pictures found")
+
+
 def test_standard_input(predict: Run, album: Path) -> None:
     data = (album / "a.png").read_bytes()
     (from_stdin,) = predict("-", "--json", stdin=data).lines
@@ -103,7 +114,15 @@ def test_standard_input(predict: Run, album: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["missing.jpg"], ["ALBUM", "--link"], ["ALBUM", "--explain", "x.png"], ["ALBUM", "--faces", "--cache"]],
+    [
+        [],
+        ["missing.jpg"],
+        ["ALBUM", "--link"],
+        ["ALBUM", "--explain", "x.png"],
+        ["ALBUM", "--faces", "--cache"],
+        ["ALBUM", "--yunet", "x.onnx"],
+        ["-", "--sort-into", "ALBUM"],
+    ],
 )
 def test_bad_usage_is_one_clear_line(predict: Run, album: Path, arguments: list[str]) -> None:
     result = predict(*[str(album) if argument == "ALBUM" else argument for argument in arguments])
@@ -165,6 +184,20 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 
     assert predict(album / "a.png", "--explain", tmp_path / "why.png").code == 0
     assert Image.open(tmp_path / "why.png").size == (384, 384)
+
+
+def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path) -> None:
+    from dataclasses import replace
+
+    from src.inference.classifier import Classifier
+    from src.inference.explaining import evidence
+    from src.inference.sources import Picture
+
+    happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
+    pixels = happy.prepare(Picture(str(album / "a.png")))
+    found = evidence(happy, pixels)
+    assert abs(found).max() > 0
+    assert (evidence(sad, pixels) == -found).all()
 
 
 def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path) -> None:
