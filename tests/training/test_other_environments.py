@@ -86,7 +86,7 @@ def test_a_store_inside_a_file_is_one_line_before_any_work(tmp_path: Path) -> No
 
 def test_a_tracking_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     answer = _train("tracking=server", "tracking.uri=http://127.0.0.1:9", f"dataset.cache={tmp_path}/cache")
-    _expect_one_line(answer, "the tracking store http://127.0.0.1:9 cannot be used")
+    _expect_one_line(answer, "tracking.uri=http://127.0.0.1:9: nothing answers")
 
 
 def _train(*arguments: str, wrapper: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
