@@ -1,0 +1,98 @@
+"""Pictures a second of `python -m src.predict FOLDER` against decoding alone and the model alone, in one run, in turn.
+
+`python -m benchmarks.predict_folder [pictures] [side] [rounds]`. Decoding runs on all cores, the model on one, as in
+the command. One after the other they would reach 1 / (1 / decoding + 1 / model); a share above 100 % means that they
+overlap. Shares are taken within a round; where the load changes from one part to the next they scatter.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.config import PROJECT_ROOT
+from src.data.drawn import draw_face
+from src.inference.classifier import BATCH_SIZE, Classifier
+from src.inference.opening import open_model
+from src.inference.sources import list_pictures
+
+DIFFERENT = 20
+
+
+def write_pictures(folder: Path, count: int, side: int) -> None:
+    """Drawn faces as JPEG files, a few different ones again and again: drawing them takes longest."""
+    for index in range(DIFFERENT):
+        face = Image.fromarray(draw_face(0, index, side)[0])
+        for place in range(index, count, DIFFERENT):
+            face.save(folder / f"{place:06}.jpg", quality=90)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def command(path: Path) -> None:
+    """The command on a file or folder, its answers thrown away."""
+    arguments = [sys.executable, "-m", "src.predict", str(path)]
+    subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, check=True)
+
+
+def measure(folder: Path, rounds: int) -> None:
+    """Time all of them in turn, `rounds` times,, and report."""
+    classifier, pictures = Classifier(open_model()), list_pictures([str(folder)], recursive=False)
+    prepared = np.stack([np.asarray(classifier.prepare(picture)) for picture in pictures])
+
+    def decode() -> None:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(classifier.prepare, pictures))
+
+    def judge() -> None:
+        for start in range(0, len(prepared), BATCH_SIZE):
+            classifier.probabilities(prepared[start : start + BATCH_SIZE])
+
+    works: dict[str, Callable[[], object]] = {
+        "decoding alone": decode,
+        "model alone": judge,
+        "both, in this process": lambda: list(classifier.answers(pictures)),
+        "command, folder": lambda: command(folder),
+        "command, one picture": lambda: command(Path(pictures[0].path)),
+    }
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds):
+        for name, work in works.items():
+            found[name].append(seconds(work))
+        print(f"round {number + 1}: " + ", ".join(f"{name} {took[-1]:.2f} s" for name, took in found.items()))
+    report({name: np.array(took) for name, took in found.items()}, len(pictures))
+
+
+def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
+    """Print median rates, and the share of what decoding and model together allow: median, lowest and highest."""
+    decode, judge, both, folder, one = took.values()
+    rates = {"decoding": decode, "model": judge, "one after the other": decode + judge, "command": folder}
+    for name, each in rates.items():
+        print(f"{name:20} {count / np.median(each):6,.0f} pictures/s")
+    shares = {"in this process": both, "command": folder, "command without its start": folder - one}
+    for name, each in shares.items():
+        share = (decode + judge) / each
+        print(f"{name:26} {np.median(share):.0%} ({share.min():.0%} to {share.max():.0%})")
+    print(f"load averages {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+
+
+if __name__ == "__main__":
+    wanted = [int(argument) for argument in sys.argv[1:]] + [3000, 512, 5][len(sys.argv) - 1 :]
+    with tempfile.TemporaryDirectory() as temporary:
+        write_pictures(Path(temporary), wanted[0], wanted[1])
+        measure(Path(temporary), wanted[2])
