@@ -40,8 +40,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     from src.tracking.store import check_store
 
     check_store(config.tracking)
-    print(f"{run_name(config, overrides)}: preparing {config.dataset.name}, starting Keras", flush=True)
     dataset = prepare(config.dataset)
+    print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
     from src.training.backend import distribution, reset, start_backend
 
