@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from src.data.drawn import draw_face
+from src.synthetic.faces import draw_face
 
 SEED = 0
 

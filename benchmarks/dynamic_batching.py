@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from src.data.drawn import draw_face
-from src.inference.classifier import Classifier
-from src.inference.opening import open_model
+from src.conversion.opening import open_model
+from src.runtime.classifier import Classifier
+from src.synthetic.faces import draw_face
 
 MOST = 32
 Ask = Callable[[NDArray[np.uint8]], float]

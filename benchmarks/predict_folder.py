@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.config import PROJECT_ROOT
-from src.data.drawn import draw_face
-from src.inference.classifier import BATCH_SIZE, Classifier
-from src.inference.opening import open_model
-from src.inference.sources import list_pictures
+from src.conversion.opening import open_model
+from src.runtime.classifier import BATCH_SIZE, Classifier
+from src.runtime.pictures import list_pictures
+from src.synthetic.faces import draw_face
 
 DIFFERENT = 20
 

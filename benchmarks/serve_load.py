@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.serving import serving
-from src.data.drawn import draw_face
+from src.synthetic.faces import draw_face
 
 PAUSE_SECONDS = 0.05
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.drawn import draw_face
+from src.synthetic.faces import draw_face
 
 COLUMNS, ROWS, SIZE = 10, 3, 120
 

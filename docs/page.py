@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from benchmarks.serving import serving
-from src.data.drawn import draw_face
+from src.synthetic.faces import draw_face
 
 SEED, FACE = 7, 10
 SHOWN_FROM = "#answer .answer"

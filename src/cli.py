@@ -9,17 +9,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+import typer
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from src.config import PROJECT_ROOT, ConfigType, suggest, to_config, unknown_key
-from src.errors import ConfigError, UserError
+from .config import PROJECT_ROOT, ConfigType, suggest, to_config, unknown_key
+from .errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
 
 INTERRUPTED = 130
 
@@ -110,3 +112,18 @@ def plain_tree(tree: DictConfig) -> dict[str, Any]:
 def _stop(message: str, exit_code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def typer_command(task: Callable[..., None]) -> Callable[[], None]:
+    """A console entry point that runs `task` on `sys.argv`; a UserError ends it with its own exit code."""
+
+    def entry() -> None:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(task)
+        try:
+            app()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+
+    return entry

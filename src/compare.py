@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import CompareConfig, project_path
+from .cli import command
+from .config import CompareConfig, project_path
 
 if TYPE_CHECKING:
-    from src.evaluation.comparison import Comparison, Ranking
+    from .comparison.comparison import Comparison, Ranking
 
 CURVE = "fit/val_accuracy"
 CURVES_OF_THE_BEST = 6
@@ -23,10 +23,10 @@ CURVES_OF_THE_BEST = 6
 
 def compare_runs(config: CompareConfig, _: Sequence[str] = ()) -> Comparison:
     """Compare the runs that `config` names and write the page. Raises TrackingError where there are none to compare."""
-    from src.errors import TrackingError
-    from src.evaluation.comparison import compare
-    from src.evaluation.comparison_page import render_html, render_markdown
-    from src.tracking.read import find_runs, log_report, read_table
+    from .comparison.comparison import compare
+    from .comparison.comparison_page import render_html, render_markdown
+    from .errors import TrackingError
+    from .tracking.read import find_runs, log_report, read_table
 
     runs = find_runs(config.tracking, config.filter)
     if not runs:
@@ -52,7 +52,7 @@ def compare_runs(config: CompareConfig, _: Sequence[str] = ()) -> Comparison:
 
 def _histories(ranking: Ranking) -> dict[str, list[list[float]]]:
     """Validation curves of the best candidates, by label."""
-    from src.tracking.read import metric_history
+    from .tracking.read import metric_history
 
     best = ranking.candidates[:CURVES_OF_THE_BEST]
     curves = {candidate.label: [metric_history(run, CURVE) for run in candidate.runs] for candidate in best}
@@ -64,7 +64,7 @@ def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from src.evaluation.comparison_page import verdict
+    from .comparison.comparison_page import verdict
 
     console = Console()
     for ranking in comparison.rankings:

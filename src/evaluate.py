@@ -13,26 +13,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import EvaluateConfig, project_path
+from .cli import command
+from .config import EvaluateConfig, project_path
 
 if TYPE_CHECKING:
-    from src.data.prepared import PreparedDataset
-    from src.evaluation.judge import Evaluation
-    from src.evaluation.recorded import RecordedModel
+    from .data.prepared import PreparedDataset
+    from .evaluation.evaluation import Evaluation
+    from .evaluation.recorded import RecordedModel
 
 
 def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluation:
     """Judge the model that `config.run` names and record the result. Raises DataError or TrackingError."""
-    from src.training.backend import start_backend
+    from .training.backend import start_backend
 
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
-    from src import summary
-    from src.evaluation.judge import judge
-    from src.evaluation.recorded import open_recorded
-    from src.models.predict import predictor
+    from .evaluation import summary
+    from .evaluation.evaluation import judge
+    from .evaluation.predictions import predictor
+    from .evaluation.recorded import open_recorded
 
     console = Console()
     recorded = open_recorded(config.tracking, config.run)
@@ -56,8 +56,8 @@ def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedD
     Another data set than the model's own (or its own, changed since) is all test: no part of it was trained on, but
     for what the leak check finds.
     """
-    from src.data.prepared import prepare
-    from src.evaluation.leaks import fitted_on
+    from .data.prepared import prepare
+    from .evaluation.leaks import fitted_on
 
     own = recorded.config.dataset
     dataset = prepare(replace(config.dataset or own, image_size=own.image_size))
@@ -71,8 +71,8 @@ def _without_leaks(
 ) -> tuple[PreparedDataset, list[str]]:
     import numpy as np
 
-    from src.errors import DataError
-    from src.evaluation.leaks import fingerprints, leaked
+    from .errors import DataError
+    from .evaluation.leaks import fingerprints, leaked
 
     every = np.arange(len(dataset.table))
     seen = leaked(recorded.fitted_on, fingerprints(dataset, every), recorded.config.dataset)
@@ -97,10 +97,10 @@ def _folder(output: str | None) -> Iterator[Path]:
 
 
 def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> None:  # type: ignore[no-untyped-def]
-    from src.evaluation.artifacts import write_artifacts
-    from src.evaluation.card import ModelFacts
-    from src.models.cost import count_flops
-    from src.tracking.provenance import command_line
+    from .evaluation.artifacts import write_artifacts
+    from .evaluation.card import ModelFacts
+    from .models.cost import count_flops
+    from .tracking.provenance import command_line
 
     def path(name: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +114,8 @@ def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> N
 def _record(
     folder: Path, evaluation: Evaluation, config: EvaluateConfig, recorded: RecordedModel, dataset: PreparedDataset
 ) -> str:
-    from src import summary
-    from src.tracking.read import log_report
+    from .evaluation import summary
+    from .tracking.read import log_report
 
     params = {"run": config.run, "dataset.name": dataset.name, "dataset.digest": dataset.digest, "leaks": config.leaks}
     name = f"{recorded.name} on {dataset.name}"

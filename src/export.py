@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import ExportConfig, project_path
+from .cli import command
+from .config import ExportConfig, project_path
 
 if TYPE_CHECKING:
-    from src.inference.bundle import Bundle
+    from .runtime.bundle import Bundle
 
 
 def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     """Export the model that `config.run` names. Raises TrackingError, DataError or BundleError."""
-    from src.training.backend import start_backend
+    from .training.backend import start_backend
 
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
-    from src.data.prepared import prepare
-    from src.evaluation.recorded import open_recorded
-    from src.inference.exporting import build_bundle, install, parity_metrics, parity_table
-    from src.tracking.read import log_report
+    from .conversion.exporting import build_bundle, install, parity_metrics, parity_table
+    from .data.prepared import prepare
+    from .evaluation.recorded import open_recorded
+    from .tracking.read import log_report
 
     console = Console()
     recorded = open_recorded(config.tracking, config.run)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from src.config import PROJECT_ROOT
-from src.console import typer_command
-from src.errors import ConfigError, DataError
+from .cli import typer_command
+from .config import PROJECT_ROOT
+from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from src.inference.classifier import Answer, Classifier
-    from src.inference.sorting import How
-    from src.inference.sources import Picture
+    from .runtime.classifier import Answer, Classifier
+    from .runtime.pictures import Picture
+    from .runtime.sorting import How
 
 SOME_REJECTED = 3
 CACHE = PROJECT_ROOT / ".cache" / "answers.sqlite"
@@ -94,9 +94,9 @@ def _check(allowed: bool, otherwise: str) -> None:
 def _open(
     model: str | None, tracking_uri: str | None, paths: list[str], recursive: bool
 ) -> tuple[Classifier, list[Picture]]:
-    from src.inference.classifier import Classifier
-    from src.inference.opening import open_model
-    from src.inference.sources import list_pictures
+    from .conversion.opening import open_model
+    from .runtime.classifier import Classifier
+    from .runtime.pictures import list_pictures
 
     pictures = list_pictures(paths, recursive=recursive)
     return Classifier(open_model(model, tracking_uri)), pictures
@@ -107,13 +107,13 @@ def _answers(
 ) -> AbstractContextManager[Iterator[Answer]]:
     """The answers in order, from the cache where that is asked for."""
     if faces:
-        from src.inference.faces import create_detector, face_answers
+        from .runtime.faces import create_detector, face_answers
 
         detect = create_detector(yunet)
         return nullcontext(answer for picture in pictures for answer in face_answers(classifier, detect, picture))
     if not cache:
         return nullcontext(classifier.answers(pictures))
-    from src.inference.cache import cached_answers
+    from .runtime.cache import cached_answers
 
     return cached_answers(CACHE, classifier, pictures)
 
@@ -121,7 +121,7 @@ def _answers(
 def _writers(
     stack: ExitStack, classifier: Classifier, as_json: bool, tables: list[Path], sort_into: Path | None, how: How
 ) -> list[Callable[[Answer], object]]:
-    from src.inference import outputs
+    from .runtime import outputs
 
     def show(answer: Answer) -> None:
         text = outputs.as_json(answer) if as_json else outputs.as_text(answer, classifier.bundle.class_names)
@@ -131,7 +131,7 @@ def _writers(
     writers: list[Callable[[Answer], object]] = [show]
     writers += [stack.enter_context(outputs.table_writer(file)) for file in tables]
     if sort_into:
-        from src.inference.sorting import Sorter
+        from .runtime.sorting import Sorter
 
         writers.append(Sorter(sort_into, how).put)
     return writers
@@ -148,8 +148,8 @@ def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
 
 
 def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file: Path) -> None:
-    from src.data.samples import RejectedPictureError
-    from src.inference.faces import create_detector, draw_faces, judge_faces
+    from .data.samples import RejectedPictureError
+    from .runtime.faces import create_detector, draw_faces, judge_faces
 
     try:
         drawn = draw_faces(*judge_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
@@ -159,8 +159,8 @@ def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file
 
 
 def _explain(classifier: Classifier, picture: Picture, file: Path) -> None:
-    from src.data.samples import RejectedPictureError
-    from src.inference.explaining import draw_evidence, evidence
+    from .data.samples import RejectedPictureError
+    from .explanation.occlusion import draw_evidence, evidence
 
     pixels = classifier.prepare(picture)
     if not isinstance(pixels, RejectedPictureError):
@@ -175,7 +175,7 @@ def _save(picture: Image, file: Path) -> None:
 
 
 def _undo(folder: Path) -> None:
-    from src.inference.sorting import undo
+    from .runtime.sorting import undo
 
     print(f"{undo(folder)} pictures undone in {folder}")
 

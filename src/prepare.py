@@ -10,23 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import DatasetConfig, PrepareConfig, project_path
+from .cli import command
+from .config import DatasetConfig, PrepareConfig, project_path
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from src.data.prepared import PreparedDataset
+    from .data.prepared import PreparedDataset
 
 
 def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> PreparedDataset:  # noqa: ARG001
     """Prepare `config.dataset`, say what it holds, and write the report. Raises DataError."""
     from rich.console import Console
 
-    from src.data.prepared import prepare
-    from src.data.quarantine import copy_rejected
-    from src.data.report import write_report
-    from src.data.store import readable_disk_errors
+    from .data.prepared import prepare
+    from .data.quarantine import copy_rejected
+    from .data.store import readable_disk_errors
+    from .reports.data_report import write_report
 
     console = Console(soft_wrap=True, highlight=False)
     dataset = prepare(config.dataset)
@@ -49,8 +49,8 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
 def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
     from rich.table import Table
 
-    from src.data.samples import VERDICT_MEANINGS
-    from src.data.splits import UNUSED
+    from .data.samples import VERDICT_MEANINGS
+    from .data.splits import UNUSED
 
     negative, positive = dataset.class_names
     table = Table("part", positive, negative, "groups", "digest", title=f"{dataset.name}, digest {dataset.digest}")
@@ -79,8 +79,8 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
 
 
 def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, console: Console) -> None:
-    from src.data.leak_check import check_leaks, write_leak_page
-    from src.data.prepared import prepare
+    from .data.prepared import prepare
+    from .reports.leak_check import check_leaks, write_leak_page
 
     assert config.leak_check is not None  # noqa: S101  (for the type checker)
     other = prepare(replace(config.leak_check, image_size=config.dataset.image_size))

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import RegisterConfig
+from .cli import command
+from .config import RegisterConfig
 
 if TYPE_CHECKING:
-    from src.evaluation.gate import Judgement
-    from src.tracking.read import RecordedRun
-    from src.tracking.registry import Version
+    from .comparison.gate import Judgement
+    from .tracking.read import RecordedRun
+    from .tracking.registry import Version
 
 
 def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
     """The version that holds the alias afterwards. Raises GateError, TrackingError, DataError or BundleError."""
-    from src.tracking import registry
+    from .tracking import registry
 
     alias = f"models:/{config.name}@{config.alias}"
     if config.rollback:
@@ -27,8 +27,8 @@ def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
         print(f"{alias} is {version} again (run {version.run_id}); {loser} held it")
         return version
 
-    from src.inference.opening import export_run
-    from src.tracking.read import find_run
+    from .conversion.opening import export_run
+    from .tracking.read import find_run
 
     run = find_run(config.tracking, config.run)
     held = registry.holder(config.tracking, config.name, config.alias)
@@ -46,7 +46,7 @@ def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
 
 def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -> dict[str, str]:
     """What to record of the comparison with the holder. Raises GateError where the run does not pass."""
-    from src.errors import GateError
+    from .errors import GateError
 
     if held is None:
         print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
@@ -63,10 +63,10 @@ def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -
 
 
 def _judge(config: RegisterConfig, run: RecordedRun, held: Version) -> Judgement:
-    from src.errors import TrackingError
-    from src.evaluation.artifacts import PREDICTIONS
-    from src.evaluation.gate import judge_challenger
-    from src.tracking.read import find_run, read_table
+    from .comparison.gate import judge_challenger
+    from .errors import TrackingError
+    from .evaluation.artifacts import PREDICTIONS
+    from .tracking.read import find_run, read_table
 
     try:
         theirs = read_table(find_run(config.tracking, held.run_id or ""), PREDICTIONS)

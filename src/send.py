@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from src.console import typer_command
-from src.errors import ConfigError
+from .cli import typer_command
+from .errors import ConfigError
 
 
 def send(
@@ -17,7 +17,7 @@ def send(
     ] = None,
 ) -> None:
     """Send the records that wait in mlruns/unsent, each to the server of its run, and remove them here."""
-    from src.tracking import server
+    from .tracking import server
 
     waiting = folders or server.unsent_folders()
     for folder in waiting:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from src.config import PROJECT_ROOT
-from src.console import typer_command
-from src.errors import BundleError, ConfigError
+from .cli import typer_command
+from .config import PROJECT_ROOT
+from .errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from src.inference.classifier import Classifier
+    from .runtime.classifier import Classifier
 
 CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
 BACKLOG = 2048
@@ -41,12 +41,12 @@ def serve(
     if not token and not _is_loopback(host):
         raise ConfigError(f"--host {host}: reachable from other machines, which needs --token (or HAPPY_SAD_TOKEN)")
     try:
-        from src.inference.running import run
-        from src.inference.web import create_service
+        from .web.server import run
+        from .web.service import create_service
     except ImportError as error:
         raise BundleError(f"serving needs {error.name}: pip install 'happy-sad[serve]'") from None
-    from src.inference.classifier import Classifier
-    from src.inference.opening import open_model
+    from .conversion.opening import open_model
+    from .runtime.classifier import Classifier
 
     classifier = Classifier(open_model(model, tracking_uri))
     service = create_service(classifier, token=token, page=_page(classifier, corrections, token) if page else None)
@@ -60,7 +60,7 @@ def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[
     """What makes the page, later and in a thread: importing Gradio takes seconds."""
     if importlib.util.find_spec("gradio") is None:
         raise BundleError("the page needs gradio: pip install 'happy-sad[serve]', or serve with --no-page")
-    from src.inference.corrections import Corrections
+    from .web.corrections import Corrections
 
     corrections = Corrections(folder, classifier.bundle.class_names)
 
@@ -68,7 +68,7 @@ def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[
         temporary = tempfile.TemporaryDirectory(prefix="happy-sad-page-")
         # Gradio reads both when it is imported; by default it shares one folder with all users of the machine.
         os.environ["GRADIO_TEMP_DIR"], os.environ["GRADIO_ANALYTICS_ENABLED"] = temporary.name, "False"
-        from src.inference.page import build_page
+        from .web.page import build_page
 
         return build_page(classifier, corrections, temporary, signed_in=bool(token))
 

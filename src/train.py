@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.cli import command
-from src.config import Config
+from .cli import command
+from .config import Config
 
 if TYPE_CHECKING:
-    from src.evaluation.judge import Evaluation
-    from src.training.fit import Fit
+    from .evaluation.evaluation import Evaluation
+    from .training.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
 
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
-    from src.data.prepared import prepare
-    from src.summary import run_name
-    from src.tracking.store import check_store
+    from .data.prepared import prepare
+    from .evaluation.summary import run_name
+    from .tracking.store import check_store
 
     check_store(config.tracking)
     dataset = prepare(config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
-    from src.training.backend import distribution, reset, start_backend
+    from .training.backend import distribution, reset, start_backend
 
     start_backend()  # quietly, before anything else imports Keras
-    from src.models.cnn import create_classifier
-    from src.models.weights import full_precision
-    from src.training.fit import fit
-    from src.training.record import start_record
+    from .models.cnn import create_classifier
+    from .models.weights import full_precision
+    from .training.fit import fit
+    from .training.record import start_record
 
     precision = reset(config.seed, config.trainer.precision)
     with start_record(config, overrides, dataset, precision) as record:

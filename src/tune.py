@@ -13,12 +13,12 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli import command, explain_composition, plain_tree
-from src.config import Config, TuneConfig, to_config
-from src.errors import ConfigError
+from .cli import command, explain_composition, plain_tree
+from .config import Config, TuneConfig, to_config
+from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from src.sweeps.search.oracle import Result, Trial
+    from .search.oracle import Result, Trial
 
 NOT_THE_TRIAL = ("tuner", "space", "cluster", "print_config", "hydra", "output")
 
@@ -29,9 +29,9 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     Raises ConfigError before the first trial for a space of values that `src.train` does not accept, SweepError where
     too many trials fail in a row or none completes.
     """
-    from src.sweeps.pool import start_fork_server
-    from src.sweeps.search.space import probes
-    from src.training.backend import import_backend
+    from .search.space import probes
+    from .sweeps.pool import start_fork_server
+    from .training.backend import import_backend
 
     base = [override for override in overrides if not override.lstrip("+~").startswith(NOT_THE_TRIAL)]
     if not any(override.startswith("model=") for override in base):
@@ -41,7 +41,7 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     if config.tuner.backend == "workers":
         start_fork_server()
     import_backend()  # quietly, and while the fork server does the same
-    from src.sweeps.search.session import conclude, run_search
+    from .search.session import conclude, run_search
 
     return conclude(run_search(config, base, compose_trial))
 

@@ -37,10 +37,10 @@ class Hide:
 
 sys.meta_path.insert(0, Hide())
 from fastapi.testclient import TestClient
-import src.serve, src.inference.page, src.inference.running
-from src.inference.classifier import Classifier
-from src.inference.opening import open_model
-from src.inference.web import create_service
+import src.serve, src.web.page, src.web.server
+from src.runtime.classifier import Classifier
+from src.conversion.opening import open_model
+from src.web.service import create_service
 
 client = TestClient(create_service(Classifier(open_model())))
 picture = Path("docs/faces.jpg").read_bytes()

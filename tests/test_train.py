@@ -17,7 +17,7 @@ import yaml
 from src.config import Config, plain
 from src.data.prepared import prepare
 from src.errors import TrainingError
-from src.summary import unshared
+from src.evaluation.summary import unshared
 from src.tracking.store import open_store
 from src.train import TrainResult, main, train
 from src.training import callbacks

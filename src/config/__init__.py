@@ -5,8 +5,8 @@ Types and bounds stand in the annotations; `to_config` turns a composed tree int
 is reported before TensorFlow or MLflow start.
 """
 
-from src.config.checking import ConfigType, plain, suggest, to_config, unknown_key
-from src.config.commands import (
+from .checking import ConfigType, plain, suggest, to_config, unknown_key
+from .commands import (
     CompareConfig,
     EvaluateConfig,
     ExportConfig,
@@ -16,11 +16,20 @@ from src.config.commands import (
     TuneConfig,
     TunerConfig,
 )
-from src.config.data import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig, SplitConfig
-from src.config.evaluation import EvaluationConfig, ThresholdConfig
-from src.config.paths import PROJECT_ROOT, project_path
-from src.config.run import ClusterConfig, Config, SweepConfig, TrackingConfig
-from src.config.training import AugmentationConfig, ModelConfig, OptimizerConfig, TrainerConfig
+from .data import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig, SplitConfig
+from .paths import PROJECT_ROOT, project_path
+from .run import (
+    AugmentationConfig,
+    ClusterConfig,
+    Config,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SweepConfig,
+    ThresholdConfig,
+    TrackingConfig,
+    TrainerConfig,
+)
 
 __all__ = [
     "PROJECT_ROOT",

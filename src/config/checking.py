@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Len
 
-from src.errors import ConfigError
+from ..errors import ConfigError
 
 ConfigType = TypeVar("ConfigType")
 

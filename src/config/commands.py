@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
 
-from src.config.data import DatasetConfig
-from src.config.evaluation import EvaluationConfig
-from src.config.run import Config, TrackingConfig
-from src.config.types import Count, PositiveNumber, Strict
+from .data import DatasetConfig
+from .run import Config, EvaluationConfig, TrackingConfig
+from .types import Count, PositiveNumber, Strict
 
 
 @dataclass(frozen=True)

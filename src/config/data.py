@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
-from src.config.types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
+from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,137 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
-from src.config.data import DatasetConfig
-from src.config.evaluation import EvaluationConfig
-from src.config.training import AugmentationConfig, ModelConfig, OptimizerConfig, TrainerConfig
-from src.config.types import Count, PositiveNumber, Seed, Strict
+from .data import DatasetConfig
+from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
+
+
+@dataclass(frozen=True)
+class ModelConfig(Strict):
+    """One CNN family. `filters` gives the width of each stage; a stage is `convolutions` layers and a pooling.
+
+    `grey` lets the model see lightness only, so that grey and coloured pictures of one face are one to it.
+    """
+
+    name: str
+    architecture: Literal["cnn"] = "cnn"
+    grey: bool = False
+    filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
+    convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
+    kernel_size: Annotated[int, Interval(ge=1, le=11)] = 3
+    convolution: Literal["standard", "separable"] = "standard"
+    padding: Literal["valid", "same"] = "same"
+    stem_stride: Annotated[int, Interval(ge=1, le=4)] = 1
+    normalization: Literal["none", "batch", "group", "layer"] = "none"
+    activation: Literal["relu", "gelu", "silu", "leaky_relu"] = "relu"
+    residual: bool = False
+    head: Literal["flatten", "global_average", "global_max"] = "flatten"
+    dense: Annotated[list[Count], Len(0, 4)] = field(default_factory=lambda: [256])
+    dropout: Rate = 0.0
+    spatial_dropout: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        if self.residual and self.padding != "same":
+            raise ValueError("residual=true needs padding=same, so that both paths have one shape")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Strict):
+    """The optimizer and its learning-rate schedule. Warm-up and plateau patience count epochs."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
+    weight_decay: NonNegative = 0.0
+    momentum: Rate = 0.9
+    clip_norm: PositiveNumber | None = None
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup_epochs: NonNegative = 0.0
+    final_learning_rate: Fraction = 0.0
+    plateau_factor: Annotated[float, Gt(0), Lt(1)] = 0.5
+    plateau_patience: Count = 3
+
+    def __post_init__(self) -> None:
+        if self.schedule == "plateau" and self.warmup_epochs:
+            raise ValueError("schedule=plateau has no warm-up; set warmup_epochs=0")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig(Strict):
+    """Random changes to training pictures; 0 or false is off. Fractions are of the picture or of the full range."""
+
+    name: str
+    flip: bool = False
+    rotation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    translation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    zoom: Annotated[float, Interval(ge=0, le=0.9)] = 0.0
+    shear: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    grayscale: Fraction = 0.0
+    erasing: Fraction = 0.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+
+
+@dataclass(frozen=True)
+class TrainerConfig(Strict):
+    """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
+
+    `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
+    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it.
+    """
+
+    name: str
+    epochs: Count = 20
+    batch_size: Count = 32
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Annotated[float, Ge(0), Lt(0.5)] = 0.0
+    monitor: Literal["val_loss", "val_accuracy", "val_auc"] = "val_loss"
+    early_stopping: WholeNumber = 6
+    steps_per_execution: Count = 1
+    overfit: bool = False
+    stop_after: Count | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class ThresholdConfig(Strict):
+    """How the probability from which a picture is called positive is chosen on the validation part.
+
+    `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
+    `false_positive_cost` false negatives.
+    """
+
+    policy: Literal["balanced_accuracy", "fixed", "precision", "recall", "cost"] = "balanced_accuracy"
+    value: Fraction = 0.5
+    target: Annotated[float, Gt(0), Le(1)] = 0.95
+    false_positive_cost: PositiveNumber = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Strict):
+    """How a model is judged. `seed` is apart from the run's seed: runs are compared on the same resamples.
+
+    `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
+    `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
+    """
+
+    name: str = "default"
+    threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
+    calibrate: bool = True
+    abstain_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    seed: Seed = 0
+    slices: bool = True
+    smallest_slice: Count = 30
+    corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = field(default_factory=list)
+    corruption_pictures: Count = 1000
+    explanations: WholeNumber = 8
+    pointing_pictures: WholeNumber = 64
 
 
 @dataclass(frozen=True)

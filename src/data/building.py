@@ -15,15 +15,15 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from src.config import DatasetConfig
-from src.data.decoding import Outcome, Preparation, decode_samples
-from src.data.images import Limits
-from src.data.locators import BytesLocator, StreamLocator, read_streams
-from src.data.near_duplicates import chained, connected_groups, near_duplicate_pairs
-from src.data.samples import Refusal, Sample
-from src.data.sources import Listing
-from src.data.store import PIXELS, StoreInfo, write_tables
-from src.errors import DataError
+from ..config import DatasetConfig
+from ..errors import DataError
+from .decoding import Outcome, Preparation, decode_samples
+from .images import Limits
+from .locators import BytesLocator, StreamLocator, read_streams
+from .near_duplicates import chained, connected_groups, near_duplicate_pairs
+from .samples import Refusal, Sample
+from .sources import Listing
+from .store import PIXELS, StoreInfo, write_tables
 
 _BLOCK = 4096  # rows that are held as Python objects at once
 _TYPES = {

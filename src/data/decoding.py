@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.data.fingerprints import perceptual_hashes, statistics
-from src.data.images import DecodedPicture, Limits, decode_picture, prepare_image
-from src.data.locators import READ_ERRORS, DrawnLocator, PixelTextLocator
-from src.data.samples import RejectedPictureError, Sample, Verdict
-from src.errors import DataError
+from ..errors import DataError
+from .fingerprints import perceptual_hashes, statistics
+from .images import DecodedPicture, Limits, decode_picture, prepare_image
+from .locators import READ_ERRORS, DrawnLocator, PixelTextLocator
+from .samples import RejectedPictureError, Sample, Verdict
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
@@ -176,7 +176,7 @@ def _accepted(sha256: str, pixels: NDArray[np.uint8], facts: dict[str, Any]) -> 
 
 
 def _draw(face: DrawnLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:
-    from src.data.drawn import draw_face
+    from ..synthetic.faces import draw_face
 
     pixels, factors = draw_face(face.seed, face.index, size, face.ambiguity)
     facts = {"width": size, "height": size, "format": "drawn", "mode": "RGB", "bytes": 0}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from src.data.samples import RejectedPictureError, Verdict
+from .samples import RejectedPictureError, Verdict
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """The formats that are read, by Pillow's names. Of an animation only the first frame is."""

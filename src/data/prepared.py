@@ -18,14 +18,14 @@ import pandas as pd
 import PIL
 from numpy.typing import NDArray
 
-from src.config import DatasetConfig, project_path
-from src.data.building import build, limits_of, with_streamed_bytes
-from src.data.locators import READ_ERRORS, DrawnLocator
-from src.data.progress import preparation_progress
-from src.data.samples import PARTS, Sample
-from src.data.sources import Listing, list_samples, single_file_signature
-from src.data.splits import assign_splits
-from src.data.store import Store, locked, open_store, readable_disk_errors, store_folder, writing
+from ..config import DatasetConfig, project_path
+from .building import build, limits_of, with_streamed_bytes
+from .locators import READ_ERRORS, DrawnLocator
+from .progress import preparation_progress
+from .samples import PARTS, Sample
+from .sources import Listing, list_samples, single_file_signature
+from .splits import assign_splits
+from .store import Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
 _MAKERS = ("building", "decoding", "drawn", "fingerprints", "images", "near_duplicates")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from src.config import DatasetConfig
-from src.data.building import limits_of
-from src.data.locators import READ_ERRORS, DrawnLocator
-from src.data.prepared import PreparedDataset
-from src.data.sources import list_samples
-from src.data.store import readable_disk_errors
+from ..config import DatasetConfig
+from .building import limits_of
+from .locators import READ_ERRORS, DrawnLocator
+from .prepared import PreparedDataset
+from .sources import list_samples
+from .store import readable_disk_errors
 
 _LONGEST_NAME = 180
 

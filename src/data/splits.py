@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.config import SplitConfig
-from src.data.samples import PARTS
-from src.errors import DataError
+from ..config import SplitConfig
+from ..errors import DataError
+from .samples import PARTS
 
 UNUSED = "unused"
 

@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from src.errors import DataError
+from ..errors import DataError
 
 PIXELS, SAMPLES, REJECTED, INFO = "pixels.u8", "samples.parquet", "rejected.parquet", "info.json"
 

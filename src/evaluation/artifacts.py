@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.config import Config
-from src.evaluation.calibration import Decision
-from src.evaluation.card import ModelFacts, card_html, model_card
-from src.evaluation.judge import Evaluation
-from src.evaluation.style import save_png
+from ..config import Config
+from ..metrics.calibration import Decision
+from ..reports.figure_style import save_png
+from .card import ModelFacts, card_html, model_card
+from .evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from src.data.prepared import PreparedDataset
+    from ..data.prepared import PreparedDataset
 
 PREDICTIONS, SLICES, ROBUSTNESS, DECISION = "predictions.parquet", "slices.csv", "robustness.csv", "decision.json"
 

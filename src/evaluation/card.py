@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markdown_it import MarkdownIt
 
-from src.config import Config
-from src.evaluation.comparison_page import TEMPLATES, data_uri
-from src.evaluation.explanation import METHOD_NAMES
-from src.evaluation.judge import Evaluation
-from src.summary import unshared
+from ..comparison.comparison_page import TEMPLATES, data_uri
+from ..config import Config
+from ..explanation.explanation import METHOD_NAMES
+from .evaluation import Evaluation
+from .summary import unshared
 
 if TYPE_CHECKING:
-    from src.data.prepared import PreparedDataset
+    from ..data.prepared import PreparedDataset
 
 
 @dataclass(frozen=True)

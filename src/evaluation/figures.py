@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
-from src.evaluation.calibration import coverage_curve, expected_calibration_error, reliability
-from src.evaluation.scores import Score, wilson_interval
-from src.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
+from ..metrics.calibration import coverage_curve, expected_calibration_error, reliability
+from ..metrics.scores import Score, wilson_interval
+from ..reports.figure_style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
 
 CLASS_NAMES = ("sad", "happy")
 MOST_SLICES = 24

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.evaluation import figures
-from src.evaluation.explanation import explanation_sheet
-from src.evaluation.robustness import robustness_heat_map
-from src.evaluation.sheets import most_wrong
+from ..explanation.explanation import explanation_sheet
+from ..robustness.robustness import robustness_heat_map
+from . import figures
+from .sheets import most_wrong
 
 if TYPE_CHECKING:
-    from src.evaluation.judge import Evaluation
+    from .evaluation import Evaluation
 
 
 def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:

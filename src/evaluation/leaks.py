@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.config import DatasetConfig
-from src.data.fingerprints import perceptual_hashes
-from src.data.near_duplicates import connected_groups, near_duplicate_pairs
+from ..config import DatasetConfig
+from ..data.fingerprints import perceptual_hashes
+from ..data.near_duplicates import connected_groups, near_duplicate_pairs
 
 if TYPE_CHECKING:
-    from src.data.prepared import PreparedDataset
+    from ..data.prepared import PreparedDataset
 
 FINGERPRINTS = "fitted_on.parquet"
 FITTED_ON = ("train", "validation")

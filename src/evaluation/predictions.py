@@ -6,14 +6,33 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.errors import DataError
+from ..errors import DataError
 
 if TYPE_CHECKING:
-    from src.data.prepared import PreparedDataset
+    from ..data.prepared import PreparedDataset
+
+
+BATCH_SIZE = 64
+
+
+def predictor(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from uint8 pictures (n, size, size, 3) to P(positive class), float32 (n,).
+
+    Batches go straight to the compiled step: `model.predict` would set up a data pipeline at every call.
+    """
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        starts = range(0, len(pictures), BATCH_SIZE)
+        batches = [model.predict_on_batch(pictures[start : start + BATCH_SIZE]) for start in starts]
+        return np.concatenate(batches).reshape(-1) if batches else np.zeros(0, "float32")
+
+    return predict
+
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import yaml
 
-from src.config import Config, TrackingConfig, to_config
-from src.errors import TrackingError
-from src.evaluation.artifacts import DECISION, read_decision
-from src.evaluation.calibration import Decision
-from src.evaluation.leaks import FINGERPRINTS
-from src.tracking.read import RecordedRun, artifact, find_run, model_folder
+from ..config import Config, TrackingConfig, to_config
+from ..errors import TrackingError
+from ..metrics.calibration import Decision
+from ..tracking.read import RecordedRun, artifact, find_run, model_folder
+from .artifacts import DECISION, read_decision
+from .leaks import FINGERPRINTS
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from src.evaluation.style import GREEN, RED, hide_frame, styled
+from ..reports.figure_style import GREEN, RED, hide_frame, styled
 
 Pictures = NDArray[np.uint8]
 

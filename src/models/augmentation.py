@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from src.config import AugmentationConfig
-from src.models.precision import float32
+from ..config import AugmentationConfig
+from .weights import float32
 
 Batch = dict[str, Any]
 PIXELS = (0, 255)

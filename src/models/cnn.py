@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from src.config import ModelConfig
-from src.errors import ConfigError
+from ..config import ModelConfig
+from ..errors import ConfigError
 
 Tensor = Any
 

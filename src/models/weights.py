@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
-from src.config import Config
-from src.models.cnn import create_classifier
-from src.models.precision import float32
+from ..config import Config
+from .cnn import create_classifier
+
+
+@contextlib.contextmanager
+def float32() -> Iterator[None]:
+    """Layers made inside this context compute in float32; the global dtype policy is given back afterwards."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def full_precision(classifier: keras.Model, config: Config) -> keras.Model:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.errors import ConfigError
+from ..errors import ConfigError
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 

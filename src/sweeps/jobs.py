@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from src.config import Config
-from src.summary import score_metrics
+from ..config import Config
+from ..evaluation.summary import score_metrics
 
 if TYPE_CHECKING:
-    from src.train import TrainResult
+    from ..train import TrainResult
 
 Status = Literal["finished", "failed", "killed", "skipped"]
 

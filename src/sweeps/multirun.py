@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from src.cli import plain_tree
-from src.config import PROJECT_ROOT, Config, TrackingConfig, to_config
-from src.errors import ConfigError, SweepError
-from src.sweeps.jobs import Job, Outcome, shared_overrides
-from src.sweeps.parent import Parent, open_parent
-from src.sweeps.pool import worker_pool
-from src.sweeps.progress import SweepProgress
-from src.sweeps.report import report
-from src.sweeps.runner import Runner
-from src.tracking.provenance import command_line
-from src.tracking.read import find_runs
-from src.tracking.run import DIGEST_TAG, config_digest
+from ..cli import plain_tree
+from ..config import PROJECT_ROOT, Config, TrackingConfig, to_config
+from ..errors import ConfigError, SweepError
+from ..tracking.provenance import command_line
+from ..tracking.read import find_runs
+from ..tracking.recording import DIGEST_TAG, config_digest
+from .jobs import Job, Outcome, shared_overrides
+from .parent import Parent, open_parent
+from .pool import worker_pool
+from .progress import SweepProgress
+from .runner import Runner
+from .sweep_report import report
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from src.config import TrackingConfig
-from src.sweeps.jobs import Outcome
-from src.tracking.read import ROLE_TAG
-from src.tracking.run import DIGEST_TAG, PARENT_TAG
-from src.tracking.store import check_server, open_store
+from ..config import TrackingConfig
+from ..tracking.read import ROLE_TAG
+from ..tracking.recording import DIGEST_TAG, PARENT_TAG
+from ..tracking.store import check_server, open_store
+from .jobs import Outcome
 
 SWEEP_TAG = "sweep.digest"
 NOTE_TAG = "mlflow.note.content"

@@ -14,10 +14,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, Protocol
 
-from src.config import ClusterConfig
-from src.sweeps.devices import Slot, slots
-from src.sweeps.jobs import Job, Outcome
-from src.sweeps.worker import work
+from ..config import ClusterConfig
+from .devices import Slot, slots
+from .jobs import Job, Outcome
+from .worker import work
 
 GRACE_SECONDS = 20.0
 
@@ -155,7 +155,7 @@ def worker_pool(
     """A pool whose jobs do not outlive the block. Raises SweepError where the cluster cannot be used."""
     pool: Backend
     if backend == "ray":
-        from src.sweeps.ray_pool import RayPool
+        from .ray_pool import RayPool
 
         pool = RayPool(size, logs, cluster or ClusterConfig())
     else:

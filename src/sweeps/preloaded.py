@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 
-from src.training.backend import import_backend
+from ..training.backend import import_backend
 
 import_backend()
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from src.sweeps.jobs import Outcome
-from src.sweeps.pool import Running, last_line
+from .jobs import Outcome
+from .pool import Running, last_line
 
 EPOCH = re.compile(r"^epoch +(\d+)/(\d+)")
 SHOWN_SCORES = ("validation/accuracy", "test/accuracy")

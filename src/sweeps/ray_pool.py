@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.config import ClusterConfig
-from src.errors import SweepError
-from src.sweeps.jobs import Job, Outcome
-from src.sweeps.pool import GRACE_SECONDS, Running
+from ..config import ClusterConfig
+from ..errors import SweepError
+from .jobs import Job, Outcome
+from .pool import GRACE_SECONDS, Running
 
 # Off unless the user says otherwise: a token in the home folder, and telling Ray's makers what is run.
 QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -138,7 +138,7 @@ def run_remotely(job: Job, log: Path, settings: Mapping[str, str]) -> Outcome:
     os.environ.update(settings)
     # Ray sets the number of OpenMP threads to num_cpus; sums in other numbers of threads give other weights.
     os.environ.pop("OMP_NUM_THREADS", None)
-    from src.sweeps.worker import run, write_output_to
+    from .worker import run, write_output_to
 
     write_output_to(log)
     return run(job)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from src.summary import run_name
-from src.sweeps.jobs import Job, Outcome
-from src.sweeps.parent import Parent
-from src.sweeps.pool import Backend, Running
-from src.sweeps.progress import SweepProgress
-from src.tracking.run import config_digest
+from ..evaluation.summary import run_name
+from ..tracking.recording import config_digest
+from .jobs import Job, Outcome
+from .parent import Parent
+from .pool import Backend, Running
+from .progress import SweepProgress
 
 REFRESH_SECONDS = 0.5
 

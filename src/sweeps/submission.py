@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from src.sweeps.jobs import Job, Outcome
-from src.sweeps.multirun import LOGS, check, conclude, finished_before, sweep_digest, sweep_name
-from src.sweeps.parent import Parent, open_parent
-from src.sweeps.report import report
-from src.tracking.provenance import command_line
-from src.tracking.run import config_digest
+from ..tracking.provenance import command_line
+from ..tracking.recording import config_digest
+from .jobs import Job, Outcome
+from .multirun import LOGS, check, conclude, finished_before, sweep_digest, sweep_name
+from .parent import Parent, open_parent
+from .sweep_report import report
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

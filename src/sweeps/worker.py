@@ -11,9 +11,9 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from src.errors import UserError
-from src.sweeps.devices import Slot
-from src.sweeps.jobs import Job, Outcome, finished
+from ..errors import UserError
+from .devices import Slot
+from .jobs import Job, Outcome, finished
 
 
 def work(job: Job, slot: Slot, connection: Connection, log: Path) -> None:
@@ -32,7 +32,7 @@ def run(job: Job) -> Outcome:
     """The job itself; an exception that is not the user's to mend is let through."""
     start = time.perf_counter()
     try:
-        from src.train import train
+        from ..train import train
 
         return finished(train(job.config, job.overrides), time.perf_counter() - start)
     except UserError as error:

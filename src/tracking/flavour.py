@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src.config import PROJECT_ROOT
+from ..config import PROJECT_ROOT
 
 BUNDLE = "bundle"
 INPUT = "picture"
@@ -21,7 +21,7 @@ REQUIREMENTS = ("mlflow", "ai-edge-litert", "annotated-types", "numpy", "pandas"
 def model_arguments(bundle: Path) -> dict[str, Any]:
     """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`.
 
-    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.inference.inputs`. From
+    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.runtime.inputs`. From
     Python that is `predict({"picture": pictures})`: MLflow refuses a bare array of four dimensions for any column.
     """
     from mlflow.models import ModelSignature

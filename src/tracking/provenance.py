@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from src.config import PROJECT_ROOT
+from ..config import PROJECT_ROOT
 
 
 def command_line(module: str, overrides: Sequence[str]) -> str:

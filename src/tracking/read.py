@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from src.config import TrackingConfig, suggest
-from src.errors import TrackingError
-from src.tracking.store import DATA_TAG, check_server, tracking_uri
+from ..config import TrackingConfig, suggest
+from ..errors import TrackingError
+from .store import DATA_TAG, check_server, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd

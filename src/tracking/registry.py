@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.config import TrackingConfig
-from src.errors import TrackingError
-from src.tracking.flavour import bundle_place, model_arguments
-from src.tracking.read import RecordedRun, connect, download
+from ..config import TrackingConfig
+from ..errors import TrackingError
+from .flavour import bundle_place, model_arguments
+from .read import RecordedRun, connect, download
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,10 +8,10 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from src.inference.bundle import open_bundle
-from src.inference.classifier import Classifier
-from src.inference.inputs import answer_inputs
-from src.tracking.flavour import BUNDLE, INPUT, OUTPUTS
+from ..runtime.bundle import open_bundle
+from ..runtime.classifier import Classifier
+from ..runtime.inputs import answer_inputs
+from .flavour import BUNDLE, INPUT, OUTPUTS
 
 
 class ServedModel(PythonModel):

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from src.config import Config, TrackingConfig
-from src.errors import TrackingError
-from src.tracking.entities import dataset_inputs, log_keras_model
-from src.tracking.run import Begun, Run, begin_run, data_tags, failure_tag
-from src.tracking.spool import Event, ServerAwayError, ServerRefusedError, Spool, milliseconds, read_events
-from src.tracking.store import STORE, open_store, tracking_uri
+from ..config import Config, TrackingConfig
+from ..errors import TrackingError
+from .entities import dataset_inputs, log_keras_model
+from .recording import Begun, Run, begin_run, data_tags, failure_tag
+from .spool import Event, ServerAwayError, ServerRefusedError, Spool, milliseconds, read_events
+from .store import STORE, open_store, tracking_uri
 
 if TYPE_CHECKING:
     import keras
 
-    from src.data.prepared import PreparedDataset
+    from ..data.prepared import PreparedDataset
 
 UNSENT = STORE / "unsent"
 ABOUT, LOCK, MODEL, EXAMPLE = "run.json", "lock", "model.keras", "example.npy"
@@ -82,7 +82,7 @@ class ServerRun(Run):
 
 @contextlib.contextmanager
 def start_server_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run on the server; it ends as `src.tracking.run.start_run` says, now or when the server is back.
+    """Open a run on the server; it ends as `src.tracking.recording.start_run` says, now or when the server is back.
 
     Raises TrackingError where the server is not there at the start.
     """

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from src.config import PROJECT_ROOT, TrackingConfig
-from src.errors import TrackingError
+from ..config import PROJECT_ROOT, TrackingConfig
+from ..errors import TrackingError
 
 STORE = PROJECT_ROOT / "mlruns"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part

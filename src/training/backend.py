@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from src.errors import ConfigError
-from src.quiet import quiet_stderr
+from ..errors import ConfigError
+from ..native_stderr import quiet_stderr
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BFLOAT16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}

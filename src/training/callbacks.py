@@ -11,7 +11,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from src.errors import TrainingError
+from ..errors import TrainingError
 
 Logs = dict[str, float]
 

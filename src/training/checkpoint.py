@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from src.errors import TrainingError
+from ..errors import TrainingError
 
 MEMORY = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 FILE = "state.npz"

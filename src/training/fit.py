@@ -11,15 +11,15 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from src.config import Config, project_path
-from src.data.prepared import PreparedDataset
-from src.errors import TrainingError
-from src.models.augmentation import Augmentation
-from src.training.backend import use_xla
-from src.training.batches import Batches, OrderBatches, balanced_weights
-from src.training.callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, StopOnLostLoss
-from src.training.checkpoint import Checkpoint, History
-from src.training.optimizers import create_optimizer, plateau_callback
+from ..config import Config, project_path
+from ..data.prepared import PreparedDataset
+from ..errors import TrainingError
+from ..models.augmentation import Augmentation
+from .backend import use_xla
+from .batches import Batches, OrderBatches, balanced_weights
+from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, StopOnLostLoss
+from .checkpoint import Checkpoint, History
+from .optimizers import create_optimizer, plateau_callback
 
 Report = Callable[[Logs, int], None]
 

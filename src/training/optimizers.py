@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from src.config import OptimizerConfig
+from ..config import OptimizerConfig
 
 
 def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:

@@ -11,25 +11,25 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from src import summary
-from src.config import Config, plain
-from src.data.prepared import PreparedDataset
-from src.data.report import kept_report
-from src.evaluation.artifacts import write_artifacts
-from src.evaluation.card import ModelFacts
-from src.evaluation.figures import learning_curves
-from src.evaluation.judge import Evaluation, judge
-from src.evaluation.leaks import FINGERPRINTS, fitted_on
-from src.evaluation.sheets import validation_grid
-from src.evaluation.style import save_png
-from src.models.cost import count_flops
-from src.models.predict import predictor
-from src.models.weights import weights_digest
-from src.tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from src.tracking.run import Run, start_run
-from src.training.backend import device_name
-from src.training.callbacks import Logs
-from src.training.fit import Fit
+from ..config import Config, plain
+from ..data.prepared import PreparedDataset
+from ..evaluation import summary
+from ..evaluation.artifacts import write_artifacts
+from ..evaluation.card import ModelFacts
+from ..evaluation.evaluation import Evaluation, judge
+from ..evaluation.figures import learning_curves
+from ..evaluation.leaks import FINGERPRINTS, fitted_on
+from ..evaluation.predictions import predictor
+from ..evaluation.sheets import validation_grid
+from ..models.cost import count_flops
+from ..models.weights import weights_digest
+from ..reports.data_report import kept_report
+from ..reports.figure_style import save_png
+from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
+from ..tracking.recording import Run, start_run
+from .backend import device_name
+from .callbacks import Logs
+from .fit import Fit
 
 SHOWN_PICTURES = 16
 

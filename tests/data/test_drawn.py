@@ -16,10 +16,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.data.drawn import FaceFactors, draw_face, sample_factors
-from src.data.faces.anatomy import EYE_LEVEL
-from src.data.faces.canvas import lattice_vertices
-from src.data.faces.geometry import Box, bounding_box
+from src.synthetic.canvas import lattice_vertices
+from src.synthetic.faces import FaceFactors, draw_face, sample_factors
+from src.synthetic.geometry import EYE_LEVEL, Box, bounding_box
 
 EXPRESSION = ["smile", "brow_expression", "eye_expression"]
 BOXES = [f"{part}_{side}" for part in ("mouth", "left_brow", "right_brow") for side in Box._fields]

@@ -15,12 +15,11 @@ import pytest
 from picture_files import class_folders, config_of, picture, png
 
 from src.config import DatasetConfig, PrepareConfig, SplitConfig
-from src.data.description import crop_hints
-from src.data.leak_check import check_leaks
 from src.data.prepared import prepare
-from src.data.report import duplicate_groups, kept_report, report_content, write_report
-from src.data.shortcut import shortcut_baselines
 from src.prepare import prepare_and_report
+from src.reports.data_report import duplicate_groups, kept_report, report_content, write_report
+from src.reports.data_statistics import crop_hints, shortcut_baselines
+from src.reports.leak_check import check_leaks
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 
 from src.config import EvaluationConfig, ThresholdConfig
-from src.evaluation.calibration import (
+from src.metrics.calibration import (
     Decision,
     abstain_band,
     apply_temperature,

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 from src.compare import as_override
+from src.comparison.comparison import Comparison, compare
+from src.comparison.comparison_figures import pareto_front
+from src.comparison.comparison_page import render_html, render_markdown, verdict
+from src.comparison.leaderboard import differing_settings
 from src.errors import TrackingError
-from src.evaluation.comparison import Comparison, compare
-from src.evaluation.comparison_figures import pareto_front
-from src.evaluation.comparison_page import render_html, render_markdown, verdict
-from src.evaluation.leaderboard import differing_settings
 from src.tracking.read import RecordedRun
 
 Predictions = dict[str, pd.DataFrame]

@@ -11,10 +11,10 @@ from src.config import Config, DatasetConfig, DrawnConfig, EvaluationConfig, Thr
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import DataError
 from src.evaluation.artifacts import read_decision, write_artifacts
-from src.evaluation.calibration import Decision
 from src.evaluation.card import ModelFacts
-from src.evaluation.judge import judge
+from src.evaluation.evaluation import judge
 from src.evaluation.sheets import validation_grid
+from src.metrics.calibration import Decision
 
 QUICK = EvaluationConfig(resamples=200, smallest_slice=5, explanations=4, pointing_pictures=4)
 

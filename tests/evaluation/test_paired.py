@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.evaluation.paired import Sample, compare_pairs, holm, mcnemar_exact
+from src.comparison.paired import Sample, compare_pairs, holm, mcnemar_exact
 
 
 def right_calls(count: int, accuracy: float, generator: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from src.evaluation.scores import SCORE_NAMES, proportion, score, wilson_interval
+from src.metrics.scores import SCORE_NAMES, proportion, score, wilson_interval
 
 
 def predictions(count: int, seed: int = 0, separation: float = 1.5) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.evaluation.slices import picture_properties, slice_table
+from src.metrics.slices import picture_properties, slice_table
 
 
 def drawn_table(count: int, seed: int = 0) -> pd.DataFrame:

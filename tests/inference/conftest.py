@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
-from src.data.drawn import draw_face
-from src.inference import opening
-from src.inference.bundle import Bundle
+from src.conversion import opening
+from src.runtime.bundle import Bundle
+from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
 
 SMALL = ["dataset=photos", "dataset.image_size=32", "dataset.near_duplicate_distance=null", "model.filters=[8,16]"]

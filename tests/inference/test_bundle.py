@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from src.config import PROJECT_ROOT, ExportConfig, TrackingConfig
+from src.conversion.opening import open_model
 from src.errors import BundleError
-from src.evaluation.calibration import apply_temperature
 from src.export import export
-from src.inference.bundle import MANIFEST, Bundle, open_bundle
-from src.inference.classifier import Classifier
-from src.inference.opening import open_model
-from src.inference.sources import Picture
+from src.metrics.calibration import apply_temperature
+from src.runtime.bundle import MANIFEST, Bundle, open_bundle
+from src.runtime.classifier import Classifier
+from src.runtime.pictures import Picture
 
 
 @pytest.fixture

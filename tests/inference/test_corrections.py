@@ -12,7 +12,7 @@ from src.config import Config
 from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
 from src.errors import DataError
-from src.inference.corrections import Corrections
+from src.web.corrections import Corrections
 from tests.inference.conftest import picture_bytes
 
 NAMES = ("sad", "happy")

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, expect, sync_playwright
 
 from benchmarks.serving import Server, serving
-from src.data.drawn import draw_face
+from src.synthetic.faces import draw_face
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "for-this-test-only"  # noqa: S105

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from src.config import PROJECT_ROOT
-from src.inference.bundle import Bundle
+from src.runtime.bundle import Bundle
 
 Run = Callable[..., SimpleNamespace]
 VERDICTS = ["ok", "ok", "truncated", "not_an_image", "ok"]
@@ -156,7 +156,7 @@ def test_moved_pictures_come_back(predict: Run, album: Path, tmp_path: Path) -> 
 
 
 def test_a_second_pass_reads_only_what_changed(predict: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.inference.sources import Picture
+    from src.runtime.pictures import Picture
 
     first = predict(album, "--json", "--cache").lines
     shutil.copy(album / "b.jpg", album / "e.webp")
@@ -189,9 +189,9 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path) -> None:
     from dataclasses import replace
 
-    from src.inference.classifier import Classifier
-    from src.inference.explaining import evidence
-    from src.inference.sources import Picture
+    from src.explanation.occlusion import evidence
+    from src.runtime.classifier import Classifier
+    from src.runtime.pictures import Picture
 
     happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
     pixels = happy.prepare(Picture(str(album / "a.png")))

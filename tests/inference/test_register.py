@@ -12,18 +12,18 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from src.comparison.gate import judge_challenger
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
+from src.conversion import opening
+from src.conversion.opening import export_run, open_model
 from src.errors import ConfigError, GateError, TrackingError
 from src.evaluate import evaluate
-from src.evaluation.gate import judge_challenger
 from src.export import export
-from src.inference import opening
-from src.inference.bundle import Bundle
-from src.inference.classifier import Classifier
-from src.inference.opening import export_run, open_model
-from src.inference.sources import Picture
 from src.predict import main as predict_command
 from src.register import register
+from src.runtime.bundle import Bundle
+from src.runtime.classifier import Classifier
+from src.runtime.pictures import Picture
 from src.serve import main as serve_command
 from src.tracking.read import ROLE_TAG, find_run
 from tests.inference.conftest import Trained, train_small
@@ -211,7 +211,7 @@ def test_predict_and_serve_take_a_registered_model_and_a_run(
     predicted = json.loads(capsys.readouterr().out)
 
     served: list[FastAPI] = []
-    monkeypatch.setattr("src.inference.running.run", lambda service, listening: served.append(service))
+    monkeypatch.setattr("src.web.server.run", lambda service, listening: served.append(service))
     monkeypatch.setattr("sys.argv", ["serve", "--port", "0", "--no-page", *options])
     with pytest.raises(SystemExit):
         serve_command()

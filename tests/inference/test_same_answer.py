@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.config import DatasetConfig, ExportConfig, RegisterConfig, TrackingConfig
-from src.data.drawn import draw_face
 from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
-from src.inference.bundle import Bundle, open_bundle, write_manifest
-from src.inference.classifier import Classifier
-from src.inference.runners import create_runner
-from src.inference.sources import Picture
-from src.inference.web import create_service
 from src.register import register
+from src.runtime.bundle import Bundle, open_bundle, write_manifest
+from src.runtime.classifier import Classifier
+from src.runtime.pictures import Picture
+from src.runtime.runners import create_runner
+from src.synthetic.faces import draw_face
+from src.web.service import create_service
 from tests.inference.conftest import Trained
 
 INT8_TOLERANCE = ExportConfig(TrackingConfig("off")).int8_tolerance

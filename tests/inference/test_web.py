@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from src.inference.bundle import Bundle
-from src.inference.classifier import Classifier
-from src.inference.sources import Picture
-from src.inference.web import ServiceLimits, create_service
+from src.runtime.bundle import Bundle
+from src.runtime.classifier import Classifier
+from src.runtime.pictures import Picture
+from src.web.service import ServiceLimits, create_service
 
 TOKEN = "for-this-test-only"  # noqa: S105
 

@@ -13,10 +13,10 @@ import yaml
 
 from src.config import PROJECT_ROOT, ParameterConfig, TunerConfig
 from src.errors import ConfigError
-from src.sweeps.search.importance import importances
-from src.sweeps.search.oracle import Result, Search, Trial, create_oracle
-from src.sweeps.search.space import hyperparameters, overrides, probes
-from src.sweeps.search.winner import best_trial, write_experiment
+from src.search.oracle import Result, Search, Trial, create_oracle
+from src.search.search_report import importances
+from src.search.session import best_trial, write_experiment
+from src.search.space import hyperparameters, overrides, probes
 
 SPACE = {
     "optimizer": ParameterConfig(choice=["adam", "adamw"]),

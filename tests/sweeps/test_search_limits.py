@@ -12,12 +12,12 @@ from rich.console import Console
 
 from src.config import PROJECT_ROOT, ParameterConfig, TunerConfig
 from src.errors import SweepError
+from src.search.oracle import Search, create_oracle
+from src.search.search_report import summary
+from src.search.space import hyperparameters
+from src.search.trials import Trials
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.progress import SweepProgress
-from src.sweeps.search.oracle import Search, create_oracle
-from src.sweeps.search.report import summary
-from src.sweeps.search.run import Trials
-from src.sweeps.search.space import hyperparameters
 from src.tune import compose_trial
 
 SPACE = {
@@ -97,7 +97,7 @@ def test_models_above_a_cap_are_counted_and_never_trained(cap: dict[str, int], t
 def test_a_search_whose_every_model_is_too_large_ends_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.sweeps.search.run.REJECTIONS_PER_TRIAL", 3)
+    monkeypatch.setattr("src.search.trials.REJECTIONS_PER_TRIAL", 3)
     _, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=1, max_parameters=10)
     assert not runner.begun
     assert ended == "4 models were rejected; look at tuner.max_parameters and tuner.max_flops"

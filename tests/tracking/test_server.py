@@ -20,7 +20,7 @@ from src import send
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.tracking import server as tracking_server
-from src.tracking.run import start_run
+from src.tracking.recording import start_run
 from src.tracking.store import check_server, open_store
 from src.train import train
 from src.training import callbacks
@@ -191,7 +191,7 @@ def test_a_killed_runs_metrics_are_sent_and_the_run_is_closed(
 import os, pickle, signal, sys
 from pathlib import Path
 from src.tracking import server
-from src.tracking.run import start_run
+from src.tracking.recording import start_run
 server.UNSENT = Path({str(unsent)!r})
 server.Spool._work = lambda self: None  # killed before anything was sent
 with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:

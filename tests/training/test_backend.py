@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from src.errors import ConfigError
-from src.models.precision import float32
+from src.models.weights import float32
 from src.training import backend
 
 

@@ -7,16 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from src.config import DatasetConfig, SourceConfig
-from src.data.samples import Sample
-from src.data.sources.download import source_path
-from src.data.sources.drawn import list_drawn
-from src.data.sources.fer2013 import list_fer2013
-from src.data.sources.folders import list_class_folders
-from src.data.sources.listing import Listing
-from src.data.sources.manifest import list_manifest, list_metadata
-from src.data.sources.published import list_affectnet, list_rafdb
-from src.errors import DataError
+from ...config import DatasetConfig, SourceConfig
+from ...errors import DataError
+from ..samples import Sample
+from .download import source_path
+from .folders import list_class_folders
+from .listing import Listing
+from .manifest import list_manifest, list_metadata
+from .published import list_affectnet, list_fer2013, list_rafdb
+from .synthetic import list_drawn
 
 __all__ = ["Listing", "list_samples", "single_file_signature"]
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from src.config import SourceConfig, project_path
-from src.data.progress import download_progress
-from src.data.sources.listing import user_path
-from src.data.store import readable_disk_errors
-from src.errors import DataError
+from ...config import SourceConfig, project_path
+from ...errors import DataError
+from ..progress import download_progress
+from ..store import readable_disk_errors
+from .listing import user_path
 
 if TYPE_CHECKING:
     import requests

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from src.config import SourceConfig
-from src.data.locators import Locator
-from src.data.samples import Part, Refusal, Sample
-from src.errors import DataError
+from ...config import SourceConfig
+from ...errors import DataError
+from ..locators import Locator
+from ..samples import Part, Refusal, Sample
 
 PART_NAMES: dict[str, Part] = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),

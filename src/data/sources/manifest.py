@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from src.config import ManifestConfig, SourceConfig
-from src.data.locators import FileLocator
-from src.data.samples import Part, Refusal, Sample
-from src.data.sources.download import source_path
-from src.data.sources.listing import PART_NAMES, Listing, Refused, class_labels
-from src.errors import DataError
+from ...config import ManifestConfig, SourceConfig
+from ...errors import DataError
+from ..locators import FileLocator
+from ..samples import Part, Refusal, Sample
+from .download import source_path
+from .listing import PART_NAMES, Listing, Refused, class_labels
 
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 

@@ -1,0 +1,119 @@
+"""A pile of runs turned into a decision: a leaderboard and every pair's verdict for each set of test pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import TrackingError
+from ..robustness.robustness import mean_corruption_error
+from ..tracking.read import RecordedRun
+from .leaderboard import LOSSES, Candidate, Metric, ReadPredictions, TestSet, gather
+from .paired import Sample, compare_pairs
+
+ReadRobustness = Callable[[RecordedRun], pd.DataFrame | None]
+
+BYTES_PER_WEIGHT = 4
+BASELINE = "baseline"
+CORRUPTED = "test/corrupted_accuracy"
+COSTS = {
+    "seconds": "fit/seconds",
+    "parameters": "model/parameters",
+    "flops": "model/flops",
+    "latency_ms": "model/latency_ms",
+}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates on one test set, best first. `board` has one row per candidate, in the order of `candidates`; `pairs`
+    counts `first` and `second` from 0 in that order, so `first` always stands above `second`.
+    """
+
+    test_set: TestSet
+    candidates: Sequence[Candidate]
+    board: pd.DataFrame
+    pairs: pd.DataFrame
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set that the test pictures are from."""
+        names = {run.params.get("dataset.name", "") for candidate in self.candidates for run in candidate.runs}
+        return ", ".join(sorted(names - {""})) or "unnamed data"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rankings by test set, which are never mixed; `left_out` are runs without test predictions."""
+
+    metric: Metric
+    rankings: Sequence[Ranking]
+    left_out: Sequence[RecordedRun]
+
+
+def compare(
+    runs: Sequence[RecordedRun],
+    read: ReadPredictions,
+    metric: Metric = "accuracy",
+    *,
+    resamples: int = 2000,
+    read_robustness: ReadRobustness | None = None,
+) -> Comparison:
+    """Compare `runs`, whose predictions `read` gives. Raises TrackingError where no run has test predictions.
+
+    `read_robustness` gives a run's accuracies under corruption; from them the board's mean corruption error `mce`,
+    relative to the candidate whose `model.name` is baseline.
+    """
+    test_sets, left_out = gather(runs, read, metric)
+    if not test_sets:
+        raise TrackingError(f"none of the {len(runs)} runs found has test predictions to compare")
+    rankings = [_rank(test_set, metric, resamples) for test_set in test_sets]
+    for ranking in rankings:
+        ranking.board["mce"] = _corruption_errors(ranking.candidates, read_robustness)
+    return Comparison(metric, rankings, left_out)
+
+
+def _corruption_errors(candidates: Sequence[Candidate], read: ReadRobustness | None) -> list[float]:
+    """Mean corruption error of each candidate; nan where it, or every baseline, was not tested for robustness."""
+    tables = [_mean_robustness(candidate, read) if read else None for candidate in candidates]
+    named = [candidate.runs[0].params.get("model.name") for candidate in candidates]
+    baseline = next(
+        (table for name, table in zip(named, tables, strict=True) if name == BASELINE and table is not None), None
+    )
+    if baseline is None:
+        return [float("nan")] * len(candidates)
+    return [float("nan") if table is None else mean_corruption_error(table, baseline) for table in tables]
+
+
+def _mean_robustness(candidate: Candidate, read: ReadRobustness) -> pd.DataFrame | None:
+    """Accuracy by corruption and severity, the mean over the runs that recorded it."""
+    tested = [read(run) for run in candidate.runs if CORRUPTED in run.metrics]
+    found = [table for table in tested if table is not None]
+    if not found:
+        return None
+    return pd.concat(found).groupby(["corruption", "severity"])["accuracy"].mean().reset_index()
+
+
+def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
+    order = np.argsort([-candidate.values.mean() for candidate in test_set.candidates], kind="stable")
+    candidates = [test_set.candidates[place] for place in order]
+    members = [candidate.values for candidate in candidates]
+    exact = metric == "accuracy"
+    sample = Sample.of(members, test_set.codes, resamples, seed=0)
+    low, high = sample.intervals(proportions=exact, groups=int(test_set.codes.max()) + 1)
+    board = pd.DataFrame([_costs(candidate) for candidate in candidates])
+    board.insert(0, "seeds", [len(values) for values in members])
+    sign = -1 if metric in LOSSES else 1
+    ends = (sign * low, sign * high) if sign > 0 else (sign * high, sign * low)
+    for place, (name, values) in enumerate((("mean", sign * sample.means), ("low", ends[0]), ("high", ends[1]))):
+        board.insert(place + 1, name, values)
+    pairs = compare_pairs(members, test_set.codes, exact=exact, resamples=resamples)
+    return Ranking(test_set, candidates, board, pairs)
+
+
+def _costs(candidate: Candidate) -> dict[str, float]:
+    costs = {name: candidate.mean_metric(key) for name, key in COSTS.items()}
+    return costs | {"megabytes": costs["parameters"] * BYTES_PER_WEIGHT / 1e6}

@@ -1,0 +1,200 @@
+"""A comparison as one self-contained HTML page and as a Markdown table."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..reports.figure_style import save_png
+from .comparison import Comparison, Ranking
+from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
+from .leaderboard import Metric
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_ROWS = 100
+MOST_PAIRS = 45
+Histories = Mapping[str, Sequence[Sequence[float]]]
+
+PAIR_COLUMNS = (
+    "first",
+    "second",
+    "difference",
+    "95 % interval",
+    "p",
+    "p, Holm",
+    "pictures to settle",
+    "verdict",
+)
+NOTES = (
+    "A row is one config; its seeds and folds are pooled. The interval covers the choice of test pictures (bootstrap "
+    "over groups of near-duplicates) and, where there are several seeds, the spread between them.",
+    "A candidate with one seed is one trained model: a verdict about it may not hold for its config trained again.",
+    "A difference counts only if its interval excludes 0 and its p-value (for accuracy McNemar's exact test), "
+    "corrected by Holm over all pairs of the table, is below 0.05.",
+    "Pictures to settle: how many test pictures would show the observed difference with 80 % power; "
+    "'more seeds' where the spread between seeds hides it however many pictures there are.",
+)
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """The leaderboard and verdicts as Markdown tables."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701 - no HTML
+    return environment.get_template("comparison.md").render(**_content(comparison))
+
+
+def render_html(comparison: Comparison, histories: Histories) -> str:
+    """The whole comparison as one page; `histories` are validation curves by candidate of the first table."""
+    content = _content(comparison)
+    for place, ranking in enumerate(comparison.rankings):
+        drawn = comparison_figures(ranking, comparison.metric, histories if place == 0 else {})
+        content["rankings"][place]["figures"] = {name: data_uri(_png(figure)) for name, figure in drawn.items()}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    return environment.get_template("comparison.html").render(**content)
+
+
+def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -> dict[str, Figure]:
+    """The figures that this ranking has something to show in, by name."""
+    drawn = {"ranking": ranking_figure(ranking, metric)}
+    if len(ranking.candidates) > 1:
+        costs = [cost for cost in COST_NAMES if np.isfinite(ranking.board[cost]).sum() > 1]
+        drawn |= {f"pareto_{cost}": pareto_figure(ranking, cost, metric) for cost in costs if cost != "parameters"}
+    if len(ranking.candidates) > 2:  # of two, the ranking says as much
+        drawn["main_effects"] = main_effects_figure(ranking, metric)
+    if histories:
+        drawn["learning_curves"] = curves_figure(histories, "Validation accuracy")
+    return drawn
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG inside an address, so that a page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    save_png(figure, buffer)
+    return buffer.getvalue()
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    notes = list(NOTES)
+    if comparison.left_out:
+        notes.append(f"Left out, for want of test predictions: {', '.join(run.name for run in comparison.left_out)}.")
+    return {
+        "metric": comparison.metric.replace("_", " "),
+        "rankings": [_section(ranking, comparison.metric) for ranking in comparison.rankings],
+        "notes": notes,
+        "summary": summary(comparison),
+    }
+
+
+def summary(comparison: Comparison) -> str:
+    """The answer of the only table, or how many tables there are."""
+    if len(comparison.rankings) == 1:
+        return verdict(comparison.rankings[0], comparison.metric)
+    names = ", ".join(dict.fromkeys(ranking.dataset for ranking in comparison.rankings))
+    return (
+        f"The runs were judged on {len(comparison.rankings)} different sets of test pictures ({names}). Scores on "
+        "different pictures are not comparable, so each set has its own table and its own answer."
+    )
+
+
+def verdict(ranking: Ranking, metric: Metric) -> str:
+    """What one table says, in a sentence: a lead that may be chance is not called a win."""
+    best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
+    score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    if not others:
+        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was judged on these pictures."
+    against = ranking.pairs[ranking.pairs["first"] == 0]
+    clear = int((against["verdict"] == "better").sum())
+    pictures = f"{ranking.test_set.codes.size:,} test pictures"
+    if clear == 0:
+        rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
+        return f"No winner: {best.label} leads with {score}, but {pictures} cannot tell it from {rest}."
+    if clear == others:
+        rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
+        return f"{best.label} is better than {rest}: {score} on {pictures}."
+    return f"{best.label} leads with {score}: better than {clear} of the {others} others, not told from the rest."
+
+
+def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
+    pictures = ranking.test_set.codes.size
+    settings = list(ranking.candidates[0].settings)
+    costs = [name for name in ("seconds", *_OTHER_COSTS) if np.isfinite(ranking.board[name]).any()]
+    columns = [
+        "",
+        *([key.removesuffix(".name") for key in settings] or ["model"]),
+        "seeds",
+        f"test {metric.replace('_', ' ')}",
+        "95 % interval",
+    ]
+    pairs = _shown_pairs(ranking)
+    return {
+        "title": f"{ranking.dataset}: {pictures:,} test pictures",
+        "digest": ranking.test_set.digest,
+        "verdict": verdict(ranking, metric),
+        "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
+        "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MOST_ROWS))],
+        "pairs_title": "Every pair" if len(pairs) == len(ranking.pairs) else "The best against the others",
+        "pair_columns": PAIR_COLUMNS,
+        "pair_rows": [_pair_row(ranking, pair) for pair in pairs.to_dict("records")],
+        "figures": {},
+    }
+
+
+_OTHER_COSTS = ("parameters", "flops", "latency_ms", "megabytes", "mce")
+_COST_TITLES = {
+    "seconds": "training, s",
+    "parameters": "parameters",
+    "flops": "MFLOPs",
+    "latency_ms": "latency, ms",
+    "megabytes": "size, MB",
+    "mce": "corruption error against baseline",
+}
+
+
+def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[str]) -> list[str]:
+    candidate, board = ranking.candidates[place], ranking.board.iloc[place]
+    named = [candidate.settings[key] for key in settings] or [candidate.label]
+    score = [f"{board['mean']:.4f}", f"{board['low']:.4f} to {board['high']:.4f}"]
+    return [str(place + 1), *named, str(int(board["seeds"])), *score, *(_cost(name, board[name]) for name in costs)]
+
+
+def _cost(name: str, value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    return {"mce": f"{value:.2f}", "parameters": f"{value:,.0f}", "flops": f"{value / 1e6:,.1f}"}.get(
+        name, f"{value:,.1f}"
+    )
+
+
+def _shown_pairs(ranking: Ranking):  # type: ignore[no-untyped-def] # a DataFrame
+    if len(ranking.pairs) <= MOST_PAIRS:
+        return ranking.pairs
+    return ranking.pairs[ranking.pairs["first"] == 0].head(MOST_PAIRS)
+
+
+def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
+    needed = pair["pictures_to_settle"]
+    verdict = pair["verdict"]
+    if verdict == "not distinguishable":
+        verdict += f" with n={ranking.test_set.codes.size:,}"
+    cells = [
+        ranking.candidates[pair["first"]].label,
+        ranking.candidates[pair["second"]].label,
+        f"{pair['difference']:+.4f}",
+        f"{pair['low']:+.4f} to {pair['high']:+.4f}",
+        f"{pair['p_value']:.3g}",
+        f"{pair['p_corrected']:.3g}",
+        f"{needed:,.0f}" if math.isfinite(needed) else "more seeds" if pair["difference"] else "",
+        verdict,
+    ]
+    return {"cells": cells, "kind": "same" if pair["verdict"] == "not distinguishable" else "better"}

@@ -1,0 +1,70 @@
+"""Whether a model may take the place of another: a paired comparison on the test pictures that both were judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .leaderboard import LOSSES, Metric, TestValues, values_on_test
+from .paired import SAME, WORSE, compare_pairs
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether the challenger passes, and the evidence in one line."""
+
+    passed: bool
+    text: str
+
+
+def judge_challenger(
+    challenger: pd.DataFrame | None,
+    holder: pd.DataFrame | None,
+    metric: Metric,
+    *,
+    resamples: int = 2000,
+    margin: float | None = None,
+) -> Judgement:
+    """Compare the recorded predictions of two runs on their common test pictures.
+
+    The challenger passes unless it is found worse (5 % level). With `margin` the 95 % interval of the difference must
+    also end above -margin: a test of non-inferiority. What cannot be compared, because predictions are missing or the
+    test pictures differ, does not pass.
+    """
+    ours, theirs = values_on_test(challenger, metric), values_on_test(holder, metric)
+    if ours is None or theirs is None:
+        whose = "this run" if ours is None else "the holder's run"
+        return Judgement(False, f"cannot be compared: {whose} recorded no test predictions")
+    if ours.digest != theirs.digest:
+        sizes = f"{ours.values.size:,} (digest {ours.digest}) and {theirs.values.size:,} (digest {theirs.digest})"
+        return Judgement(False, f"cannot be compared: judged on different test pictures, {sizes}")
+    return _judge(ours, theirs, metric, resamples, margin)
+
+
+def _judge(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None) -> Judgement:
+    members = [ours.values[None], theirs.values[None]]
+    pair = compare_pairs(members, ours.codes, exact=metric == "accuracy", resamples=resamples).iloc[0]
+    pictures, groups = f"{ours.values.size:,} test pictures", f"{int(ours.codes.max()) + 1:,} groups"
+    low, difference, high = (_signed(pair[name], metric) for name in ("low", "difference", "high"))
+    ends = f"[{low:+.4f}, {high:+.4f}]" if metric not in LOSSES else f"[{high:+.4f}, {low:+.4f}]"
+    name = metric.replace("_", " ")
+    chance = f"p = {pair['p_value']:.2g}" if pair["p_value"] >= 1e-4 else "p < 0.0001"
+    text = f"{pair['verdict']}: {name} {difference:+.4f} {ends} on {pictures} in {groups}, {chance}"
+    if pair["verdict"] == SAME:
+        text += _what_it_leaves_open(pair)
+    if margin is not None and not pair["low"] > -margin:
+        return Judgement(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
+    return Judgement(pair["verdict"] != WORSE, text)
+
+
+def _signed(value: float, metric: Metric) -> float:
+    return -value if metric in LOSSES else value
+
+
+def _what_it_leaves_open(pair: pd.Series) -> str:
+    """Not distinguishable is not equal: how much worse it may be, and how many pictures would tell."""
+    needed = pair["pictures_to_settle"]
+    settled = f"; about {needed:,.0f} pictures would settle it" if np.isfinite(needed) else ""
+    return f"; it may be up to {max(0.0, -pair['low']):.4f} worse{settled}"

@@ -1,0 +1,228 @@
+"""From recorded runs to candidates that may be compared: seeds and folds pooled, and only on the same test pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..metrics.bootstrap import group_codes
+from ..metrics.calibration import SMALLEST_PROBABILITY
+from ..tracking.read import RecordedRun
+
+Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
+LOSSES = ("log_loss", "brier")
+
+GROUP_ORDER = ("model", "aug", "optimizer", "trainer", "dataset")
+SEED, FOLD = "seed", "dataset.split.fold"
+# What says how a run is judged, stored or sped up, but not what the model is.
+NOT_THE_MODEL = (
+    "evaluation.name",
+    "evaluation.resamples",
+    "evaluation.seed",
+    "evaluation.slices",
+    "evaluation.smallest_slice",
+    "evaluation.corruption",
+    "evaluation.explanations",
+    "evaluation.pointing_pictures",
+    "dataset.cache",
+    "dataset.downloads",
+    "dataset.workers",
+    "dataset.verify",
+    "sweep.",
+)
+DATA_PATH = "dataset.path"
+
+Floats = NDArray[np.floating]
+ReadPredictions = Callable[[RecordedRun], pd.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One config: its `settings` (those that differ between the candidates), runs, and values (seeds, pictures), of
+    which larger are better; the pictures are those of its test set, in the order common to all.
+    """
+
+    settings: Mapping[str, str]
+    runs: Sequence[RecordedRun]
+    values: Floats
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others, in a few words."""
+        parts = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
+        return " ".join(parts) or self.runs[0].params.get("model.name", self.runs[0].name)
+
+    def mean_metric(self, name: str) -> float:
+        """Mean of a recorded metric over the runs; nan where none has it."""
+        recorded = [run.metrics[name] for run in self.runs if name in run.metrics]
+        return float(np.mean(recorded)) if recorded else float("nan")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Candidates judged on the same test pictures, which `digest` names; `codes` is the group of each picture."""
+
+    __test__ = False  # a test set is no test
+
+    digest: str
+    codes: NDArray[np.intp]
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True)
+class TestValues:
+    """One run on the test pictures that `digest` names: the group and the value of each, the larger the better."""
+
+    __test__ = False
+
+    digest: str
+    codes: NDArray[np.intp]
+    values: Floats
+
+
+def gather(
+    runs: Sequence[RecordedRun], read: ReadPredictions, metric: Metric
+) -> tuple[list[TestSet], list[RecordedRun]]:
+    """Test sets, the one with most candidates first, and the runs without test predictions, which are left out.
+
+    Of runs that agree in config, seed and fold the newest counts. Folds of one config and seed are joined into one
+    set of predictions.
+    """
+    aligned: dict[str, dict[tuple, list[tuple[list[RecordedRun], Floats]]]] = defaultdict(lambda: defaultdict(list))
+    codes: dict[str, NDArray[np.intp]] = {}
+    unreadable: list[RecordedRun] = []
+    align = _Aligner()
+    for key, folds in _members(runs).items():
+        tables = [_test_rows(read(run)) for run in folds]
+        missing = [run for run, table in zip(folds, tables, strict=True) if table is None]
+        unreadable += missing
+        found = [table for table in tables if table is not None]
+        if not found or missing:
+            continue
+        predictions = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+        digest, order = align(predictions)
+        aligned[digest][key[0]].append((folds, _values(predictions, metric)[order]))
+        if digest not in codes:
+            codes[digest] = group_codes(predictions["group"].to_numpy()[order], len(order))
+    sets = [TestSet(digest, codes[digest], _candidates(members)) for digest, members in aligned.items()]
+    return sorted(sets, key=lambda found: -len(found.candidates)), unreadable
+
+
+def values_on_test(predictions: pd.DataFrame | None, metric: Metric) -> TestValues | None:
+    """One run's values on its test pictures, in an order that all runs on these pictures share; None without any."""
+    rows = _test_rows(predictions)
+    if rows is None:
+        return None
+    digest, order = _Aligner()(rows)
+    return TestValues(digest, group_codes(rows["group"].to_numpy()[order], len(order)), _values(rows, metric)[order])
+
+
+def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
+    """The newest run of each fold, by (config, seed).
+
+    A setting that some runs do not record, because they are older than it, tells configs apart only if those that do
+    differ in it.
+    """
+    configs = [_settings(run) for run in runs]
+    values: dict[str, set[str]] = defaultdict(set)
+    for config in configs:
+        for key, value in config.items():
+            values[key].add(value)
+    newest: dict[tuple, dict[str, RecordedRun]] = defaultdict(dict)
+    for run, settings in sorted(zip(runs, configs, strict=True), key=lambda pair: pair[0].started):
+        differing = tuple(sorted((key, value) for key, value in settings.items() if len(values[key]) > 1))
+        newest[differing, run.params.get(SEED, "")][run.params.get(FOLD, "")] = run
+    return {key: list(folds.values()) for key, folds in newest.items()}
+
+
+def _settings(run: RecordedRun) -> dict[str, str]:
+    """What makes the run's model what it is; of the data's path only the name, wherever it lies."""
+    settings = {key: value for key, value in run.params.items() if _names_the_model(key)}
+    if DATA_PATH in settings:
+        settings[DATA_PATH] = PurePath(settings[DATA_PATH]).name
+    return settings
+
+
+def _names_the_model(key: str) -> bool:
+    return key not in (SEED, FOLD) and not key.startswith(NOT_THE_MODEL)
+
+
+def _test_rows(predictions: pd.DataFrame | None) -> pd.DataFrame | None:
+    if predictions is None:
+        return None
+    rows = predictions[predictions["split"] == "test"]
+    return rows if len(rows) else None
+
+
+class _Aligner:
+    """Finds the order common to all tables of the same test pictures; most tables come in the same order already."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, NDArray[np.intp]]] = {}
+
+    def __call__(self, predictions: pd.DataFrame) -> tuple[str, NDArray[np.intp]]:
+        pictures = predictions["sha256"].to_numpy(dtype=object)
+        labels = predictions["label"].to_numpy(dtype=np.int8)
+        as_stored = hashlib.sha256("".join(pictures).encode() + labels.tobytes()).digest()
+        if as_stored not in self._known:
+            order = np.lexsort((labels, pictures.astype(str)))
+            ordered = "".join(pictures[order]).encode() + labels[order].tobytes()
+            self._known[as_stored] = hashlib.sha256(ordered).hexdigest()[:16], order
+        return self._known[as_stored]
+
+
+def _values(predictions: pd.DataFrame, metric: Metric) -> Floats:
+    """What each picture adds to the mean, larger is better; float32 (pictures,)."""
+    truth = predictions["label"].to_numpy() == 1
+    if metric in LOSSES:
+        right = np.where(truth, predictions["probability"], 1 - predictions["probability"])
+        values = np.log(right.clip(SMALLEST_PROBABILITY)) if metric == "log_loss" else -((1 - right) ** 2)
+        return values.astype(np.float32)
+    hits = (predictions["called"].to_numpy(dtype=bool) == truth).astype(np.float32)
+    if metric == "balanced_accuracy":
+        counts = np.bincount(truth, minlength=2)
+        hits *= (truth.size / (2 * counts[truth.astype(int)])).astype(np.float32)
+    return hits
+
+
+def _candidates(members: Mapping[tuple, list[tuple[list[RecordedRun], Floats]]]) -> list[Candidate]:
+    shown = differing_settings([dict(config) for config in members])
+    return [
+        Candidate(
+            settings={key: dict(config).get(key, "") for key in shown},
+            runs=[run for runs, _ in seeds for run in runs],
+            values=np.stack([values for _, values in seeds]),
+        )
+        for config, seeds in members.items()
+    ]
+
+
+def differing_settings(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys whose values differ; those that follow from their group's differing `name` are left out.
+
+    `model.filters` says nothing more where every `model.name` has its own.
+    """
+    keys = dict.fromkeys(key for config in configs for key in config)
+    columns = {key: [config.get(key, "") for config in configs] for key in keys}
+    differing = [key for key, values in columns.items() if len(set(values)) > 1]
+
+    def follows(key: str) -> bool:
+        name = f"{key.partition('.')[0]}.name"
+        if key == name or name not in differing:
+            return False
+        return len(set(zip(columns[name], columns[key], strict=True))) == len(set(columns[name]))
+
+    return sorted((key for key in differing if not follows(key)), key=_rank)
+
+
+def _rank(key: str) -> tuple[int, str]:
+    group = key.partition(".")[0]
+    return (GROUP_ORDER.index(group) if group in GROUP_ORDER else len(GROUP_ORDER), key)

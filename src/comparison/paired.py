@@ -1,0 +1,175 @@
+"""Whether two candidates differ on the same pictures: paired intervals, McNemar's exact test, Holm's correction.
+
+A candidate is a config; its members are trained models, one for each seed. Values are per picture and larger is
+better: 1 for a right call and 0 for a wrong one, or a loss with its sign turned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+from scipy.stats import binom
+from scipy.stats import t as student
+
+from ..metrics.bootstrap import group_weights
+from ..metrics.scores import NORMAL_QUANTILE_95, wilson_interval
+
+SIGNIFICANCE = 0.05
+POWER_QUANTILE = 0.8416212335729143  # of 80 % power
+BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
+
+Floats = NDArray[np.floating]
+
+
+def mcnemar_exact(first_only: ArrayLike, second_only: ArrayLike) -> Floats:
+    """Two-sided exact p-values of counts of discordant pairs (McNemar 1947, doi 10.1007/BF02295996); 1 without any."""
+    fewer, more = np.minimum(first_only, second_only), np.maximum(first_only, second_only)
+    return np.minimum(1.0, 2 * binom.cdf(fewer, fewer + more, 0.5))
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """P-values adjusted so that the chance of any false discovery among all stays below the level (Holm 1979)."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the means of all candidates rest on: means over seeds (candidates,), the covariance that picking these
+    pictures gives them (candidates, candidates), the variance of each mean between seeds and its degrees of freedom
+    (nan and 0 where there is one seed).
+    """
+
+    means: Floats
+    picture_covariance: Floats
+    seed_variance: Floats
+    seed_freedom: NDArray[np.integer]
+
+    @classmethod
+    def of(cls, members: Sequence[Floats], codes: NDArray[np.intp], resamples: int, seed: int) -> Sample:
+        """From values (seeds, pictures) of each candidate and the group of each picture."""
+        values = np.stack([member.mean(axis=0) for member in members])
+        counts = np.array([len(member) for member in members])
+        between = [member.mean(axis=1).var(ddof=1) / len(member) if len(member) > 1 else np.nan for member in members]
+        covariance = _picture_covariance(values, codes, resamples, seed)
+        return cls(values.mean(axis=1), covariance, np.array(between), counts - 1)
+
+    def intervals(self, *, proportions: bool, groups: int) -> tuple[Floats, Floats]:
+        """95 % intervals of the means (candidates,) over pictures and, where there are several, seeds.
+
+        Proportions get Wilson's, at the number of trials that their variance stands for (all `groups` where it is 0).
+        """
+        seeds = np.nan_to_num(self.seed_variance)
+        variance = np.diag(self.picture_covariance) + seeds
+        quantile = stdtrit(_freedom(variance, seeds[:, None], self.seed_freedom[:, None]), 0.975)
+        if not proportions:
+            return self.means - quantile * np.sqrt(variance), self.means + quantile * np.sqrt(variance)
+        full = np.full_like(variance, groups)
+        trials = np.divide(self.means * (1 - self.means), variance, out=full, where=variance > 0)
+        return wilson_interval(self.means, np.minimum(trials, groups), quantile)
+
+
+def compare_pairs(
+    members: Sequence[Floats], codes: NDArray[np.intp], *, exact: bool, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Every pair of candidates (`first` < `second`, positions in `members`) on the same pictures.
+
+    `members` holds values (seeds, pictures) of each candidate, `codes` the group of each picture (whole numbers from
+    0). The interval of the difference comes from a bootstrap over groups and, where there are several seeds, from the
+    spread between them. `exact` adds McNemar's test, on groups and means over seeds where there are several; the
+    p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair;
+    `pictures_to_settle` is how many test pictures would show the difference with 80 % power, inf where only more
+    seeds can.
+    """
+    sample = Sample.of(members, codes, resamples, seed)
+    first, second = np.triu_indices(len(members), k=1)
+    difference = sample.means[first] - sample.means[second]
+    diagonal = np.diag(sample.picture_covariance)
+    pictures = np.maximum(diagonal[first] + diagonal[second] - 2 * sample.picture_covariance[first, second], 0.0)
+    pair = np.column_stack([first, second])
+    seeds = np.nan_to_num(sample.seed_variance)[pair]
+    error = np.sqrt(pictures + seeds.sum(axis=1))
+    freedom = _freedom(error**2, seeds, sample.seed_freedom[pair])
+    half = stdtrit(freedom, 0.975) * error
+    p_value = _t_test(difference, error, freedom)
+    if exact:
+        p_value = np.maximum(p_value, _sign_test(members, codes)[first, second])
+    corrected = holm(p_value)
+    clear = (corrected < SIGNIFICANCE) & (np.abs(difference) > half)
+    verdict = np.where(clear, np.where(difference > 0, BETTER, WORSE), SAME)
+    needed = _pictures_needed(difference, pictures, seeds.sum(axis=1), codes.size)
+    columns = (first, second, difference, difference - half, difference + half, p_value, corrected, verdict, needed)
+    return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
+
+
+PAIR_COLUMNS = (
+    "first",
+    "second",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "p_corrected",
+    "verdict",
+    "pictures_to_settle",
+)
+
+
+def _picture_covariance(values: Floats, codes: NDArray[np.intp], resamples: int, seed: int) -> Floats:
+    """Covariance of the candidates' means when groups are resampled."""
+    sums, sizes = _group_sums(values, codes), np.bincount(codes).astype(np.float32)
+    centred = (sums - values.mean(axis=1, keepdims=True) * sizes).astype(np.float32)
+    replicates = np.concatenate(
+        [(weights @ centred.T) / (weights @ sizes)[:, None] for weights in group_weights(codes, resamples, seed)]
+    ).astype(np.float64)
+    return np.atleast_2d(np.cov(replicates, rowvar=False))
+
+
+def _group_sums(values: Floats, codes: NDArray[np.intp]) -> Floats:
+    if codes.max() + 1 == codes.size:
+        return values[:, np.argsort(codes)]
+    return np.stack([np.bincount(codes, weights=row) for row in values])
+
+
+def _sign_test(members: Sequence[Floats], codes: NDArray[np.intp]) -> Floats:
+    """Exact p-values (candidates, candidates): groups that the one gets more right than the other, against the reverse.
+
+    With one seed and no near-duplicates these are the discordant pairs of McNemar's test.
+    """
+    values = _group_sums(np.stack([member.mean(axis=0) for member in members]), codes).round(6)
+    wins = np.zeros((len(members), len(members)))
+    for level in np.unique(values)[1:]:
+        wins += (values == level).astype(np.float32) @ (values < level).astype(np.float32).T
+    return mcnemar_exact(wins, wins.T)
+
+
+def _freedom(variance: Floats, parts: Floats, freedoms: NDArray[np.integer]) -> Floats:
+    """Degrees of freedom (n,) of variances (n,), of which the `parts` (n, k) have `freedoms` and the rest infinitely
+    many (Welch 1947, Satterthwaite 1946).
+    """
+    below = np.where(freedoms > 0, parts**2 / np.maximum(freedoms, 1), 0.0).sum(axis=1)
+    return np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
+
+
+def _t_test(difference: Floats, error: Floats, freedom: Floats) -> Floats:
+    ratio = np.divide(np.abs(difference), error, out=np.zeros_like(error), where=error > 0)
+    return np.asarray(2 * student.sf(ratio, freedom))
+
+
+def _pictures_needed(difference: Floats, pictures: Floats, seeds: Floats, count: int) -> Floats:
+    """Test pictures at which this difference would exceed its error by the quantiles of 5 % level and 80 % power.
+
+    The variance over pictures falls as 1 / n, that between seeds does not. For two single models that is Miettinen's
+    size for McNemar's test (1968) in its first approximation.
+    """
+    wanted = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - seeds
+    return np.ceil(np.divide(pictures * count, wanted, out=np.full_like(wanted, np.inf), where=wanted > 0))

@@ -1,0 +1,138 @@
+"""Whether an exported format says what the Keras model says."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from ..errors import BundleError
+from ..metrics.scores import Score, proportion
+from ..runtime.bundle import Bundle
+from ..runtime.runners import Runner, litert_runner, onnx_runner
+
+BATCHES, THREADS = (1, 32), (1, 2)
+CALLS, MOST_SECONDS = 50, 1.0
+_RUNNERS: dict[str, Callable[[Path, int, int], Runner]] = {
+    "litert": litert_runner,
+    "int8": litert_runner,
+    "onnx": onnx_runner,
+}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds for one batch: the median and the 95th percentile."""
+
+    batch: int
+    threads: int
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Latency by batch and threads; `memory`, in bytes, is what loading and running added to the process."""
+
+    latencies: tuple[Latency, ...]
+    memory: int
+
+    def median(self, batch: int, threads: int = 1) -> float:
+        """The median latency for one batch size."""
+        return next(found.median for found in self.latencies if (found.batch, found.threads) == (batch, threads))
+
+
+def measure(file: Path, model_format: str, size: int) -> Cost:
+    """Measure a LiteRT or ONNX file on pictures of `size` by `size` pixels, in a fresh process without TensorFlow."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, file, model_format, size).result()
+
+
+def _measure(file: Path, model_format: str, size: int) -> Cost:
+    pictures = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size, size, 3), np.uint8)
+    before = _memory()
+    found = []
+    for threads in THREADS:
+        run = _RUNNERS[model_format](file, size, threads)
+        for batch in BATCHES:
+            times = _times(lambda run=run, batch=batch: run(pictures[:batch]))  # type: ignore[misc]
+            found.append(Latency(batch, threads, float(np.median(times)), float(np.percentile(times, 95))))
+    return Cost(tuple(found), _memory() - before)
+
+
+def _times(call: Callable[[], object]) -> list[float]:
+    """Milliseconds of repeated calls after two that warm up: at most `CALLS` of them and about `MOST_SECONDS`."""
+    for _ in range(2):
+        call()
+    times: list[float] = []
+    while len(times) < CALLS and sum(times) < 1000 * MOST_SECONDS:
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def _memory() -> int:
+    """The resident size now, in bytes."""
+    return int(psutil.Process().memory_info().rss)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One format against Keras on the same pictures: differences of the calibrated probability, decisions that
+    changed, accuracy with its 95 % interval; `size` in bytes. `cost` is None for Keras itself.
+    """
+
+    model_format: str
+    size: int
+    largest: float
+    mean: float
+    changed: int
+    pictures: int
+    accuracy: Score
+    cost: Cost | None
+
+    def check(self, tolerance: float, int8_tolerance: float) -> None:
+        """Raise BundleError for a float format that differs by more than `tolerance` on any picture, or for int8 where
+        it differs by more than `int8_tolerance` on the mean picture.
+        """
+        found, limit, which = self.largest, tolerance, "largest"
+        if self.model_format == "int8":
+            found, limit, which = self.mean, int8_tolerance, "mean"
+        if not found <= limit:
+            raise BundleError(
+                f"format {self.model_format}: the {which} difference to Keras is {found:.2g} on {self.pictures} "
+                f"validation pictures, past its tolerance of {limit:g}"
+            )
+
+
+def compare_outputs(
+    bundle: Bundle,
+    model_format: str,
+    reference: NDArray[np.floating],
+    found: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    cost: Cost | None,
+) -> Parity:
+    """Compare a format's own probabilities `found` (n,) with Keras's `reference` (n,) as `bundle` decides on them."""
+    expected, got = bundle.calibrated(reference), bundle.calibrated(found)
+    called = got >= bundle.threshold
+    difference = np.abs(got - expected)
+    right = called == labels.astype(bool)
+    return Parity(
+        model_format=model_format,
+        size=bundle.model_file(model_format).stat().st_size,
+        largest=float(difference.max()),
+        mean=float(difference.mean()),
+        changed=int((called != (expected >= bundle.threshold)).sum()),
+        pictures=len(labels),
+        accuracy=proportion(right),
+        cost=cost,
+    )

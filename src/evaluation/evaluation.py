@@ -1,0 +1,181 @@
+"""Judging one model on one data set: what is chosen on validation, and then what it reaches on test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..config import EvaluationConfig
+from ..metrics.calibration import Decision, apply_temperature, expected_calibration_error
+from ..metrics.scores import Score, proportion, score
+from ..metrics.slices import slice_table, with_picture_properties
+from .predictions import Predict, latency, predict_splits
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+    from ..data.prepared import PreparedDataset
+    from ..explanation.explanation import Explanation
+    from ..robustness.robustness import Robustness
+
+MOST_WRONG = 18
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that judging found out.
+
+    `scores` holds the scores by split and name, `metrics` further numbers by MLflow key, `predictions` one row per
+    judged picture (sha256, group, label, split, probability, uncalibrated, called; the index is its row in the data
+    set).
+    Slices, robustness and explanation are those of the last judged split, None where the config leaves them out.
+    `worst_pictures` (n, size, size, 3) belong to the rows `worst` of the predictions.
+    """
+
+    class_names: Sequence[str]
+    decision: Decision
+    scores: dict[str, dict[str, Score]]
+    metrics: dict[str, float]
+    predictions: pd.DataFrame
+    worst: pd.DataFrame
+    worst_pictures: NDArray[np.uint8] = field(repr=False)
+    slices: pd.DataFrame | None = None
+    robustness: Robustness | None = None
+    explanation: Explanation | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The (calibrated) probability from which a picture is called positive."""
+        return self.decision.threshold
+
+    @property
+    def temperature(self) -> float:
+        """What the model's log-odds are divided by."""
+        return self.decision.temperature
+
+    @property
+    def last_split(self) -> str:
+        """The split that the headline is about: test, or validation where there is no test part."""
+        return list(self.scores)[-1]
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The predictions of one split."""
+        return self.predictions[self.predictions["split"] == name]
+
+    def figures(self) -> dict[str, Figure]:
+        """Figures of the last judged split, by file name without suffix."""
+        from .gallery import draw_figures
+
+        return draw_figures(self)
+
+
+def judge(
+    predict: Predict,
+    dataset: PreparedDataset,
+    config: EvaluationConfig,
+    *,
+    model: keras.Model | None = None,
+    decision: Decision | None = None,
+) -> Evaluation:
+    """Judge the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
+
+    Temperature, threshold and abstain band are fitted on the validation part, unless a `decision` is given; the test
+    part is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
+    is nothing to judge.
+    """
+    predictions = predict_splits(predict, dataset)
+    if decision is None:
+        validation = predictions[predictions["split"] == "validation"]
+        decision = Decision.fit(validation["label"], validation["uncalibrated"], config)
+    predictions["probability"] = apply_temperature(predictions["uncalibrated"], decision.temperature)
+    predictions["called"] = predictions["probability"] >= decision.threshold
+    judged = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
+    last, rows = list(judged.items())[-1]
+    robustness = _robustness(predict, dataset, rows, decision, config)
+    explanation = _explanation(predict, dataset, rows, decision, config, model)
+    metrics = {key: value for name, part in judged.items() for key, value in _metrics(name, part, decision).items()}
+    metrics["model/latency_ms"] = latency(predict, dataset.images[rows.index[0]])
+    for found in (robustness, explanation):
+        metrics |= found.metrics(last) if found else {}
+    worst = _most_wrong(rows)
+    return Evaluation(
+        class_names=dataset.class_names,
+        decision=decision,
+        scores={name: _scores(part, decision, config) for name, part in judged.items()},
+        metrics=metrics,
+        predictions=predictions,
+        worst=worst,
+        worst_pictures=np.asarray(dataset.images[worst.index.to_numpy()]),
+        slices=_slices(dataset, rows, config),
+        robustness=robustness,
+        explanation=explanation,
+    )
+
+
+def _scores(rows: pd.DataFrame, decision: Decision, config: EvaluationConfig) -> dict[str, Score]:
+    labels, probabilities, groups = (rows[name].to_numpy() for name in ("label", "probability", "group"))
+    return score(
+        labels, probabilities, groups, threshold=decision.threshold, resamples=config.resamples, seed=config.seed
+    )
+
+
+def _metrics(split: str, rows: pd.DataFrame, decision: Decision) -> dict[str, float]:
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    metrics = {
+        f"{split}/calibration_error": expected_calibration_error(labels, probabilities),
+        f"{split}/calibration_error_uncalibrated": expected_calibration_error(labels, rows["uncalibrated"]),
+    }
+    if decision.abstain:
+        answered = decision.answered(probabilities)
+        metrics[f"{split}/answered"] = float(answered.mean())
+        metrics[f"{split}/answered_accuracy"] = proportion(_hits(rows)[answered]).value
+    return metrics
+
+
+def _hits(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    return (rows["called"] == (rows["label"] == 1)).to_numpy()
+
+
+def _most_wrong(rows: pd.DataFrame) -> pd.DataFrame:
+    """The wrongly called rows, the surest mistake first."""
+    wrong = rows[~_hits(rows)]
+    surprise = (wrong["probability"] - wrong["label"]).abs()
+    return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MOST_WRONG]]
+
+
+def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame | None:
+    if not config.slices:
+        return None
+    table = with_picture_properties(dataset.table.iloc[rows.index.to_numpy()], dataset.images, rows.index.to_numpy())
+    return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.smallest_slice)
+
+
+def _robustness(
+    predict: Predict, dataset: PreparedDataset, rows: pd.DataFrame, decision: Decision, config: EvaluationConfig
+) -> Robustness | None:
+    if not config.corruptions:
+        return None
+    from ..robustness.robustness import measure_robustness
+
+    return measure_robustness(predict, dataset.images, rows, decision, config)
+
+
+def _explanation(
+    predict: Predict,
+    dataset: PreparedDataset,
+    rows: pd.DataFrame,
+    decision: Decision,
+    config: EvaluationConfig,
+    model: keras.Model | None,
+) -> Explanation | None:
+    if not config.explanations:
+        return None
+    from ..explanation.explanation import explain
+
+    return explain(predict, dataset, rows, decision, config, model)

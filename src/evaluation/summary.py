@@ -1,0 +1,106 @@
+"""How a run is named and told: its name, a table for the terminal, a note for the MLflow UI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ..config import Config
+from ..metrics.calibration import at_its_bound
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+
+# Groups whose option already stands in the name, and values that say how a run is shown rather than what it is.
+_NAMED_OPTIONS = ("model", "aug", "optimizer", "seed", "dataset", "name", "trainer")
+_UNNAMED = ("tracking", "output", "print_config", "hydra", "+experiment", "experiment", "dataset.path", "dataset.cache")
+
+
+def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
+    """A name that says what differs: `deep-strong-adam-s0`, and after it the values changed on the command line."""
+    if config.name:
+        return config.name
+    parts = [config.model.name, config.aug.name, config.optimizer.name]
+    if config.dataset.name != "drawn":
+        parts.insert(0, config.dataset.name)
+    if config.trainer.name != "default":
+        parts.append(config.trainer.name)
+    last = dict(override.partition("=")[::2] for override in overrides)  # of a key given twice the last counts
+    for key, value in last.items():
+        if key not in _NAMED_OPTIONS and not key.startswith(_UNNAMED):
+            parts.append(f"{key.rpartition('.')[2]}={value}")
+    return "-".join([*parts, f"s{config.seed}"])
+
+
+def score_table(evaluation: Evaluation) -> Table:
+    """Every score of every judged part with its 95 % interval."""
+    table = Table(title="Scores with 95 % intervals", title_justify="left")
+    table.add_column("")
+    for split in evaluation.scores:
+        table.add_column(f"{split} (n={len(evaluation.split(split))})", justify="right")
+    first = next(iter(evaluation.scores.values()))
+    for name in first:
+        cells = [_cell(scores, name) for scores in evaluation.scores.values()]
+        table.add_row(name.replace("_", " "), *cells, style="bold" if name == "accuracy" else None)
+    return table
+
+
+def _cell(scores: dict, name: str) -> str:
+    return str(scores[name])
+
+
+def decision_line(evaluation: Evaluation) -> str:
+    """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
+    called = evaluation.predictions["called"]
+    chosen = (
+        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} were chosen on validation"
+    )
+    if at_its_bound(evaluation.temperature):
+        chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
+    if called.nunique() == 1:
+        chosen += f"; the model answers {evaluation.class_names[int(called.iloc[0])]} for every picture"
+    return chosen
+
+
+def score_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Flat metrics: `test/accuracy` with `test/accuracy_low` and `test/accuracy_high`, and so on."""
+    metrics = dict(evaluation.metrics)
+    for split, scores in evaluation.scores.items():
+        for name, score in scores.items():
+            metrics[f"{split}/{name}"] = score.value
+            metrics[f"{split}/{name}_low"] = score.low
+            metrics[f"{split}/{name}_high"] = score.high
+    metrics["decision/threshold"] = evaluation.threshold
+    metrics["decision/temperature"] = evaluation.temperature
+    return metrics
+
+
+def unshared(config: Config) -> str:
+    """What was looked for between the parts of the data set, and kept on one side."""
+    return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
+
+
+def note(config: Config, evaluation: Evaluation, *, parameters: int, flops: int, digest: str, command: str) -> str:
+    """A short Markdown description of the run for the top of its page in the MLflow UI."""
+    accuracy = evaluation.scores["test"]["accuracy"]
+    pictures = len(evaluation.split("test"))
+    negative, positive = evaluation.class_names
+    return "\n".join(
+        [
+            f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
+            f"on {pictures} pictures that share no {unshared(config)} with training.",
+            "",
+            f"- model `{config.model.name}`: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture",
+            f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
+            f"- decision: {positive} from {evaluation.threshold:.3f} on, temperature {evaluation.temperature:.2f}, "
+            "both chosen on validation",
+            "",
+            "Again:",
+            "",
+            f"    {command}",
+            "",
+            "The model labels the apparent expression in a picture, not what a person feels.",
+        ]
+    )

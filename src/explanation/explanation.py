@@ -1,0 +1,123 @@
+"""Why a model called the pictures it was surest of as it did, and whether it looked at the face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..config import EvaluationConfig
+from ..evaluation.predictions import Predict
+from ..metrics.calibration import Decision, confidence
+from ..reports.figure_style import GREEN, RED, hide_frame, styled
+from .pointing import PointingGame, pointing_game, region_names
+from .saliency import grad_cam, occlusion
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..data.prepared import PreparedDataset
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps (n, size, size) by method for `pictures` (n, size, size, 3), whose predictions are the rows `predictions`.
+
+    `pointing` holds the pointing game of each method, where the data set says where mouth and brows are.
+    """
+
+    pictures: NDArray[np.uint8]
+    predictions: pd.DataFrame
+    maps: dict[str, NDArray[np.float32]]
+    pointing: dict[str, PointingGame]
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """The pointing games' numbers under MLflow keys."""
+        return {
+            key: value
+            for method, game in self.pointing.items()
+            for key, value in game.metrics(f"{split}/{method}").items()
+        }
+
+
+def explain(
+    predict: Predict,
+    dataset: PreparedDataset,
+    predictions: pd.DataFrame,
+    decision: Decision,
+    config: EvaluationConfig,
+    model: keras.Model | None = None,
+) -> Explanation:
+    """Explain the surest right and wrong of `predictions` (index: row in the data set) by occlusion, and by Grad-CAM
+    where the Keras `model` is given; play the pointing game on as many as `config` says.
+    """
+    shown = _surest(predictions, decision.threshold, config.explanations)
+    pictures = np.asarray(dataset.images[shown.index.to_numpy()])
+    maps = {"occlusion": occlusion(predict, pictures)} if len(shown) else {}
+    if model is not None and len(shown):
+        maps = {"grad_cam": grad_cam(model, pictures)} | maps
+    return Explanation(pictures, shown, maps, _play(predict, dataset, predictions, config, model))
+
+
+def _surest(predictions: pd.DataFrame, threshold: float, count: int) -> pd.DataFrame:
+    """Up to `count` rows: the surest right calls of both classes, then the surest mistakes, at most half of all."""
+    certain = confidence(predictions["probability"], threshold)
+    ranked = predictions.iloc[np.argsort(-certain, kind="stable")]
+    right = (ranked["probability"] >= threshold) == (ranked["label"] == 1)
+    wrong = ranked[~right].head(count // 2)
+    each = -(-(count - len(wrong)) // 2)
+    return pd.concat([ranked[right].groupby("label").head(each).head(count - len(wrong)), wrong])
+
+
+def _play(
+    predict: Predict,
+    dataset: PreparedDataset,
+    predictions: pd.DataFrame,
+    config: EvaluationConfig,
+    model: keras.Model | None,
+) -> dict[str, PointingGame]:
+    """The pointing game on the first pictures of the split; none where the data set has no boxes.
+
+    With Grad-CAM where there is a model, because occlusion costs over a hundred passes a picture.
+    """
+    table = dataset.table.iloc[predictions.index[: config.pointing_pictures]]
+    if table.empty or not region_names(list(table.columns)):
+        return {}
+    pictures = np.asarray(dataset.images[predictions.index[: config.pointing_pictures].to_numpy()])
+    if model is None:
+        return {"occlusion": pointing_game(occlusion(predict, pictures), table)}
+    return {"grad_cam": pointing_game(grad_cam(model, pictures), table)}
+
+
+@styled
+def explanation_sheet(explanation: Explanation, threshold: float, class_names: Sequence[str]) -> Figure:
+    """A column per picture: the picture with its caption, then each method's map laid over it."""
+    count, methods = max(len(explanation.pictures), 1), list(explanation.maps)
+    figure = Figure(figsize=(max(1.7 * count, 5), 1.75 * (len(methods) + 1) + 0.8))
+    figure.suptitle("What the surest calls rest on", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    for column, (picture, (_, row)) in enumerate(
+        zip(explanation.pictures, explanation.predictions.iterrows(), strict=True), start=1
+    ):
+        right = (row["probability"] >= threshold) == (row["label"] == 1)
+        pair = figure.add_subplot(len(methods) + 1, count, column)
+        pair.imshow(picture)
+        caption = f"P({class_names[1]})={row['probability']:.3f}\ntruly {class_names[int(row['label'])]}"
+        pair.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if right else RED)
+        hide_frame(pair)
+        for place, method in enumerate(methods, start=1):
+            pair = figure.add_subplot(len(methods) + 1, count, place * count + column)
+            importance = explanation.maps[method][column - 1]
+            pair.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+            pair.imshow(importance, cmap="inferno", alpha=0.55, vmin=0, vmax=max(float(importance.max()), 1e-9))
+            hide_frame(pair)
+            if column == 1:
+                pair.set_ylabel(METHOD_NAMES[method])
+    return figure
+
+
+METHOD_NAMES = {"grad_cam": "Grad-CAM", "occlusion": "Occlusion"}

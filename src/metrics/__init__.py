@@ -1,0 +1,1 @@
+"""Scores of a binary classifier with their intervals, calibration, and slices."""

@@ -1,0 +1,214 @@
+"""What is fitted on validation, and only there: a temperature, a threshold and a band in which to abstain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from ..config import EvaluationConfig, ThresholdConfig
+
+SMALLEST_PROBABILITY = 1e-7
+MOST_BINS, SMALLEST_BIN = 15, 20
+LOG_TEMPERATURE_RANGE = (np.log(0.05), np.log(20.0))
+
+Floats = NDArray[np.floating]
+
+
+def logits(probabilities: ArrayLike) -> Floats:
+    """Log-odds of probabilities, which are kept 1e-7 away from 0 and 1 so that all stay finite."""
+    probability = np.asarray(probabilities, dtype=np.float64)
+    return logit(np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))
+
+
+def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
+    """Probabilities with their log-odds divided by `temperature` (above 1: less sure of everything)."""
+    return np.asarray(expit(logits(probabilities) / temperature))
+
+
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """The temperature of the smallest cross-entropy (Guo et al. 2017, arXiv 1706.04599); 1 without both classes.
+
+    The targets are Platt's (1999): (n1 + 1) / (n1 + 2) and 1 / (n0 + 2). With plain 0 and 1 a perfectly separated
+    validation part would ask for infinite certainty.
+    """
+    truth = np.asarray(labels).astype(bool)
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if positives == 0 or negatives == 0:
+        return 1.0
+    target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    scores = logits(probabilities)
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = scores / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, scaled) - target * scaled))
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=LOG_TEMPERATURE_RANGE, method="bounded").x))
+
+
+def at_its_bound(temperature: float) -> bool:
+    """Whether a fitted temperature lies at an end of the range that is searched: the fit found no optimum."""
+    return bool(np.isclose(np.log(temperature), LOG_TEMPERATURE_RANGE, atol=0.01).any())
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean distance of share and probability over bins of equally many pictures (Nguyen and O'Connor 2015)."""
+    table = reliability(labels, probabilities)
+    return float(np.average(np.abs(table.observed - table.predicted), weights=table.count))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """One entry per bin: mean probability, share of positives, number of pictures."""
+
+    predicted: Floats
+    observed: Floats
+    count: NDArray[np.integer]
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
+    """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
+    probability = np.asarray(probabilities, dtype=np.float64)
+    order = np.argsort(probability, kind="stable")
+    parts = np.array_split(order, max(1, min(MOST_BINS, order.size // SMALLEST_BIN)))
+    truth = np.asarray(labels, dtype=np.float64)
+    return Reliability(
+        predicted=np.array([probability[part].mean() for part in parts]),
+        observed=np.array([truth[part].mean() for part in parts]),
+        count=np.array([part.size for part in parts]),
+    )
+
+
+def choose_threshold(labels: ArrayLike, probabilities: ArrayLike, config: ThresholdConfig) -> float:
+    """The threshold that `config` asks for on these (validation) predictions.
+
+    Candidates lie midway between neighbouring probabilities; among equally good ones the one nearest to 0.5 is taken.
+    Where `target` cannot be reached, the threshold that comes nearest to it is. Without both classes it is `value`.
+    """
+    truth = np.asarray(labels).astype(bool)
+    if config.policy == "fixed" or truth.all() or not truth.any():
+        return config.value
+    candidates = _candidates(np.asarray(probabilities, dtype=np.float64))
+    quality = _threshold_quality(_confusion_at(truth, np.asarray(probabilities), candidates), config)
+    best = candidates[quality >= quality.max() - 1e-12]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def _candidates(probabilities: Floats) -> Floats:
+    distinct = np.unique(np.r_[0.0, probabilities, 1.0])
+    midway = (distinct[:-1] + distinct[1:]) / 2
+    return np.unique(np.r_[midway, 0.5])
+
+
+@dataclass(frozen=True)
+class _Confusion:
+    """Counts per candidate threshold, called positive at or above it."""
+
+    true_positive: Floats
+    false_positive: Floats
+    positives: int
+    negatives: int
+
+
+def _confusion_at(truth: NDArray[np.bool_], probabilities: Floats, thresholds: Floats) -> _Confusion:
+    positive, negative = np.sort(probabilities[truth]), np.sort(probabilities[~truth])
+    return _Confusion(
+        true_positive=(positive.size - np.searchsorted(positive, thresholds)).astype(float),
+        false_positive=(negative.size - np.searchsorted(negative, thresholds)).astype(float),
+        positives=positive.size,
+        negatives=negative.size,
+    )
+
+
+def _threshold_quality(counts: _Confusion, config: ThresholdConfig) -> Floats:
+    """A number per candidate, larger is better."""
+    recall = counts.true_positive / counts.positives
+    specificity = 1 - counts.false_positive / counts.negatives
+    called = counts.true_positive + counts.false_positive
+    precision = np.divide(counts.true_positive, called, out=np.zeros_like(called), where=called > 0)
+    if config.policy == "precision":
+        return _reach(precision, config.target, recall)
+    if config.policy == "recall":
+        return _reach(recall, config.target, precision)
+    if config.policy == "cost":
+        return -(counts.positives - counts.true_positive) - config.false_positive_cost * counts.false_positive
+    return (recall + specificity) / 2
+
+
+def _reach(reached: Floats, target: float, then: Floats) -> Floats:
+    """Candidates that reach the target are ranked by `then`; all others come below, ranked by how near they are."""
+    return np.where(reached >= target, 2 + then, reached)
+
+
+def confidence(probabilities: ArrayLike, threshold: float) -> Floats:
+    """Distance from the threshold in log-odds: what a picture must exceed to be answered."""
+    return np.abs(logits(probabilities) - logits(threshold))
+
+
+@dataclass(frozen=True)
+class CoverageCurve:
+    """Accuracy of the most certain share of pictures, and the smallest confidence among them; one entry per picture."""
+
+    coverage: Floats
+    accuracy: Floats
+    confidence: Floats
+
+
+def coverage_curve(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> CoverageCurve:
+    """Accuracy against coverage when the least certain pictures are left unanswered (Geifman and El-Yaniv 2017)."""
+    probability = np.asarray(probabilities, dtype=np.float64)
+    certain = confidence(probability, threshold)
+    order = np.argsort(-certain, kind="stable")
+    right = ((probability >= threshold) == np.asarray(labels).astype(bool))[order]
+    answered = np.arange(1, right.size + 1)
+    return CoverageCurve(answered / right.size, np.cumsum(right) / answered, certain[order])
+
+
+def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, accuracy: float) -> tuple[float, float]:
+    """Probabilities between which to abstain, so that the rest reaches `accuracy` on these (validation) predictions.
+
+    The band is the narrowest one, symmetric in log-odds about the threshold; it is (threshold, threshold), empty,
+    where all pictures reach it and (0, 1) where none do.
+    """
+    curve = coverage_curve(labels, probabilities, threshold)
+    reached = np.flatnonzero(curve.accuracy >= accuracy)
+    if reached.size == 0:
+        return 0.0, 1.0
+    last = int(reached[-1])
+    if last == curve.coverage.size - 1:
+        return threshold, threshold
+    half = (curve.confidence[last] + curve.confidence[last + 1]) / 2
+    centre = float(logits(threshold))
+    return float(expit(centre - half)), float(expit(centre + half))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a model's probability becomes an answer; stored with the model.
+
+    The probability is first divided by `temperature` in log-odds; at or above `threshold` the answer is the positive
+    class; inside `abstain` (low, high), ends excluded, there is none.
+    """
+
+    threshold: float = 0.5
+    temperature: float = 1.0
+    abstain: tuple[float, float] | None = None
+
+    @classmethod
+    def fit(cls, labels: ArrayLike, probabilities: ArrayLike, config: EvaluationConfig) -> Decision:
+        """The decision that `config` asks for, fitted on validation labels (n,) and the model's probabilities (n,)."""
+        temperature = fit_temperature(labels, probabilities) if config.calibrate else 1.0
+        calibrated = apply_temperature(probabilities, temperature)
+        threshold = choose_threshold(labels, calibrated, config.threshold)
+        if config.abstain_accuracy is None:
+            return cls(threshold, temperature)
+        return cls(threshold, temperature, abstain_band(labels, calibrated, threshold, config.abstain_accuracy))
+
+    def answered(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
+        """Which calibrated probabilities get an answer."""
+        probability = np.asarray(probabilities, dtype=np.float64)
+        low, high = self.abstain or (1.0, 0.0)
+        return ~((probability > low) & (probability < high))

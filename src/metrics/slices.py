@@ -1,0 +1,139 @@
+"""Where a model fails: accuracy by every column of the sample table, called worse only where an interval says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from scipy.special import ndtri
+
+from ..explanation.pointing import region_columns
+from .scores import proportion
+
+NOT_SLICED = {
+    "index",
+    "row",
+    "path",
+    "label",
+    "group",
+    "split",
+    "sha256",
+    "phash",
+    "dhash",
+    "verdict",
+    "weight",
+    "subject",
+}
+MOST_VALUES = 12
+NUMERIC_BINS = 4
+GREY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in grey levels
+
+VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
+
+
+def slice_table(table: pd.DataFrame, hits: NDArray[np.bool_], groups: NDArray, smallest: int = 30) -> pd.DataFrame:
+    """Accuracy of every slice against that of all other pictures, worst first.
+
+    `table` (n rows) gives the columns to slice by, `hits` (n,) which pictures were called rightly. The result has one
+    row per slice: column, value, count, accuracy with its 95 % interval (low, high), `difference` to the rest with its
+    corrected interval, and a verdict. A slice of at least `smallest` pictures is `worse` where the whole interval of
+    the difference lies below 0, at a level divided by the number of slices tested (Bonferroni).
+    """
+    members = [(column, value, rows) for column in _columns(table) for value, rows in _values(table[column])]
+    members = [(column, value, rows) for column, value, rows in members if 0 < rows.sum() < rows.size]
+    tested = sum(1 for _, _, rows in members if _large_enough(rows, smallest))
+    quantile = float(-ndtri(0.025 / max(tested, 1)))
+    found = [
+        {"column": column, "value": value} | _compare(hits, groups, rows, quantile, _large_enough(rows, smallest))
+        for column, value, rows in members
+    ]
+    return _worst_first(pd.DataFrame(found, columns=_SLICE_COLUMNS))
+
+
+_SLICE_COLUMNS = [
+    "column",
+    "value",
+    "count",
+    "accuracy",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "verdict",
+]
+
+
+def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:
+    """Brightness, sharpness and colour of pictures (n, height, width, 3): what the table of a photo set lacks.
+
+    Brightness is the mean luma (ITU-R BT.601), sharpness the standard deviation of the Laplacian of the luma.
+    """
+    pixels = pictures.astype(np.float32)
+    luma = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    laplacian = (
+        -4 * luma[:, 1:-1, 1:-1] + luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
+    )
+    saturation = (pictures.max(axis=-1) - pictures.min(axis=-1)).mean(axis=(1, 2))
+    return pd.DataFrame(
+        {
+            "brightness": luma.mean(axis=(1, 2)),
+            "sharpness": laplacian.std(axis=(1, 2)),
+            "colour": np.where(saturation < GREY_SATURATION, "grey", "colour"),
+        }
+    )
+
+
+def with_picture_properties(table: pd.DataFrame, images: NDArray[np.uint8], rows: NDArray[np.integer]) -> pd.DataFrame:
+    """`table` with those of the picture properties that it lacks, measured on `rows` of the memory map `images`."""
+    if {"brightness", "sharpness", "colour"} <= set(table.columns):
+        return table
+    parts = np.array_split(rows, max(1, len(rows) // 64))
+    measured = pd.concat([picture_properties(images[part]) for part in parts]).set_axis(table.index)
+    return table.join(measured.drop(columns=[name for name in measured if name in table]))
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    names = [str(name) for name in table.columns]
+    left_out = NOT_SLICED | region_columns(names)
+    return [name for name in names if name not in left_out]
+
+
+def _values(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each value with its rows; numbers of many values are cut at their quartiles, texts of many are left out."""
+    known = column.dropna()
+    if is_numeric_dtype(column) and not is_bool_dtype(column) and known.nunique() > MOST_VALUES // 2:
+        column = pd.qcut(column, NUMERIC_BINS, duplicates="drop", precision=3)
+    elif known.nunique() > MOST_VALUES:
+        return
+    for value in sorted(column.dropna().unique()):
+        name = f"{value.left:.4g} to {value.right:.4g}" if isinstance(value, pd.Interval) else str(value)
+        yield name, (column == value).to_numpy(dtype=bool)
+
+
+def _large_enough(rows: NDArray[np.bool_], smallest: int) -> bool:
+    return min(int(rows.sum()), int((~rows).sum())) >= smallest
+
+
+def _compare(
+    hits: NDArray[np.bool_], groups: NDArray, rows: NDArray[np.bool_], quantile: float, large: bool
+) -> dict[str, object]:
+    """One slice against the rest; the difference's interval joins two of Wilson's (Newcombe 1998, method 10)."""
+    shown = proportion(hits[rows], groups[rows])
+    inside, outside = proportion(hits[rows], groups[rows], quantile), proportion(hits[~rows], groups[~rows], quantile)
+    difference = inside.value - outside.value
+    low = difference - np.hypot(inside.value - inside.low, outside.high - outside.value)
+    high = difference + np.hypot(inside.high - inside.value, outside.value - outside.low)
+    verdict = VERDICT_SMALL if not large else VERDICT_WORSE if high < 0 else VERDICT_NONE
+    numbers = [int(rows.sum()), shown.value, shown.low, shown.high, difference, low, high, verdict]
+    return dict(zip(_SLICE_COLUMNS[2:], numbers, strict=True))
+
+
+def _worst_first(slices: pd.DataFrame) -> pd.DataFrame:
+    """Slices called worse, then the other tested ones, then small ones; each by what the interval leaves certain."""
+    rank = slices["verdict"].map({VERDICT_WORSE: 0, VERDICT_NONE: 1, VERDICT_SMALL: 2})
+    ordered = slices.assign(rank=rank).sort_values(["rank", "difference_high"], kind="stable")
+    return ordered.drop(columns="rank").reset_index(drop=True)

@@ -1,0 +1,188 @@
+"""The data report: what a data set holds, what was left out and why, and what a model could cheat with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from ..config import DatasetConfig, project_path
+from ..data.images import Limits, decode_image
+from ..data.locators import READ_ERRORS, DrawnLocator
+from ..data.prepared import PreparedDataset
+from ..data.samples import PARTS, VERDICT_MEANINGS, RejectedPictureError
+from ..data.sources import list_samples
+from ..data.splits import UNUSED
+from ..data.store import locked, writing
+from ..errors import DataError
+from .data_statistics import Shortcut, class_statistics, crop_hints, property_counts, shortcut_baselines
+from .pages import Thumbnail, render, thumbnail, write_page
+
+REPORT, SAMPLES, REJECTED, SHORTCUTS = "report.html", "samples.parquet", "rejected.parquet", "shortcuts.json"
+_EXAMPLES = 22
+_MOST_GROUPS = 60
+_MOST_IN_GROUP = 8
+_MOST_REJECTED = 60
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report: its page, and the baselines that see no face."""
+
+    page: Path
+    shortcuts: list[Shortcut]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each way to tell the classes apart without a face."""
+        return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
+
+
+def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> Report:
+    """Write `report.html` into `folder`, and for machines `samples.parquet`, `rejected.parquet`, `shortcuts.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = report_content(dataset, config)
+    dataset.table.to_parquet(folder / SAMPLES, index=False)
+    dataset.rejected.to_parquet(folder / REJECTED, index=False)
+    shortcuts: list[Shortcut] = content["shortcuts"]
+    (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
+    write_page(folder / REPORT, render("report.html", **content))
+    return Report(folder / REPORT, shortcuts)
+
+
+def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
+    """The report of `dataset` as `config` splits it, written once into the cache for all runs that use it.
+
+    Raises DataError if the cache cannot be written.
+    """
+    made_of = (dataset.digest, dataset.split_digests, config)
+    key = hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
+    folder = project_path(config.cache) / f"report-{key}"
+    with locked(folder):
+        if not (folder / REPORT).exists():
+            with writing(folder) as partial:
+                write_report(dataset, config, partial)
+    found = json.loads((folder / SHORTCUTS).read_text())
+    return Report(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
+
+
+def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:
+    """What the template shows."""
+    groups = duplicate_groups(dataset.table)
+    return {
+        "dataset": dataset,
+        "total": len(dataset.table) + len(dataset.rejected),
+        "parts": _parts(dataset),
+        "counts": property_counts(dataset.table),
+        "examples": [_examples(dataset, label) for label in (1, 0)],
+        "verdicts": dataset.rejected["verdict"].value_counts().to_dict(),
+        "meanings": VERDICT_MEANINGS,
+        "rejected": _rejected(dataset, config),
+        "groups": [_strip(dataset, rows) for rows in groups[:_MOST_GROUPS]],
+        "group_count": len(groups),
+        "grouped_pictures": sum(map(len, groups)),
+        "largest_group": max(map(len, groups), default=1),
+        "conflicts": int(dataset.table.loc[dataset.table["conflict"], "group"].nunique()),
+        "statistics": class_statistics(dataset.table),
+        "shortcuts": shortcut_baselines(dataset.table),
+        "hints": crop_hints(dataset.table, config.image_size),
+        "config": yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True),
+    }
+
+
+def duplicate_groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """Rows of each group of two pictures or more: those with two labels first, then the largest."""
+    sizes = table["group"].map(table["group"].value_counts())
+    several = table[sizes > 1]
+    found = [np.asarray(rows) for rows in several.groupby("group").indices.values()]
+    rows_of = several.index.to_numpy()
+    conflict = table["conflict"].to_numpy()
+    groups = [rows_of[rows] for rows in found]
+    return sorted(groups, key=lambda rows: (not conflict[rows].any(), -len(rows), rows[0]))
+
+
+def _parts(dataset: PreparedDataset) -> list[dict[str, Any]]:
+    table, rows = dataset.table, []
+    for part in (*PARTS, UNUSED):
+        held = table[table["split"] == part]
+        if part == UNUSED and held.empty:
+            continue
+        positive = int(held["label"].sum())
+        rows.append(
+            {
+                "name": part,
+                "negative": len(held) - positive,
+                "positive": positive,
+                "total": len(held),
+                "share": len(held) / max(len(table), 1),
+                "groups": held["group"].nunique(),
+                "digest": dataset.split_digests.get(part, ""),
+            }
+        )
+    return rows
+
+
+def _examples(dataset: PreparedDataset, label: int) -> tuple[str, list[Thumbnail]]:
+    rows = np.flatnonzero((dataset.table["label"] == label).to_numpy())
+    chosen = np.sort(np.random.default_rng(0).permutation(rows)[:_EXAMPLES])
+    return dataset.class_names[label], [_of_row(dataset, row) for row in chosen]
+
+
+def _of_row(dataset: PreparedDataset, row: int) -> Thumbnail:
+    record = dataset.table.iloc[row]
+    label = dataset.class_names[int(record["label"])]
+    caption = f"{record['path']} · {label} · {record['split']}"
+    return thumbnail(dataset.images[row], caption, "positive" if record["label"] else "negative")
+
+
+def _strip(dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        "pictures": [_of_row(dataset, row) for row in rows[:_MOST_IN_GROUP]],
+        "more": max(0, len(rows) - _MOST_IN_GROUP),
+        "conflict": bool(dataset.table["conflict"].to_numpy()[rows].any()),
+    }
+
+
+def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str, Any]]:
+    """The first rejected pictures, with thumbnails of those that can be shown: label conflicts, then rare verdicts."""
+    rejected = dataset.rejected
+    frequency = rejected["verdict"].map(rejected["verdict"].value_counts())
+    urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
+    shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MOST_REJECTED]]
+    known = dict(zip(dataset.table["sha256"], range(len(dataset.table)), strict=True))
+    elsewhere = _pixels_of(shown[~shown["sha256"].isin(list(known))], config)
+    rows = []
+    for record in shown.to_dict("records"):
+        pixels = dataset.images[known[record["sha256"]]] if record["sha256"] in known else None
+        pixels = elsewhere.get((record["source"], record["path"])) if pixels is None else pixels
+        caption = f"{record['path']} · {dataset.class_names[record['label']]}"
+        picture = Thumbnail("", caption) if pixels is None else thumbnail(pixels, caption)
+        rows.append({str(name): value for name, value in record.items()} | {"picture": picture})
+    return rows
+
+
+def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str, str], NDArray[np.uint8]]:
+    """Pixels of rejected pictures that decode after all (found twice, or too small), by source and path."""
+    wanted = set(zip(rejected["source"], rejected["path"], strict=True))
+    found: dict[tuple[str, str], NDArray[np.uint8]] = {}
+    try:
+        samples = list_samples(config).samples if wanted else []
+    except DataError:  # the source is not there any more; the report is about what was prepared
+        return found
+    for sample in samples:
+        if (sample.source, sample.path) in wanted and not isinstance(sample.locator, DrawnLocator):
+            limits = Limits(config.max_megapixels, 1, config.max_megabytes)
+            try:
+                data = sample.locator.read(limits.bytes)
+                found[(sample.source, sample.path)] = decode_image(data, config.image_size, limits)
+            except (RejectedPictureError, *READ_ERRORS):
+                continue
+    return found

@@ -1,0 +1,1 @@
+"""How accuracy holds under common corruptions."""

@@ -1,0 +1,238 @@
+"""The 15 common corruptions of ImageNet-C at 5 severities (Hendrycks and Dietterich 2019, arXiv 1903.12261).
+
+Strengths are the paper's published constants for pictures of 224 pixels; lengths scale with the picture's side. Three
+differ in their means, because the original ships photographs or runs pixel by pixel: frost is drawn from ridged noise
+instead of frost photographs, glass blur gathers random neighbours instead of swapping them one after the other, and
+fog and elastic fields are made in the Fourier domain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage, signal
+
+from . import noise_fields
+
+REFERENCE_SIZE = 224
+SEVERITIES = (1, 2, 3, 4, 5)
+
+Picture = NDArray[np.floating]  # (size, size, 3), in 0..1
+Corruption = Callable[..., NDArray]
+Generator = np.random.Generator
+
+
+def corrupt(
+    pictures: NDArray[np.uint8], name: str, severity: int, *, seed: int = 0, first: int = 0
+) -> NDArray[np.uint8]:
+    """Pictures (n, size, size, 3) under one of `CORRUPTIONS` at severity 1 to 5, on all cores.
+
+    The randomness of a picture follows from the seed and its number alone, which counts from `first`: a set may be
+    corrupted in parts.
+    """
+    function, strengths = CORRUPTIONS[name]
+    strength, order = strengths[severity - 1], list(CORRUPTIONS).index(name)
+
+    def change(position: int) -> NDArray[np.uint8]:
+        generator = np.random.default_rng([seed, order, severity, first + position])
+        changed = function(pictures[position].astype(np.float32) / 255, generator, *strength)
+        return (np.clip(changed, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(change, range(len(pictures)))))
+
+
+def gaussian_noise(picture: Picture, generator: Generator, deviation: float) -> Picture:
+    """Electronic noise in low light."""
+    return picture + deviation * generator.standard_normal(picture.shape, dtype=np.float32)
+
+
+def shot_noise(picture: Picture, generator: Generator, photons: float) -> Picture:
+    """The discreteness of light."""
+    return generator.poisson(picture * photons).astype(np.float32) / photons
+
+
+def impulse_noise(picture: Picture, generator: Generator, share: float) -> Picture:
+    """Values that flip to black or white, each channel for itself."""
+    dice = generator.random(picture.shape, dtype=np.float32)
+    return np.where(dice < share / 2, 0, np.where(dice < share, 1, picture)).astype(np.float32)
+
+
+def defocus_blur(picture: Picture, _: Generator, radius: float, soften: float) -> Picture:
+    """A camera out of focus: a disk with a softened rim."""
+    radius = _length(picture, radius)
+    reach = int(np.ceil(radius)) + 2
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    disk = np.clip(radius - distance + 0.5, 0, 1)
+    return _convolve(picture, ndimage.gaussian_filter(disk, soften))
+
+
+def glass_blur(picture: Picture, generator: Generator, deviation: float, reach: int, rounds: int) -> Picture:
+    """Frosted glass: pixels shuffled among near neighbours between two blurs."""
+    deviation, reach = _length(picture, deviation), max(1, round(_length(picture, reach)))
+    size = picture.shape[0]
+    shuffled = _blur(picture, deviation)
+    grid = np.arange(size)
+    for _ in range(rounds):
+        shift = generator.integers(-reach, reach + 1, (2, size, size))
+        shuffled = shuffled[np.clip(grid[:, None] + shift[0], 0, size - 1), np.clip(grid + shift[1], 0, size - 1)]
+    return _blur(shuffled, deviation)
+
+
+def motion_blur(picture: Picture, generator: Generator, radius: float, deviation: float) -> Picture:
+    """A camera that moves quickly, in a direction up to 45 degrees from the horizontal."""
+    angle = generator.uniform(-np.pi / 4, np.pi / 4)
+    return _convolve(picture, _streak(_length(picture, radius), _length(picture, deviation), angle))
+
+
+def zoom_blur(picture: Picture, _: Generator, largest: float, step: float) -> Picture:
+    """A camera that moves towards the object: the mean of zooms from 1 to below `largest`."""
+    size = picture.shape[0]
+    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
+    zooms = np.arange(1, largest, step)
+    total = picture.copy()
+    for zoom in zooms:
+        margin = size * (1 - 1 / zoom) / 2
+        box = (margin, margin, size - margin, size - margin)
+        total += np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box), dtype=np.float32) / 255
+    return total / (len(zooms) + 1)
+
+
+def snow(
+    picture: Picture,
+    generator: Generator,
+    mean: float,
+    deviation: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    blur: float,
+    keep: float,
+) -> Picture:
+    """Flakes that fall in streaks over a whitened picture."""
+    size = picture.shape[0]
+    flakes = generator.normal(mean, deviation, (size, size)).astype(np.float32)
+    grown = ndimage.zoom(flakes[: int(np.ceil(size / zoom)) + 1, : int(np.ceil(size / zoom)) + 1], zoom, order=1)
+    flakes = np.clip(np.where(grown < threshold, 0, grown), 0, 1)[:size, :size, None]
+    streak = _streak(_length(picture, radius), _length(picture, blur), generator.uniform(-3 * np.pi / 4, -np.pi / 4))
+    flakes = _convolve(flakes, streak)
+    grey = picture.mean(axis=2, keepdims=True)
+    whitened = keep * picture + (1 - keep) * np.maximum(picture, grey * 1.5 + 0.5)
+    return whitened + flakes + flakes[::-1, ::-1]
+
+
+def frost(picture: Picture, generator: Generator, keep: float, strength: float) -> Picture:
+    """Ice crystals on a lens."""
+    return keep * picture + strength * noise_fields.frost(picture.shape[0], generator)
+
+
+def fog(picture: Picture, generator: Generator, strength: float, decay: float) -> Picture:
+    """Fractal fog; `decay` is by how much each octave of it is weaker than the one before."""
+    brightest = picture.max()
+    veiled = picture + strength * noise_fields.fractal(picture.shape[0], generator, decay)[..., None]
+    return veiled * brightest / (brightest + strength)
+
+
+def brightness(picture: Picture, _: Generator, amount: float) -> Picture:
+    """Daylight: the value of hue, saturation and value raised."""
+    value = picture.max(axis=2, keepdims=True)
+    raised = np.clip(value + amount, 0, 1)
+    return np.where(value > 0, picture * raised / np.maximum(value, 1e-6), raised)
+
+
+def contrast(picture: Picture, _: Generator, factor: float) -> Picture:
+    """Colours drawn towards the picture's mean colour."""
+    mean = picture.mean(axis=(0, 1), keepdims=True)
+    return (picture - mean) * factor + mean
+
+
+def elastic_transform(picture: Picture, generator: Generator, reach: float, smooth: float, shear: float) -> Picture:
+    """Stretched and twisted regions: a random affine map and a smooth random displacement, as fractions of the side."""
+    size = picture.shape[0]
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij")).astype(np.float64)
+    corners = size / 2 + size / 3 * np.array([[1, 1], [1, -1], [-1, -1]])
+    moved = corners + generator.uniform(-shear * size, shear * size, corners.shape)
+    affine = np.linalg.solve(np.c_[corners, np.ones(3)], moved)
+    source = np.einsum("iyx,ij->jyx", grid, affine[:2]) + affine[2][:, None, None]
+    noise = generator.uniform(-1, 1, (2, size, size))
+    source += reach * size * np.stack([noise_fields.smooth(field, smooth * size) for field in noise])
+    channels = [ndimage.map_coordinates(picture[..., channel], source, order=1, mode="reflect") for channel in range(3)]
+    return np.stack(channels, axis=-1)
+
+
+def pixelate(picture: Picture, _: Generator, factor: float) -> Picture:
+    """A picture of few pixels, enlarged."""
+    size = picture.shape[0]
+    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
+    small = image.resize((max(1, int(size * factor)),) * 2, Image.Resampling.BOX)
+    return np.asarray(small.resize((size, size), Image.Resampling.NEAREST), dtype=np.float32) / 255
+
+
+def jpeg_compression(picture: Picture, _: Generator, quality: int) -> Picture:
+    """The artefacts of strong JPEG compression."""
+    buffer = BytesIO()
+    Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer, formats=["JPEG"]), dtype=np.float32) / 255
+
+
+def _length(picture: Picture, pixels: float) -> float:
+    return pixels * picture.shape[0] / REFERENCE_SIZE
+
+
+def _blur(picture: Picture, deviation: float) -> Picture:
+    return ndimage.gaussian_filter(picture, (deviation, deviation, 0))
+
+
+def _convolve(picture: Picture, kernel: NDArray) -> Picture:
+    """Every channel convolved with a kernel that is scaled to sum 1; the border is mirrored."""
+    reach = kernel.shape[0] // 2
+    padded = np.pad(picture, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    weights = (kernel / kernel.sum()).astype(np.float32)[..., None]
+    return signal.oaconvolve(padded, weights, mode="valid", axes=(0, 1)).astype(np.float32)
+
+
+def _streak(radius: float, deviation: float, angle: float) -> NDArray[np.float64]:
+    """A kernel whose weight falls off along one side of a line through its centre, as a Gaussian does."""
+    reach = max(1, int(np.ceil(radius)))
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = np.abs(rows * np.cos(angle) - columns * np.sin(angle))
+    weight = np.exp(-(along**2) / (2 * max(deviation, 0.5) ** 2)) * np.clip(1 - across, 0, 1)
+    return np.where((along >= -0.5) & (along <= radius), weight, 0)
+
+
+CORRUPTIONS: dict[str, tuple[Corruption, tuple[tuple[float, ...], ...]]] = {
+    "gaussian_noise": (gaussian_noise, ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,))),
+    "shot_noise": (shot_noise, ((60,), (25,), (12,), (5,), (3,))),
+    "impulse_noise": (impulse_noise, ((0.03,), (0.06,), (0.09,), (0.17,), (0.27,))),
+    "defocus_blur": (defocus_blur, ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
+    "glass_blur": (glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
+    "motion_blur": (motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
+    "zoom_blur": (zoom_blur, ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))),
+    "snow": (
+        snow,
+        (
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+    ),
+    "frost": (frost, ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))),
+    "fog": (fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
+    "brightness": (brightness, ((0.1,), (0.2,), (0.3,), (0.4,), (0.5,))),
+    "contrast": (contrast, ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,))),
+    "elastic_transform": (
+        elastic_transform,
+        ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
+    ),
+    "pixelate": (pixelate, ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))),
+    "jpeg_compression": (jpeg_compression, ((25,), (18,), (15,), (10,), (7,))),
+}

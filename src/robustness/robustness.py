@@ -1,0 +1,105 @@
+"""How a model's accuracy holds under corruptions that it was not trained for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..config import EvaluationConfig
+from ..evaluation.predictions import PICTURES_AT_ONCE, Predict
+from ..metrics.calibration import Decision, apply_temperature
+from ..metrics.scores import Score, proportion
+from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
+from .corruptions import CORRUPTIONS, corrupt
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """`table` has a row per corruption and severity: accuracy, low, high; `clean` is that of the same pictures."""
+
+    table: pd.DataFrame
+    clean: Score
+    pictures: int
+    pictures_per_second: float
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """Mean accuracy over all corruptions and the rate, under MLflow keys."""
+        return {
+            f"{split}/corrupted_accuracy": float(self.table["accuracy"].mean()),
+            f"{split}/corruption_pictures_per_second": self.pictures_per_second,
+        }
+
+
+def measure_robustness(
+    predict: Predict,
+    pictures: NDArray[np.uint8],
+    predictions: pd.DataFrame,
+    decision: Decision,
+    config: EvaluationConfig,
+) -> Robustness:
+    """Accuracy under every corruption at the severities `config.corruptions`.
+
+    `pictures` (all, size, size, 3) may be a memory map; the index of `predictions` says which of them each row is
+    about, its columns the true `label`, the `group` and the `probability` of the clean picture. At most
+    `config.corruption_pictures`, drawn by seed, are used.
+    """
+    count = min(len(predictions), config.corruption_pictures)
+    chosen = np.sort(np.random.default_rng(config.seed).choice(len(predictions), count, replace=False))
+    rows = predictions.iloc[chosen]
+    sample = np.asarray(pictures[rows.index.to_numpy()])
+    truth, groups = rows["label"].to_numpy() == 1, rows["group"].to_numpy()
+    started, found = time.perf_counter(), []
+    for name in CORRUPTIONS:
+        for severity in config.corruptions:
+            uncalibrated = _predict_corrupted(predict, sample, name, severity, config.seed)
+            called = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
+            accuracy = proportion(called == truth, groups)
+            found.append((name, severity, accuracy.value, accuracy.low, accuracy.high))
+    table = pd.DataFrame(found, columns=["corruption", "severity", "accuracy", "low", "high"])
+    clean = proportion((rows["probability"] >= decision.threshold) == truth, groups)
+    return Robustness(table, clean, count, count * len(found) / (time.perf_counter() - started))
+
+
+def _predict_corrupted(
+    predict: Predict, pictures: NDArray[np.uint8], name: str, severity: int, seed: int
+) -> NDArray[np.floating]:
+    starts = range(0, len(pictures), PICTURES_AT_ONCE)
+    parts = [pictures[start : start + PICTURES_AT_ONCE] for start in starts]
+    changed = (corrupt(part, name, severity, seed=seed, first=start) for start, part in zip(starts, parts, strict=True))
+    return np.concatenate([np.asarray(predict(part)).reshape(-1) for part in changed])
+
+
+def mean_corruption_error(table: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    """Errors summed over severities, relative to a baseline model's, averaged over corruptions; 1 is as good as it.
+
+    The mCE of Hendrycks and Dietterich 2019 (arXiv 1903.12261), section 4.2. Both tables must hold the same
+    corruptions and severities; a corruption under which the baseline makes no error is left out.
+    """
+    errors, reference = (
+        (1 - rows.set_index(["corruption", "severity"])["accuracy"]).groupby("corruption").sum()
+        for rows in (table, baseline)
+    )
+    ratio = errors / reference.reindex(errors.index)
+    return float(ratio[np.isfinite(ratio)].mean())
+
+
+@styled
+def robustness_heat_map(robustness: Robustness) -> Figure:
+    """Accuracy by corruption (rows, the most harmful first) and severity (columns)."""
+    grid = robustness.table.pivot_table(index="corruption", columns="severity", values="accuracy")
+    grid = grid.loc[grid.mean(axis=1).sort_values().index]
+    title = f"Accuracy under corruption, {robustness.pictures:,} pictures\nclean {robustness.clean}"
+    figure, pair = axes(7.2, 7.0, title, "Severity", "")
+    image = pair.imshow(grid, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(grid.to_numpy()):
+        pair.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.75 else INK)
+    hide_frame(pair)
+    pair.set_xticks(range(grid.shape[1]), [str(severity) for severity in grid.columns])
+    pair.set_yticks(range(grid.shape[0]), [str(name).replace("_", " ") for name in grid.index])
+    figure.colorbar(image, label="Accuracy", shrink=0.6, extend="min")
+    return figure

@@ -1,0 +1,1 @@
+"""Using an exported model without the framework that trained it."""

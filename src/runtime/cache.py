@@ -1,0 +1,92 @@
+"""Answers kept between runs, so that a second pass over an unchanged folder reads no picture again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from ..data.samples import Verdict
+from ..errors import DataError
+from .classifier import Answer, Classifier
+from .pictures import Picture
+
+WRITTEN_AT_ONCE = 256
+
+
+class AnswerCache:
+    """Answers by model, absolute path, size and time of change; a verdict is as good an answer as a label."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS answers (model, path, size, changed, label, probability, verdict, detail,"
+            " PRIMARY KEY (model, path)) WITHOUT ROWID"
+        )
+
+    def answers(self, classifier: Classifier, pictures: Iterable[Picture]) -> Iterator[Answer]:
+        """One answer for each picture, in order; only those that are new or changed are read."""
+        chunk: list[Picture] = []
+        for picture in pictures:
+            chunk.append(picture)
+            if len(chunk) == WRITTEN_AT_ONCE:
+                yield from self._chunk(classifier, chunk)
+                chunk = []
+        yield from self._chunk(classifier, chunk)
+
+    def _chunk(self, classifier: Classifier, pictures: list[Picture]) -> Iterator[Answer]:
+        known = [self._find(classifier.model_id, picture) for picture in pictures]
+        missing = [picture for picture, answer in zip(pictures, known, strict=True) if answer is None]
+        states = [_state(picture) for picture in missing]  # before they are read: a later change is then seen
+        made = list(classifier.answers(missing))
+        with self.database:
+            for answer, state in zip(made, states, strict=True):
+                self._keep(answer, state)
+        new = iter(made)
+        for found in known:
+            yield found or next(new)
+
+    def _find(self, model: str, picture: Picture) -> Answer | None:
+        state = _state(picture)
+        if state is None:
+            return None
+        found = self.database.execute(
+            "SELECT label, probability, verdict, detail FROM answers WHERE (model, path, size, changed) = (?, ?, ?, ?)",
+            (model, *state),
+        ).fetchone()
+        if found is None:
+            return None
+        label, probability, verdict, detail = found
+        return Answer(picture.path, label, probability, cast("Verdict", verdict), model, detail)
+
+    def _keep(self, answer: Answer, state: tuple[Any, ...] | None) -> None:
+        if state is not None:
+            values = (answer.model, *state, answer.label, answer.probability, answer.verdict, answer.detail)
+            self.database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+@contextmanager
+def cached_answers(file: Path, classifier: Classifier, pictures: Iterable[Picture]) -> Iterator[Iterator[Answer]]:
+    """Answers through the cache in `file`, made where there is none. Raises DataError where it is no such file."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(file)
+        cache = AnswerCache(database)
+    except (sqlite3.Error, OSError) as error:
+        raise DataError(f"{file}: cannot be used as a cache of answers: {error}") from None
+    with closing(database):
+        yield cache.answers(classifier, pictures)
+
+
+def _state(picture: Picture) -> tuple[bytes, int, int] | None:
+    """Absolute path (as bytes: names may be no text), size and time of change; None for what is no file."""
+    if picture.data is not None:
+        return None
+    try:
+        status = os.stat(picture.path)
+    except OSError:
+        return None
+    return os.fsencode(os.path.abspath(picture.path)), status.st_size, status.st_mtime_ns

@@ -1,0 +1,117 @@
+"""Answers for any number of pictures: decoded on all cores, run in batches, given in the order that they came."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image
+from ..data.samples import RejectedPictureError, Verdict
+from .bundle import Bundle
+from .pictures import Picture
+from .runners import create_runner
+
+BATCH_SIZE = 32
+BATCHES_AHEAD = 2
+
+Prepared: TypeAlias = "NDArray[np.uint8] | RejectedPictureError"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of one picture. `probability` is that of class 1; label and probability are None unless the verdict
+    is `ok` and there was something to judge; the label is a class name or `unsure`. `detail` says why there is none.
+    """
+
+    path: str
+    label: str | None
+    probability: float | None
+    verdict: Verdict
+    model: str
+    detail: str = ""
+
+
+class Classifier:
+    """A bundle, ready to answer. Methods may be called from any thread."""
+
+    def __init__(
+        self, bundle: Bundle, *, model_format: str | None = None, limits: Limits = DEFAULT_LIMITS, threads: int = 1
+    ) -> None:
+        """Load the bundle's model. `threads` are those of one batch. Raises BundleError."""
+        self.bundle = bundle
+        self.limits = limits
+        self.run = create_runner(bundle, model_format, threads)
+        self.model_id = bundle.model_id
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """Pixels, uint8 (size, size, 3), as in training; or why there are none."""
+        try:
+            return decode_image(picture.read(self.limits), self.bundle.image_size, self.limits)
+        except RejectedPictureError as error:
+            return error
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""
+        return self.bundle.calibrated(self.run(pictures))
+
+    def answers(self, pictures: Iterable[Picture]) -> Iterator[Answer]:
+        """One answer for each picture, in order. Only a few batches are in memory at once."""
+        batches = _batches(pictures, BATCH_SIZE)
+        first = next(batches, [])
+        if len(first) == 1:  # starting threads would take longer
+            yield from self.answer(first, [self.prepare(first[0])])
+            return
+        Image.init()  # Pillow loads its formats at first use, which threads must not do at once
+        with ThreadPoolExecutor(_cores()) as pool:
+            waiting: deque[tuple[list[Picture], list[Future[Prepared]]]] = deque()
+            for batch in _chain(first, batches):
+                waiting.append((batch, [pool.submit(self.prepare, picture) for picture in batch]))
+                if len(waiting) > BATCHES_AHEAD:
+                    yield from self._finish(*waiting.popleft())
+            while waiting:
+                yield from self._finish(*waiting.popleft())
+
+    def answer(self, pictures: list[Picture], prepared: list[Prepared]) -> list[Answer]:
+        """Answers for one batch of pictures and what `prepare` made of them."""
+        pixels = [found for found in prepared if not isinstance(found, RejectedPictureError)]
+        scores = iter(self.probabilities(np.stack(pixels)).tolist() if pixels else [])
+        return [
+            self._rejected(picture, found)
+            if isinstance(found, RejectedPictureError)
+            else self._answered(picture, next(scores))
+            for picture, found in zip(pictures, prepared, strict=True)
+        ]
+
+    def _finish(self, pictures: list[Picture], futures: list[Future[Prepared]]) -> list[Answer]:
+        return self.answer(pictures, [future.result() for future in futures])
+
+    def _answered(self, picture: Picture, probability: float) -> Answer:
+        return Answer(picture.path, self.bundle.label(probability), probability, "ok", self.model_id)
+
+    def _rejected(self, picture: Picture, error: RejectedPictureError) -> Answer:
+        return Answer(picture.path, None, None, error.verdict, self.model_id, error.detail)
+
+
+def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    iterator = iter(pictures)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _chain(first: list[Picture], rest: Iterator[list[Picture]]) -> Iterator[list[Picture]]:
+    if first:
+        yield first
+    yield from rest
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,165 @@
+"""Faces in a picture: found by OpenCV, cropped with a margin, judged one by one and drawn with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from ..data.images import FORMATS, Limits, decode_picture
+from ..data.samples import RejectedPictureError
+from ..errors import BundleError
+from .classifier import Answer, Classifier
+from .pictures import Picture
+
+MARGIN = 0.12
+"""Of a face's side, added on each side: FER-2013's crops show a little more than OpenCV's boxes."""
+
+LONGEST_SIDE = 1600
+SMALLEST_FACE = 24
+SMALLEST_TEXT = 10
+COLORS = ("#1e6eff", "#ff7a00")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A square in pixels of the upright picture."""
+
+    left: int
+    top: int
+    side: int
+
+
+Detector = Callable[[NDArray[np.uint8]], list[Box]]
+"""An upright picture, uint8 RGB (height, width, 3), to its faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAnswer:
+    """A face and what is said of it."""
+
+    box: Box
+    answer: Answer
+
+
+def create_detector(yunet: Path | None = None) -> Detector:
+    """YuNet where the user names its file, else the cascade that comes with OpenCV. Raises BundleError."""
+    return yunet_detector(yunet) if yunet else haar_detector()
+
+
+def haar_detector() -> Detector:
+    """OpenCV's frontal-face cascade (Viola and Jones 2001; Lienhart and Maydt 2002), which comes with it.
+
+    Raises BundleError where OpenCV is not installed.
+    """
+    cv2 = _opencv()
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
+
+    def detect(picture: NDArray[np.uint8]) -> list[Box]:
+        grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(SMALLEST_FACE, SMALLEST_FACE))
+        return [Box(int(left), int(top), int(side)) for left, top, side, _ in found]
+
+    return detect
+
+
+def yunet_detector(file: Path, confidence: float = 0.7) -> Detector:
+    """YuNet (Wu et al. 2023) from the user's own ONNX file. Raises BundleError where it cannot be used."""
+    cv2 = _opencv()
+    try:
+        network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), confidence)
+    except cv2.error as error:
+        raise BundleError(f"{file}: OpenCV cannot read it as a YuNet model: {error.err}") from None
+
+    def detect(picture: NDArray[np.uint8]) -> list[Box]:
+        height, width = picture.shape[:2]
+        network.setInputSize((width, height))
+        _, found = network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return [_square(*face[:4]) for face in (found if found is not None else [])]
+
+    return detect
+
+
+def judge_faces(classifier: Classifier, detect: Detector, picture: Picture) -> tuple[Image.Image, list[FaceAnswer]]:
+    """The upright picture and an answer for each of its faces, from left to right; none where no face is found.
+
+    Raises RejectedPictureError.
+    """
+    upright = open_upright(picture.read(classifier.limits), classifier.limits)
+    boxes = sorted(detect(np.asarray(upright)), key=lambda box: (box.left, box.top))
+    crops = [Picture(f"{picture.path}#{number}", _png(_crop(upright, box))) for number, box in enumerate(boxes, 1)]
+    answers = classifier.answers(crops) if crops else []
+    return upright, [FaceAnswer(box, answer) for box, answer in zip(boxes, answers, strict=True)]
+
+
+def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> list[Answer]:
+    """An answer for each face of a picture; where there is none, or no picture, one that says so."""
+    try:
+        _, faces = judge_faces(classifier, detect, picture)
+    except RejectedPictureError as error:
+        return [Answer(picture.path, None, None, error.verdict, classifier.model_id, error.detail)]
+    if not faces:
+        return [Answer(picture.path, None, None, "ok", classifier.model_id, "no face found")]
+    return [face.answer for face in faces]
+
+
+def open_upright(data: bytes, limits: Limits) -> Image.Image:
+    """The whole picture as RGB, at most `LONGEST_SIDE` long. Raises RejectedPictureError."""
+    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return upright
+
+
+def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
+    """The picture with each face boxed and labelled with its answer and how likely that is."""
+    drawn = picture.copy()
+    draw = ImageDraw.Draw(drawn)
+    width = max(2, picture.width // 300)
+    for face in faces:
+        probability = face.answer.probability or 0.0
+        positive = face.answer.label == class_names[1]
+        color = COLORS[positive]
+        text = f"{face.answer.label} {probability if positive else 1 - probability:.2f}"
+        text_size = max(SMALLEST_TEXT, face.box.side // 6)  # about as wide as the box
+        font = ImageFont.load_default(text_size)
+        corner = (face.box.left, face.box.top)
+        draw.rectangle((*corner, face.box.left + face.box.side, face.box.top + face.box.side), None, color, width)
+        anchor = "lb" if face.box.top > 1.5 * text_size else "lt"
+        draw.rectangle(draw.textbbox(corner, text, font, anchor), color)
+        draw.text(corner, text, "white", font, anchor)
+    return drawn
+
+
+def _crop(picture: Image.Image, box: Box) -> Image.Image:
+    margin = round(MARGIN * box.side)
+    edges = (box.left - margin, box.top - margin, box.left + box.side + margin, box.top + box.side + margin)
+    inside = (max(0, edges[0]), max(0, edges[1]), min(picture.width, edges[2]), min(picture.height, edges[3]))
+    return picture.crop(inside)
+
+
+def _png(picture: Image.Image) -> bytes:
+    """The crop as a file, so that it goes through the one preparation."""
+    stream = BytesIO()
+    picture.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def _square(left: float, top: float, width: float, height: float) -> Box:
+    side = max(width, height)
+    return Box(round(left - (side - width) / 2), round(top - (side - height) / 2), round(side))
+
+
+def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is late
+    try:
+        import cv2
+    except ImportError:
+        raise BundleError("finding faces needs OpenCV: pip install 'happy-sad[faces]'") from None
+    return cv2

@@ -1,0 +1,1 @@
+"""Search by keras-tuner's oracles over the same config tree."""

@@ -1,0 +1,124 @@
+"""The search space: the config's ranges as keras-tuner's hyperparameters, and a trial's values as overrides."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config, ParameterConfig, TunerConfig
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+
+Space = Mapping[str, ParameterConfig]
+
+
+def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
+    """keras-tuner's form of `space`. Choices are text, as on the command line, unless all are numbers.
+
+    Raises ConfigError for a condition on a key that is not a choice placed above it.
+    """
+    import keras_tuner
+
+    found = keras_tuner.HyperParameters()
+    for key, parameter in space.items():
+        with contextlib.ExitStack() as scopes:
+            for parent, accepted in parameter.when.items():
+                above = list(space)[: list(space).index(key)]
+                if parent not in above or space[parent].choice is None:
+                    raise ConfigError(f"space.{key}.when.{parent}: accepts a key with a choice that stands above {key}")
+                scopes.enter_context(found.conditional_scope(parent, choices(accepted, like=space[parent].choice)))
+            _register(found, key, parameter)
+    return found
+
+
+def _register(found: keras_tuner.HyperParameters, key: str, parameter: ParameterConfig) -> None:
+    if parameter.choice is not None:
+        found.Choice(key, choices(parameter.choice))
+        return
+    sampling = "log" if parameter.log else "linear"
+    if parameter.whole:
+        low, high, step = (int(each) for each in (parameter.min or 0, parameter.max or 0, parameter.step or 1))
+        found.Int(key, low, high, step=None if parameter.log else step, sampling=sampling)
+        return
+    found.Float(key, parameter.min, parameter.max, step=None if parameter.log else parameter.step, sampling=sampling)
+
+
+def choices(values: Sequence[Any], like: Sequence[Any] | None = None) -> list[Any]:
+    """Numbers as they are, anything else as the text that an override has."""
+    kind = like if like is not None else values
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in kind)
+    return list(values) if numbers else [as_text(value) for value in values]
+
+
+def as_text(value: Any) -> str:
+    """A value as Hydra's command line has it: `[16,32]`, `true`, `null`, `0.001`."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def overrides(values: Mapping[str, Any], space: Space) -> list[str]:
+    """A trial's values as overrides, whole groups (`aug=light`) first so that they do not undo single values."""
+    shown = {key: _rounded(values[key], space[key]) for key in space if key in values and active(key, values, space)}
+    chosen = [f"{key}={as_text(value)}" for key, value in shown.items()]
+    return sorted(chosen, key=lambda override: "." in override.partition("=")[0])
+
+
+def _rounded(value: Any, parameter: ParameterConfig) -> Any:
+    """A number drawn from a range to four digits, as a person would write it."""
+    return float(f"{value:.4g}") if parameter.choice is None and not parameter.whole else value
+
+
+def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
+    """Whether the conditions on `key` hold."""
+    return all(
+        active(parent, values, space) and as_text(values.get(parent)) in [as_text(each) for each in accepted]
+        for parent, accepted in space[key].when.items()
+    )
+
+
+def probes(space: Space) -> list[list[str]]:
+    """Overrides that, composed one after the other, show every mistake that a single value of the space can have."""
+    return [
+        [*_conditions_of(key, space), f"{key}={as_text(value)}"]
+        for key, parameter in space.items()
+        for value in (parameter.choice if parameter.choice is not None else _ends(parameter))
+    ]
+
+
+def _conditions_of(key: str, space: Space) -> list[str]:
+    return [
+        override
+        for parent, accepted in space[key].when.items()
+        for override in [*_conditions_of(parent, space), f"{parent}={as_text(accepted[0])}"]
+    ]
+
+
+def _ends(parameter: ParameterConfig) -> list[Any]:
+    ends = [parameter.min, parameter.max]
+    return [int(end or 0) for end in ends] if parameter.whole else ends
+
+
+def too_large(config: Config, tuner: TunerConfig) -> str:
+    """Why the model that `config` describes is above the search's caps; empty where it is not.
+
+    Raises ConfigError for a model that cannot be built.
+    """
+    if tuner.max_parameters is None and tuner.max_flops is None:
+        return ""
+    import keras
+
+    from ..models.cnn import create_classifier
+    from ..models.cost import count_flops
+
+    keras.backend.clear_session()
+    model = create_classifier(config.model, config.dataset.image_size)
+    parameters, flops = model.count_params(), count_flops(model)
+    if tuner.max_parameters is not None and parameters > tuner.max_parameters:
+        return f"{parameters:,} parameters, more than tuner.max_parameters={tuner.max_parameters}"
+    if tuner.max_flops is not None and flops > tuner.max_flops:
+        return f"{flops:,} FLOPs a picture, more than tuner.max_flops={tuner.max_flops}"
+    return ""

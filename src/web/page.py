@@ -1,0 +1,168 @@
+"""The web page: drop pictures, see and correct the answers, look through many at once, or use the camera.
+
+Nothing is loaded from another host, and pictures are kept for the session only, but for those that are corrected.
+Importing this module imports Gradio, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.routing import Mount
+
+from ..data.samples import RejectedPictureError
+from ..errors import BundleError, DataError
+from ..runtime.classifier import Answer, Classifier
+from ..runtime.faces import Detector, create_detector
+from ..runtime.pictures import Picture
+from .corrections import Corrections
+from .page_answers import Judge, note
+
+KEPT_SECONDS = 3600
+CAMERA_SECONDS = 0.4
+_STYLE = Path(__file__).with_name("page.css")
+_INTRODUCTION = """# {names}?
+Which of two *apparent expressions* a picture shows, as `{model}` sees it. It was made for pictures of one face;
+an expression is not a feeling."""
+_WRONG = """Orange speaks for the answer, blue against it.
+**Is the answer wrong?** Say what the picture shows; it is kept for the next training."""
+
+
+def build_page(
+    classifier: Classifier, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
+) -> FastAPI:
+    """An application with the page at `/`; `signed_in` shows the way out.
+
+    `temporary` is deleted when the application ends; Gradio keeps uploads there if `GRADIO_TEMP_DIR` named it before
+    the import.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with temporary:
+            yield
+
+    font = ["system-ui", "sans-serif"]  # names alone: no font is loaded
+    theme = gr.themes.Soft(
+        primary_hue="orange",
+        secondary_hue="blue",
+        neutral_hue="stone",
+        font=font,
+        font_mono=["ui-monospace", "monospace"],
+    )
+    page = gr.mount_gradio_app(
+        FastAPI(openapi_url=None, lifespan=lifespan),
+        _layout(Judge(classifier, corrections), signed_in),
+        "/",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        max_file_size=classifier.limits.bytes,
+        theme=theme,
+        css_paths=_STYLE,
+    )
+    (mounted,) = (route.app for route in page.routes if isinstance(route, Mount))
+    assert isinstance(mounted, gr.routes.App)  # noqa: S101  (for the type checker)
+    page.state.close_streams = mounted.stop_event.set  # else a browser's heartbeat holds the service up
+    return page
+
+
+def _layout(judge: Judge, signed_in: bool) -> gr.Blocks:
+    names = " or ".join(reversed(judge.class_names))
+    with gr.Blocks(title=names, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
+        gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=judge.classifier.model_id))
+        with gr.Tab("Pictures"):
+            _lay_pictures(judge)
+        with gr.Tab("Camera"):
+            _lay_camera(judge)
+        with gr.Tab("Model card"):
+            gr.Markdown(judge.classifier.bundle.card(), elem_id="card")
+        if signed_in:
+            gr.HTML('<a href="/logout">Sign out</a>')
+    blocks.queue(max_size=64, default_concurrency_limit=2)
+    return blocks
+
+
+def _lay_pictures(judge: Judge) -> None:
+    answers, chosen = gr.State([], time_to_live=KEPT_SECONDS), gr.State(0)
+    files = gr.File(label="Pictures, one or many", file_count="multiple", height=150, elem_id="drop")
+    said = gr.HTML(elem_id="said")
+    gallery = gr.Gallery(
+        label="All of them",
+        show_label=False,
+        columns=5,
+        height="auto",
+        allow_preview=False,
+        visible=False,
+        buttons=[],
+        elem_id="gallery",
+    )
+    with gr.Column(visible=False, elem_id="detail") as detail:
+        panel = gr.HTML(elem_id="answer")
+        with gr.Row():
+            upright = gr.Image(label="Picture", interactive=False, buttons=["fullscreen"], elem_id="upright")
+            evident = gr.Image(label="Evidence", interactive=False, buttons=["fullscreen"], elem_id="evidence")
+        gr.Markdown(_WRONG)
+        with gr.Row():
+            buttons = [gr.Button(name, elem_id=f"correct-{name}") for name in judge.class_names]
+        kept = gr.HTML(elem_id="kept")
+    shown = [panel, upright, evident, kept, detail, chosen]
+
+    def drop(paths: list[str] | None) -> list[Any]:
+        found = judge.judged(paths or [])
+        sound = [answer for answer in found if answer.verdict == "ok"]
+        small = [(judge.thumbnail(answer), judge.caption(answer)) for answer in sound] if len(sound) > 1 else []
+        few = gr.Gallery(small, visible=bool(small), selected_index=0 if small else None)
+        return [found, judge.summary(found, len(paths or [])), few, *look(0, sound)]
+
+    def look(index: int, found: list[Answer]) -> list[Any]:
+        if index >= len(found):
+            return ["", None, None, "", gr.Column(visible=False), 0]
+        try:
+            both = judge.pictures(found[index])
+        except RejectedPictureError as error:  # such as a file that was deleted after its time
+            return [note(str(error)), None, None, "", gr.Column(visible=True), index]
+        said_html = judge.panel(found[index], os.path.basename(found[index].path))
+        return [said_html, *both, "", gr.Column(visible=True), index]
+
+    def select(found: list[Answer], event: gr.SelectData) -> list[Any]:
+        return look(int(event.index), found)
+
+    def correct(label: str, found: list[Answer], index: int) -> str:
+        try:
+            count = judge.corrections.save(Picture(found[index].path).read(judge.classifier.limits), label)
+        except (DataError, RejectedPictureError) as error:
+            return note(str(error))
+        return note(f"Kept as {label}. {count} corrected so far, in {judge.corrections.folder}.")
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    files.change(drop, files, [answers, said, gallery, *shown], **private)
+    gallery.select(select, answers, shown, show_progress="minimal", **private)
+    for button in buttons:
+        button.click(correct, [button, answers, chosen], kept, show_progress="minimal", **private)
+
+
+def _lay_camera(judge: Judge) -> None:
+    try:
+        detect: Detector | None = create_detector()
+    except BundleError:
+        detect = None
+    gr.Markdown("The largest face is judged, over and over, until you stop. No picture is kept.")
+    camera = gr.Image(label="Camera", sources=["webcam"], streaming=True, elem_id="camera")
+    live = gr.HTML(elem_id="live")
+
+    def watch(frame: dict[str, Any] | None) -> str:
+        encoded = (frame or {}).get("url") or ""
+        return judge.frame(base64.b64decode(encoded.partition(",")[2]), detect) if encoded else ""
+
+    # Without Gradio's own decoding: what comes from a browser is opened by one decoder only, under its limits.
+    options: dict[str, Any] = {"stream_every": CAMERA_SECONDS, "time_limit": None, "preprocess": False}
+    camera.stream(watch, camera, live, show_progress="hidden", api_visibility="private", **options)

@@ -1,0 +1,133 @@
+"""What the page says of pictures, apart from how it is laid out."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+
+from PIL import Image
+
+from ..data.samples import RejectedPictureError
+from ..explanation.occlusion import draw_evidence, evidence
+from ..runtime.classifier import Answer, Classifier
+from ..runtime.faces import Detector, judge_faces, open_upright
+from ..runtime.pictures import Picture
+from .corrections import Corrections
+
+DOUBTFUL = 0.75
+"""A calibrated confidence below this is marked: about one such answer in three is wrong."""
+
+MOST_PICTURES = 500
+THUMBNAIL, SHOWN = 240, 720
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier, and the words, marks and pictures in which the page tells its answers."""
+
+    classifier: Classifier
+    corrections: Corrections
+
+    def judged(self, paths: Sequence[str]) -> list[Answer]:
+        """Answers for at most `MOST_PICTURES` files, the least sure first and those that are no picture last."""
+        answers = self.classifier.answers(Picture(path) for path in paths[:MOST_PICTURES])
+        return sorted(answers, key=lambda answer: (answer.verdict != "ok", self.confidence(answer)))
+
+    def confidence(self, answer: Answer) -> float:
+        """The calibrated probability of the answer's own label, or of the likelier class where that is `unsure`."""
+        if answer.probability is None:
+            return 0.0
+        likely = {self.class_names[0]: 1 - answer.probability, self.class_names[1]: answer.probability}
+        return likely.get(answer.label or "", max(likely.values()))
+
+    def is_doubtful(self, answer: Answer) -> bool:
+        """Whether a person should look: the model abstains, or is not sure enough."""
+        return answer.label not in self.class_names or self.confidence(answer) < DOUBTFUL
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Those of 0 and 1."""
+        return self.classifier.bundle.class_names
+
+    def caption(self, answer: Answer) -> str:
+        """A line under a small picture."""
+        mark = "? " if self.is_doubtful(answer) else ""
+        return f"{mark}{answer.label} {self.confidence(answer):.0%}"
+
+    def panel(self, answer: Answer, name: str, inset: str = "") -> str:
+        """HTML that says the answer."""
+        if answer.label is None:
+            return note(_why_not(answer))
+        kind = "unsure" if self.is_doubtful(answer) else f"class{self.class_names.index(answer.label)}"
+        doubt = f"<p>The model is not sure: look yourself. {self._threshold()}</p>" if kind == "unsure" else ""
+        share = f"{self.confidence(answer):.0%}"
+        return (
+            f'<div class="answer {kind}" role="status">{inset}<div><p class="name">{escape(name)}</p>'
+            f'<p><strong>{escape(answer.label)}</strong> <span class="share">{share} sure</span></p>'
+            f'<div class="bar" aria-hidden="true"><i style="width:{share}"></i></div>{doubt}</div></div>'
+        )
+
+    def _threshold(self) -> str:
+        name, threshold = self.class_names[1], self.classifier.bundle.threshold
+        return f"It says {name} where that is {threshold:.0%} likely or more."
+
+    def pictures(self, answer: Answer) -> tuple[Image.Image, Image.Image]:
+        """The upright picture and its evidence map in the same shape. Raises RejectedPictureError."""
+        picture = Picture(answer.path)
+        upright = open_upright(picture.read(self.classifier.limits), self.classifier.limits)
+        pixels = self.classifier.prepare(picture)
+        if isinstance(pixels, RejectedPictureError):
+            raise pixels
+        upright.thumbnail((SHOWN, SHOWN))
+        drawn = draw_evidence(pixels, evidence(self.classifier, pixels))
+        return upright, drawn.resize(upright.size, Image.Resampling.BICUBIC)
+
+    def thumbnail(self, answer: Answer) -> Image.Image:
+        """The upright picture, small."""
+        upright = open_upright(Picture(answer.path).read(self.classifier.limits), self.classifier.limits)
+        upright.thumbnail((THUMBNAIL, THUMBNAIL))
+        return upright
+
+    def frame(self, data: bytes, detect: Detector | None) -> str:
+        """HTML that says the answer for a camera's picture: for its largest face, or for all of it."""
+        picture = Picture("camera", data)
+        try:
+            upright, faces = judge_faces(self.classifier, detect, picture) if detect else (None, [])
+        except RejectedPictureError as error:
+            return note(f"no answer: {error}")
+        if upright is None or not faces:
+            return self.panel(next(iter(self.classifier.answers([picture]))), "the whole picture, no face found")
+        face = max(faces, key=lambda face: face.box.side)
+        box = face.box
+        crop = upright.crop((box.left, box.top, box.left + box.side, box.top + box.side)).resize((96, 96))
+        return self.panel(face.answer, f"the largest of {len(faces)} faces" if len(faces) > 1 else "face", _inset(crop))
+
+    def summary(self, answers: list[Answer], given: int) -> str:
+        """HTML that says what is special among the answers for `given` files."""
+        sound = [answer for answer in answers if answer.verdict == "ok"]
+        notes = [_why_not(answer) for answer in answers[len(sound) :]]
+        if len(sound) > 1:
+            doubtful = sum(self.is_doubtful(answer) for answer in sound)
+            notes.insert(0, f"{len(sound)} pictures, the least sure first. Look at the {doubtful} marked with ?.")
+        if given > MOST_PICTURES:
+            notes.append(f"{given - MOST_PICTURES} more were left out: {MOST_PICTURES} are shown at once.")
+        return "".join(map(note, notes))
+
+
+def _why_not(answer: Answer) -> str:
+    return f"{os.path.basename(answer.path)}: no answer, {answer.verdict.replace('_', ' ')}: {answer.detail}"
+
+
+def note(text: str) -> str:
+    """HTML for one line of text."""
+    return f'<p class="note" role="status">{escape(text)}</p>'
+
+
+def _inset(picture: Image.Image) -> str:
+    stream = BytesIO()
+    picture.save(stream, "JPEG")
+    return f'<img alt="the face" src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'

@@ -1,0 +1,62 @@
+"""Pictures that come over HTTP, read within limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+
+from ..runtime.pictures import Picture
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """What is accepted: pictures and bytes in one request, and requests that are worked on or wait at once."""
+
+    pictures: int = 32
+    megabytes: float = 64.0
+    requests: int = 16
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in one request."""
+        return int(self.megabytes * 1e6)
+
+
+async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Picture]:
+    """The uploaded pictures. Raises HTTPException 413 past a limit and 400 for a form that is broken or empty."""
+    if int(request.headers.get("content-length") or 0) > limits.bytes:
+        raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
+    body = await _body_within(request, limits)
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if not body:
+            raise HTTPException(400, "the body is empty; send a picture, or a form with pictures")
+        return [Picture("body", body)]
+    try:
+        # Starlette reads the body that was kept, and stops at the limit of files by itself.
+        form = await request.form(max_files=limits.pictures, max_fields=limits.pictures)
+    except (MultiPartException, HTTPException) as error:
+        raise HTTPException(400, f"not a form of at most {limits.pictures} pictures: {error}") from None
+    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    pictures = [Picture(upload.filename or "file", await upload.read()) for upload in uploads]
+    if not pictures:
+        raise HTTPException(400, "the form holds no file")
+    return pictures
+
+
+async def _body_within(request: Request, limits: ServiceLimits) -> bytes:
+    """The body; a sender that announces no length, or a false one, is stopped at the limit."""
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limits.bytes:
+                raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise HTTPException(400, "the sender left before the end") from None
+    request._body = b"".join(chunks)  # what Request.body() keeps, for Request.form() to read
+    return request._body
