@@ -54,8 +54,8 @@ def _record(uri: str, artifacts: Path, runs: int, pictures: int) -> None:
         )
         folder = Path(run.info.artifact_uri.removeprefix("file://"))
         folder.mkdir(parents=True)
-        called = (table["label"] == 1) ^ (random.random(pictures) < 0.1)
-        table.assign(called=called).to_parquet(folder / "predictions.parquet", index=False)
+        predicted = (table["label"] == 1) ^ (random.random(pictures) < 0.1)
+        table.assign(predicted=predicted).to_parquet(folder / "predictions.parquet", index=False)
         client.set_terminated(run.info.run_id)
 
 
@@ -71,7 +71,7 @@ def _predictions(count: int) -> pd.DataFrame:
             "split": "test",
             "probability": probability,
             "uncalibrated": probability,
-            "called": False,
+            "predicted": False,
         }
     )
 

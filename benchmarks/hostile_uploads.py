@@ -121,7 +121,7 @@ def _parts(files: list[tuple[str, bytes]]) -> bytes:
 def send(port: int, request: bytes, patience: float) -> int:
     """The answer's status; 0 where none comes, as to a request that never ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        with suppress(OSError):  # refused midway; the answer may have come already
+        with suppress(OSError):  # rejected midway; the answer may have come already
             connection.sendall(request)
         connection.settimeout(patience)
         with suppress(ConnectionResetError, TimeoutError):

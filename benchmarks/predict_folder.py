@@ -30,7 +30,7 @@ DIFFERENT = 20
 
 
 def write_pictures(folder: Path, count: int, side: int) -> None:
-    """Drawn faces as JPEG files, a few different ones again and again: drawing them takes longest."""
+    """Synthetic faces as JPEG files, a few different ones again and again: drawing them takes longest."""
     for index in range(DIFFERENT):
         face = Image.fromarray(draw_face(0, index, side)[0])
         for place in range(index, count, DIFFERENT):
@@ -59,13 +59,13 @@ def measure(folder: Path, rounds: int) -> None:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(classifier.prepare, pictures))
 
-    def judge() -> None:
+    def run_model() -> None:
         for start in range(0, len(prepared), BATCH_SIZE):
             classifier.probabilities(prepared[start : start + BATCH_SIZE])
 
     works: dict[str, Callable[[], object]] = {
         "decoding alone": decode,
-        "model alone": judge,
+        "model alone": run_model,
         "both, in this process": lambda: list(classifier.answers(pictures)),
         "command, folder": lambda: command(folder),
         "command, one picture": lambda: command(Path(pictures[0].path)),
@@ -80,13 +80,13 @@ def measure(folder: Path, rounds: int) -> None:
 
 def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
     """Print median rates, and the share of what decoding and model together allow: median, lowest and highest."""
-    decode, judge, both, folder, one = took.values()
-    rates = {"decoding": decode, "model": judge, "one after the other": decode + judge, "command": folder}
+    decode, run_model, both, folder, one = took.values()
+    rates = {"decoding": decode, "model": run_model, "one after the other": decode + run_model, "command": folder}
     for name, each in rates.items():
         print(f"{name:20} {count / np.median(each):6,.0f} pictures/s")
     shares = {"in this process": both, "command": folder, "command without its start": folder - one}
     for name, each in shares.items():
-        share = (decode + judge) / each
+        share = (decode + run_model) / each
         print(f"{name:26} {np.median(share):.0%} ({share.min():.0%} to {share.max():.0%})")
     print(f"load averages {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
 

@@ -1,4 +1,4 @@
-"""Peak memory of preparing 10,000 and 100,000 drawn faces: `python -m benchmarks.prepare_memory [SIZE] [COUNT ...]`.
+"""Peak memory of preparing 10,000 and 100,000 faces: `python -m benchmarks.prepare_memory [SIZE] [COUNT ...]`.
 
 Each count is prepared from scratch in a process of its own, with two workers. The peak is that of all its processes
 together, each page counted once among those that share it, sampled twenty times a second.
@@ -17,17 +17,18 @@ from rich.table import Table
 
 PREPARE = """
 import sys
-from src.config import DatasetConfig, DrawnConfig
+from src.config import DatasetConfig, SyntheticConfig
 from src.data.prepared import prepare
 if __name__ == "__main__":
-    prepare(DatasetConfig("drawn", "drawn", image_size=int(sys.argv[1]), near_duplicate_distance=None, workers=2,
-                          cache=sys.argv[3], drawn=DrawnConfig(count=int(sys.argv[2]))))
+    prepare(DatasetConfig("synthetic", "synthetic", image_size=int(sys.argv[1]),
+                          near_duplicate_distance=None, workers=2,
+                          cache=sys.argv[3], synthetic=SyntheticConfig(count=int(sys.argv[2]))))
 """
 
 
 def main(size: int = 64, *counts: int) -> None:
     """Print seconds and peak memory for each count of faces."""
-    table = Table("faces", "seconds", "faces/s", "peak MB", title=f"preparing drawn faces of {size}x{size}x3")
+    table = Table("faces", "seconds", "faces/s", "peak MB", title=f"preparing synthetic faces of {size}x{size}x3")
     for count in counts or (10_000, 100_000):
         with tempfile.TemporaryDirectory() as cache:
             seconds, peak = _prepare(size, count, cache)

@@ -1,6 +1,6 @@
 """Load the service over loopback: `python -m benchmarks.serve_load --clients 16 --seconds 10`.
 
-Each client sends one drawn face after another, over one connection, to a service in a process of its own. Prints
+Each client sends one synthetic face after another, over one connection, to a service in a process of its own. Prints
 pictures a second and how long a request takes. Clients and service share the machine's cores, so that a real service is
 somewhat faster. A busy answer (503) is counted, and sent again after a pause.
 """
@@ -34,7 +34,7 @@ class Load:
 
 
 def pictures(count: int = 32, size: int = 256) -> list[bytes]:
-    """Drawn faces as JPEG files."""
+    """Synthetic faces as JPEG files."""
     found = []
     for index in range(count):
         stream = BytesIO()

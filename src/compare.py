@@ -1,6 +1,6 @@
 """Which runs are really better, and by how much: `python -m src.compare experiment=NAME metric=accuracy`.
 
-Reads recorded runs, compares those judged on the same test pictures, writes one HTML page and a Markdown table to
+Reads recorded runs, compares those evaluated on the same test pictures, writes one HTML page and a Markdown table to
 `output` and logs both to the experiment.
 """
 
@@ -68,8 +68,8 @@ def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
 
     console = Console()
     for ranking in comparison.rankings:
-        judged = f"{ranking.test_set.codes.size:,} pictures of {ranking.dataset}"
-        title = f"Test {comparison.metric.replace('_', ' ')} on {judged} (digest {ranking.test_set.digest})"
+        evaluated = f"{ranking.test_set.codes.size:,} pictures of {ranking.dataset}"
+        title = f"Test {comparison.metric.replace('_', ' ')} on {evaluated} (digest {ranking.test_set.digest})"
         table = Table("", "seeds", "mean", "95 % interval", title=title, title_justify="left")
         for candidate, (_, row) in zip(ranking.candidates, ranking.board.iterrows(), strict=True):
             interval = f"{row['low']:.4f} to {row['high']:.4f}"

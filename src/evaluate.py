@@ -1,4 +1,4 @@
-"""Judge a recorded model again, on any data set: `python -m src.evaluate run=best dataset=photos dataset.path=PATH`.
+"""Evaluate a recorded model again, on any data set: `python -m src.evaluate run=best dataset=photos dataset.path=PATH`.
 
 The result is recorded as a child of the model's run. On other data than its own, pictures that the model was fitted on
 are found first.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluation:
-    """Judge the model that `config.run` names and record the result. Raises DataError or TrackingError."""
+    """Evaluate the model that `config.run` names and record the result. Raises DataError or TrackingError."""
     from .training.backend import start_backend
 
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
     from .evaluation import summary
-    from .evaluation.evaluation import judge
+    from .evaluation.evaluation import evaluate_model
     from .evaluation.predictions import predictor
     from .evaluation.recorded import open_recorded
 
@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True)
     model = recorded.load()
-    evaluation = judge(predictor(model), dataset, config.evaluation, model=model, decision=recorded.decision)
+    evaluation = evaluate_model(predictor(model), dataset, config.evaluation, model=model, decision=recorded.decision)
     with _folder(config.output) as folder:
         _write(folder, evaluation, config, recorded, dataset, model, overrides)
         console.print(summary.score_table(evaluation))
@@ -51,7 +51,7 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
 
 
 def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedDataset, list[str]]:
-    """The data to judge on, at the model's picture size, and what to tell of it.
+    """The data to evaluate on, at the model's picture size, and what to tell of it.
 
     Another data set than the model's own (or its own, changed since) is all test: no part of it was trained on, but
     for what the leak check finds.
@@ -80,7 +80,7 @@ def _without_leaks(
     if seen.any() and config.leaks == "error":
         raise DataError(f"{note}; leaks=drop leaves them out")
     if seen.all() and config.leaks == "drop":
-        raise DataError(f"{note}: nothing is left to judge on")
+        raise DataError(f"{note}: nothing is left to evaluate on")
     left_out = seen if config.leaks == "drop" else np.zeros_like(seen)
     parts = np.where(left_out, "leaked", "test")
     outcome = "left out" if config.leaks == "drop" else "kept"

@@ -149,10 +149,10 @@ def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
 
 def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file: Path) -> None:
     from .data.samples import RejectedPictureError
-    from .runtime.faces import create_detector, draw_faces, judge_faces
+    from .runtime.faces import classify_faces, create_detector, draw_faces
 
     try:
-        drawn = draw_faces(*judge_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
+        drawn = draw_faces(*classify_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
     except RejectedPictureError:
         return  # its verdict is already told
     _save(drawn, file)

@@ -53,13 +53,13 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
     from .data.splits import UNUSED
 
     negative, positive = dataset.class_names
-    table = Table("part", positive, negative, "groups", "digest", title=f"{dataset.name}, digest {dataset.digest}")
-    for part in (*dataset.split_digests, UNUSED):
-        held = dataset.table[dataset.table["split"] == part]
-        if part == UNUSED and held.empty:
+    table = Table("split", positive, negative, "groups", "digest", title=f"{dataset.name}, digest {dataset.digest}")
+    for split in (*dataset.split_digests, UNUSED):
+        held = dataset.table[dataset.table["split"] == split]
+        if split == UNUSED and held.empty:
             continue
-        count, digest = int(held["label"].sum()), dataset.split_digests.get(part, "")
-        table.add_row(part, f"{count:,}", f"{len(held) - count:,}", f"{held['group'].nunique():,}", digest)
+        count, digest = int(held["label"].sum()), dataset.split_digests.get(split, "")
+        table.add_row(split, f"{count:,}", f"{len(held) - count:,}", f"{held['group'].nunique():,}", digest)
     console.print(table)
     verdicts = dataset.rejected["verdict"].value_counts()
     reasons = ", ".join(
@@ -68,12 +68,12 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
     console.print(f"{len(dataset.table):,} pictures used; left out: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
-    console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one part")
+    console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one split")
     if dataset.ignored:
         console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
     if dataset.crossing_groups:
         console.print(
-            f"{dataset.crossing_groups:,} groups cross the parts that the data ships; "
+            f"{dataset.crossing_groups:,} groups cross the splits that the data ships; "
             f"{dataset.dropped_crossing:,} pictures set aside"
         )
 
@@ -92,7 +92,9 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
         f"are the very same file; the labels differ in {check.other_labels:,} groups"
     )
     if check.shared:
-        console.print("warning: a model trained on one of them cannot be judged on the other as it is", style="yellow")
+        console.print(
+            "warning: a model trained on one of them cannot be evaluated on the other as it is", style="yellow"
+        )
     console.print(f"thumbnails: {write_leak_page(check, folder)}")
 
 

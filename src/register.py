@@ -12,7 +12,7 @@ from .cli import command
 from .config import RegisterConfig
 
 if TYPE_CHECKING:
-    from .comparison.gate import Judgement
+    from .comparison.gate import GateDecision
     from .tracking.read import RecordedRun
     from .tracking.registry import Version
 
@@ -51,19 +51,19 @@ def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -
     if held is None:
         print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
         return {"verdict": "first"}
-    judgement = _judge(config, run, held)
-    line = f"{run.name} against {held}: {judgement.text}"
-    if not judgement.passed and not config.force:
+    decision = _compare_with_holder(config, run, held)
+    line = f"{run.name} against {held}: {decision.text}"
+    if not decision.passed and not config.force:
         raise GateError(f"{line}; {config.alias} stays {held} (force=true reason=... moves it all the same)")
     print(line)
-    if judgement.passed:
-        return {"verdict": judgement.text}
+    if decision.passed:
+        return {"verdict": decision.text}
     print(f"moved by force: {config.reason or 'no reason given'}")
-    return {"verdict": judgement.text, "forced": config.reason or "no reason given"}
+    return {"verdict": decision.text, "forced": config.reason or "no reason given"}
 
 
-def _judge(config: RegisterConfig, run: RecordedRun, held: Version) -> Judgement:
-    from .comparison.gate import judge_challenger
+def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateDecision:
+    from .comparison.gate import compare_with_holder
     from .errors import TrackingError
     from .evaluation.artifacts import PREDICTIONS
     from .tracking.read import find_run, read_table
@@ -73,7 +73,7 @@ def _judge(config: RegisterConfig, run: RecordedRun, held: Version) -> Judgement
     except TrackingError:  # the run was deleted
         theirs = None
     ours = read_table(run, PREDICTIONS)
-    return judge_challenger(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
+    return compare_with_holder(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
 
 
 main = command(register, schema=RegisterConfig, config_name="register")

@@ -1,4 +1,4 @@
-"""Train one classifier, judge it honestly and record the run: `python -m src.train model=deep aug=strong`.
+"""Train one classifier, evaluate it honestly and record the run: `python -m src.train model=deep aug=strong`.
 
 The whole story of a run is `train` below; each line of it is a module of its own.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run gave. `evaluation` is None for `trainer=overfit`, which judges nothing; `run_id` without tracking."""
+    """What a run gave. `evaluation` is None for `trainer=overfit`, `run_id` without tracking."""
 
     run_id: str | None
     name: str
@@ -31,7 +31,7 @@ class TrainResult:
 
 
 def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
-    """Prepare, build, fit, judge, record. `overrides` are those that made `config`, for the run's name and command.
+    """Prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and command.
 
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
@@ -61,7 +61,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
         digest = record.fitted(fitted, final, dataset)
         evaluation = None
         if not config.trainer.overfit:
-            evaluation = record.judge(final, dataset, parameters=parameters, flops=flops)
+            evaluation = record.evaluate_model(final, dataset, parameters=parameters, flops=flops)
     return TrainResult(record.run.id, record.name, parameters, flops, digest, fitted, evaluation)
 
 

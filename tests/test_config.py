@@ -54,7 +54,7 @@ def test_values_that_exclude_each_other_are_refused(make_config: Callable[..., C
 
 
 def test_values_that_would_be_ignored_or_do_harm_are_refused(make_config: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"path=PHOTOS is not read by drawn faces; did you mean dataset=photos\?"):
+    with pytest.raises(ConfigError, match=r"path=PHOTOS is not read by synthetic faces; did you mean dataset=photos\?"):
         make_config("dataset.path=PHOTOS")
     with pytest.raises(ConfigError, match="output= is empty"):
         make_config("output=''")

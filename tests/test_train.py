@@ -27,7 +27,7 @@ MakeConfig = Callable[..., Config]
 
 @pytest.fixture
 def finished(make_config: MakeConfig) -> tuple[Config, TrainResult]:
-    overrides = ["dataset.drawn.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
+    overrides = ["dataset.synthetic.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
     config = make_config(*overrides)
     return config, train(config, overrides)
 
@@ -62,7 +62,7 @@ def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResul
 
     assert (
         run.data.tags["command"]
-        == "python -m src.train dataset.drawn.count=32 model=mobile 'model.filters=[8]' aug=light"
+        == "python -m src.train dataset.synthetic.count=32 model=mobile 'model.filters=[8]' aug=light"
     )
     assert run.data.tags["backend"] == "tensorflow"
     assert run.data.tags["weights.sha256"] == result.weights_digest
@@ -154,7 +154,7 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
     make_config: MakeConfig, sandbox: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(callbacks.ReportEpochs, "on_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    arguments = ["dataset.drawn.count=32", "dataset.image_size=32", "trainer.epochs=1", *sandbox]
+    arguments = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.epochs=1", *sandbox]
     monkeypatch.setattr(sys, "argv", ["src/train.py", *arguments])
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stop:

@@ -2,7 +2,7 @@
 
 Leaky: `image_dataset_from_directory` shuffles anew on every pass, so `take` and `skip` deal other pictures to training
 and test each time, and the network has been trained on its test pictures when it is tested. Honest: pictures that look
-alike stay together, and every picture is judged once, by a network that never saw it (five folds).
+alike stay together, and every picture is evaluated once, by a network that never saw it (five folds).
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def leaky(photos: Path, seed: int, epochs: int) -> tuple[int, int]:
     network.fit(train, epochs=epochs, validation_data=validation, verbose=0)
     hits = count = 0
     for pictures, labels in test.as_numpy_iterator():
-        called = network.predict_on_batch(pictures)[:, 0] > 0.5
-        hits, count = hits + int((called == labels).sum()), count + len(labels)
+        predicted = network.predict_on_batch(pictures)[:, 0] > 0.5
+        hits, count = hits + int((predicted == labels).sum()), count + len(labels)
     return hits, count
 
 
 def honest(photos: Path, seed: int, epochs: int, cache: str) -> tuple[int, int]:
-    """Right answers and pictures of all folds together: each picture is judged by a network that saw none like it."""
+    """Right answers and pictures of all folds together: each is evaluated by a network that saw none like it."""
     hits = count = 0
     for dataset in _folds(photos, cache):
         keras.utils.set_random_seed(seed)
@@ -77,12 +77,12 @@ def honest(photos: Path, seed: int, epochs: int, cache: str) -> tuple[int, int]:
         train = np.random.default_rng(seed).permutation(train)
         labels = dataset.table["label"].to_numpy()
         batches = tf.data.Dataset.from_tensor_slices((dataset.images[train], labels[train]))
-        batches = batches.shuffle(len(train)).batch(BATCH).map(lambda pictures, called: (pictures / 255, called))
+        batches = batches.shuffle(len(train)).batch(BATCH).map(lambda pictures, predicted: (pictures / 255, predicted))
         network = tutorial_network()
         network.fit(batches, epochs=epochs, verbose=0)
         test = dataset.rows("test")
-        called = network.predict(dataset.images[test] / np.float32(255), verbose=0)[:, 0] > 0.5
-        hits, count = hits + int((called == labels[test]).sum()), count + len(test)
+        predicted = network.predict(dataset.images[test] / np.float32(255), verbose=0)[:, 0] > 0.5
+        hits, count = hits + int((predicted == labels[test]).sum()), count + len(test)
     return hits, count
 
 

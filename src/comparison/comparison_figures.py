@@ -20,7 +20,7 @@ COST_NAMES = {
     "parameters": "Parameters",
     "seconds": "Training time, s",
 }
-MOST_NAMES = 12
+MAX_NAMES = 12
 
 
 @styled
@@ -29,21 +29,21 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     board = ranking.board[np.isfinite(ranking.board[cost])].copy()
     if cost == "flops":
         board[cost] /= 1e6
-    figure, pair = axes(6.4, 4.4, _cost_title(cost, metric), COST_NAMES[cost], _metric_name(metric))
+    figure, ax = axes(6.4, 4.4, _cost_title(cost, metric), COST_NAMES[cost], _metric_name(metric))
     front = pareto_front(board[cost].to_numpy(), board["mean"].to_numpy(), lower_is_better=metric in LOSSES)
     spread = np.stack([board["mean"] - board["low"], board["high"] - board["mean"]]).clip(min=0)
-    pair.errorbar(board[cost], board["mean"], spread, fmt="none", ecolor=GREY, elinewidth=1, alpha=0.5)
-    pair.scatter(board[cost], board["mean"], color=GREY, zorder=3)
+    ax.errorbar(board[cost], board["mean"], spread, fmt="none", ecolor=GREY, elinewidth=1, alpha=0.5)
+    ax.scatter(board[cost], board["mean"], color=GREY, zorder=3)
     best = board[front].sort_values(cost)
-    pair.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
+    ax.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
     beaten = board[~front].sort_values("mean", ascending=metric in LOSSES)
-    for place, row in pd.concat([best, beaten]).head(MOST_NAMES).iterrows():
+    for place, row in pd.concat([best, beaten]).head(MAX_NAMES).iterrows():
         label = ranking.candidates[int(str(place))].label
-        pair.annotate(label, (row[cost], row["mean"]), xytext=(6, 6), textcoords="offset points", fontsize=9)
+        ax.annotate(label, (row[cost], row["mean"]), xytext=(6, 6), textcoords="offset points", fontsize=9)
     if board[cost].max() > 20 * board[cost].min() > 0:
-        pair.set_xscale("log")
-    pair.margins(x=0.15)
-    pair.legend(loc="best")
+        ax.set_xscale("log")
+    ax.margins(x=0.15)
+    ax.legend(loc="best")
     return figure
 
 
@@ -59,50 +59,50 @@ def pareto_front(cost: NDArray, value: NDArray, *, lower_is_better: bool = False
 def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
     """The mean of the metric for each value of each differing setting; a dot is one candidate."""
     settings = pd.DataFrame([candidate.settings for candidate in ranking.candidates])
-    columns = [name for name in settings if 1 < settings[name].nunique() <= MOST_NAMES]
+    columns = [name for name in settings if 1 < settings[name].nunique() <= MAX_NAMES]
     figure = Figure(figsize=(max(3.4 * len(columns), 4.5), 3.8))
     for position, name in enumerate(columns, start=1):
-        pair = figure.add_subplot(1, len(columns), position, title=name, ylabel=_metric_name(metric))
+        ax = figure.add_subplot(1, len(columns), position, title=name, ylabel=_metric_name(metric))
         levels = sorted(settings[name].unique(), key=_natural)
         groups = [ranking.board["mean"][(settings[name] == level).to_numpy()] for level in levels]
         for place, values in enumerate(groups):
-            pair.plot(np.full(len(values), place), values, "o", color=GREY, alpha=0.5)
-        pair.plot(range(len(levels)), [values.mean() for values in groups], "o-", color=BLUE)
-        pair.set_xticks(range(len(levels)), levels, rotation=0 if len(levels) < 5 else 45)
-        pair.margins(x=0.2)
+            ax.plot(np.full(len(values), place), values, "o", color=GREY, alpha=0.5)
+        ax.plot(range(len(levels)), [values.mean() for values in groups], "o-", color=BLUE)
+        ax.set_xticks(range(len(levels)), levels, rotation=0 if len(levels) < 5 else 45)
+        ax.margins(x=0.2)
     return figure
 
 
 @styled
 def curves_figure(histories: Mapping[str, Sequence[Sequence[float]]], name: str) -> Figure:
     """Learning curves of several candidates overlaid: the mean over seeds, each seed thin behind it."""
-    figure, pair = axes(6.8, 4.2, f"{name} by epoch", "Epoch", name)
+    figure, ax = axes(6.8, 4.2, f"{name} by epoch", "Epoch", name)
     for colour, (label, seeds) in zip(cycle(CYCLE), histories.items(), strict=False):
         for values in seeds if len(seeds) > 1 else ():
-            pair.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=0.7, alpha=0.5)
+            ax.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=0.7, alpha=0.5)
         longest = max(len(values) for values in seeds)
         padded = np.array([[*values, *[np.nan] * (longest - len(values))] for values in seeds], dtype=float)
         running = np.isfinite(padded).sum(axis=0) == len(seeds)  # a mean over fewer seeds would jump
         mean = padded[:, running].mean(axis=0)
-        pair.plot(np.arange(1, mean.size + 1), mean, color=colour, label=label, marker="." if mean.size < 3 else "")
-    pair.legend(loc="best")
+        ax.plot(np.arange(1, mean.size + 1), mean, color=colour, label=label, marker="." if mean.size < 3 else "")
+    ax.legend(loc="best")
     return figure
 
 
 @styled
 def ranking_figure(ranking: Ranking, metric: Metric) -> Figure:
     """The best candidates with their intervals, best on top; red: worse than the first after correction."""
-    shown = ranking.board.head(2 * MOST_NAMES)[::-1]
+    shown = ranking.board.head(2 * MAX_NAMES)[::-1]
     against_best = ranking.pairs[ranking.pairs["first"] == 0].set_index("second")["verdict"]
-    figure, pair = axes(
+    figure, ax = axes(
         7.2, 1.1 + 0.32 * len(shown), f"{_metric_name(metric)} with 95 % intervals", _metric_name(metric), ""
     )
     for place, (index, row) in enumerate(shown.iterrows()):
         colour = RED if against_best.get(index) == "better" else BLUE
         spread = np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]]).clip(min=0)
-        pair.errorbar(row["mean"], place, xerr=spread, fmt="o", color=colour)
-    pair.set_yticks(range(len(shown)), [ranking.candidates[int(str(index))].label for index in shown.index], fontsize=9)
-    pair.set_ylim(-0.7, len(shown) - 0.3)
+        ax.errorbar(row["mean"], place, xerr=spread, fmt="o", color=colour)
+    ax.set_yticks(range(len(shown)), [ranking.candidates[int(str(index))].label for index in shown.index], fontsize=9)
+    ax.set_ylim(-0.7, len(shown) - 0.3)
     return figure
 
 

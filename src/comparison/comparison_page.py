@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,13 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..reports.figure_style import save_png
+from ..reports.pages import TEMPLATES
 from .comparison import Comparison, Ranking
 from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
 from .leaderboard import Metric
 
-TEMPLATES = Path(__file__).parent / "templates"
-MOST_ROWS = 100
-MOST_PAIRS = 45
+MAX_ROWS = 100
+MAX_PAIRS = 45
 Histories = Mapping[str, Sequence[Sequence[float]]]
 
 PAIR_COLUMNS = (
@@ -102,7 +101,7 @@ def summary(comparison: Comparison) -> str:
         return verdict(comparison.rankings[0], comparison.metric)
     names = ", ".join(dict.fromkeys(ranking.dataset for ranking in comparison.rankings))
     return (
-        f"The runs were judged on {len(comparison.rankings)} different sets of test pictures ({names}). Scores on "
+        f"The runs were evaluated on {len(comparison.rankings)} different sets of test pictures ({names}). Scores on "
         "different pictures are not comparable, so each set has its own table and its own answer."
     )
 
@@ -112,7 +111,7 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
     best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
-        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was judged on these pictures."
+        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was evaluated on these pictures."
     against = ranking.pairs[ranking.pairs["first"] == 0]
     clear = int((against["verdict"] == "better").sum())
     pictures = f"{ranking.test_set.codes.size:,} test pictures"
@@ -142,7 +141,7 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
         "digest": ranking.test_set.digest,
         "verdict": verdict(ranking, metric),
         "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
-        "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MOST_ROWS))],
+        "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MAX_ROWS))],
         "pairs_title": "Every pair" if len(pairs) == len(ranking.pairs) else "The best against the others",
         "pair_columns": PAIR_COLUMNS,
         "pair_rows": [_pair_row(ranking, pair) for pair in pairs.to_dict("records")],
@@ -177,9 +176,9 @@ def _cost(name: str, value: float) -> str:
 
 
 def _shown_pairs(ranking: Ranking):  # type: ignore[no-untyped-def] # a DataFrame
-    if len(ranking.pairs) <= MOST_PAIRS:
+    if len(ranking.pairs) <= MAX_PAIRS:
         return ranking.pairs
-    return ranking.pairs[ranking.pairs["first"] == 0].head(MOST_PAIRS)
+    return ranking.pairs[ranking.pairs["first"] == 0].head(MAX_PAIRS)
 
 
 def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a model may take the place of another: a paired comparison on the test pictures that both were judged on."""
+"""Whether a model may take the place of another: a paired comparison on the test pictures of both."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .paired import SAME, WORSE, compare_pairs
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateDecision:
     """Whether the challenger passes, and the evidence in one line."""
 
     passed: bool
     text: str
 
 
-def judge_challenger(
+def compare_with_holder(
     challenger: pd.DataFrame | None,
     holder: pd.DataFrame | None,
     metric: Metric,
     *,
     resamples: int = 2000,
     margin: float | None = None,
-) -> Judgement:
+) -> GateDecision:
     """Compare the recorded predictions of two runs on their common test pictures.
 
     The challenger passes unless it is found worse (5 % level). With `margin` the 95 % interval of the difference must
@@ -36,14 +36,16 @@ def judge_challenger(
     ours, theirs = values_on_test(challenger, metric), values_on_test(holder, metric)
     if ours is None or theirs is None:
         whose = "this run" if ours is None else "the holder's run"
-        return Judgement(False, f"cannot be compared: {whose} recorded no test predictions")
+        return GateDecision(False, f"cannot be compared: {whose} recorded no test predictions")
     if ours.digest != theirs.digest:
         sizes = f"{ours.values.size:,} (digest {ours.digest}) and {theirs.values.size:,} (digest {theirs.digest})"
-        return Judgement(False, f"cannot be compared: judged on different test pictures, {sizes}")
-    return _judge(ours, theirs, metric, resamples, margin)
+        return GateDecision(False, f"cannot be compared: evaluated on different test pictures, {sizes}")
+    return _compare(ours, theirs, metric, resamples, margin)
 
 
-def _judge(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None) -> Judgement:
+def _compare(
+    ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None
+) -> GateDecision:
     members = [ours.values[None], theirs.values[None]]
     pair = compare_pairs(members, ours.codes, exact=metric == "accuracy", resamples=resamples).iloc[0]
     pictures, groups = f"{ours.values.size:,} test pictures", f"{int(ours.codes.max()) + 1:,} groups"
@@ -55,8 +57,8 @@ def _judge(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int,
     if pair["verdict"] == SAME:
         text += _what_it_leaves_open(pair)
     if margin is not None and not pair["low"] > -margin:
-        return Judgement(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
-    return Judgement(pair["verdict"] != WORSE, text)
+        return GateDecision(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
+    return GateDecision(pair["verdict"] != WORSE, text)
 
 
 def _signed(value: float, metric: Metric) -> float:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..metrics.bootstrap import group_codes
-from ..metrics.calibration import SMALLEST_PROBABILITY
+from ..metrics.calibration import MIN_PROBABILITY
 from ..tracking.read import RecordedRun
 
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
@@ -22,13 +22,13 @@ LOSSES = ("log_loss", "brier")
 
 GROUP_ORDER = ("model", "aug", "optimizer", "trainer", "dataset")
 SEED, FOLD = "seed", "dataset.split.fold"
-# What says how a run is judged, stored or sped up, but not what the model is.
+# What says how a run is evaluated, stored or sped up, but not what the model is.
 NOT_THE_MODEL = (
     "evaluation.name",
     "evaluation.resamples",
     "evaluation.seed",
     "evaluation.slices",
-    "evaluation.smallest_slice",
+    "evaluation.min_slice_size",
     "evaluation.corruption",
     "evaluation.explanations",
     "evaluation.pointing_pictures",
@@ -68,7 +68,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Candidates judged on the same test pictures, which `digest` names; `codes` is the group of each picture."""
+    """Candidates evaluated on the same test pictures, which `digest` names; `codes` is the group of each picture."""
 
     __test__ = False  # a test set is no test
 
@@ -184,9 +184,9 @@ def _values(predictions: pd.DataFrame, metric: Metric) -> Floats:
     truth = predictions["label"].to_numpy() == 1
     if metric in LOSSES:
         right = np.where(truth, predictions["probability"], 1 - predictions["probability"])
-        values = np.log(right.clip(SMALLEST_PROBABILITY)) if metric == "log_loss" else -((1 - right) ** 2)
+        values = np.log(right.clip(MIN_PROBABILITY)) if metric == "log_loss" else -((1 - right) ** 2)
         return values.astype(np.float32)
-    hits = (predictions["called"].to_numpy(dtype=bool) == truth).astype(np.float32)
+    hits = (predictions["predicted"].to_numpy(dtype=bool) == truth).astype(np.float32)
     if metric == "balanced_accuracy":
         counts = np.bincount(truth, minlength=2)
         hits *= (truth.size / (2 * counts[truth.astype(int)])).astype(np.float32)

@@ -16,7 +16,7 @@ from .commands import (
     TuneConfig,
     TunerConfig,
 )
-from .data import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig, SplitConfig
+from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig
 from .paths import PROJECT_ROOT, project_path
 from .run import (
     AugmentationConfig,
@@ -39,7 +39,6 @@ __all__ = [
     "Config",
     "ConfigType",
     "DatasetConfig",
-    "DrawnConfig",
     "EvaluateConfig",
     "EvaluationConfig",
     "ExportConfig",
@@ -52,6 +51,7 @@ __all__ = [
     "SourceConfig",
     "SplitConfig",
     "SweepConfig",
+    "SyntheticConfig",
     "ThresholdConfig",
     "TrackingConfig",
     "TrainerConfig",

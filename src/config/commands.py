@@ -17,7 +17,7 @@ from .types import Count, PositiveNumber, Strict
 class ParameterConfig(Strict):
     """The values of one override key in a search: a `choice`, or numbers from `min` to `max`.
 
-    `log` samples numbers evenly in their logarithm, `whole` takes whole ones, `step` apart. With `when`, the key is
+    `log` samples numbers evenly in their logarithm, `integer` takes integers, `step` apart. With `when`, the key is
     only set where other keys of the space have one of the given values.
     """
 
@@ -26,7 +26,7 @@ class ParameterConfig(Strict):
     max: float | None = None
     step: PositiveNumber | None = None
     log: bool = False
-    whole: bool = False
+    integer: bool = False
     when: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class ParameterConfig(Strict):
 @dataclass(frozen=True)
 class TunerConfig(Strict):
     """How a search goes and when it ends. `objective` is a validation metric: `val_*` of the epoch that is kept, or
-    `validation/*` as judged.
+    `validation/*` as evaluated.
 
     `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one picture's forward
     pass) are rejected untrained. For hyperband, `factor` is the share of trials that go on, and the epochs grow by it.
@@ -90,7 +90,7 @@ class CompareConfig(Strict):
 
 @dataclass(frozen=True)
 class EvaluateConfig(Strict):
-    """Which recorded model to judge, and on what: `dataset` null is the data that it was trained on.
+    """Which recorded model to evaluate, and on what: `dataset` null is the data that it was trained on.
 
     `leaks` says what happens to pictures of another data set that the model was fitted on. `output` keeps the record in
     a folder too.

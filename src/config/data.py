@@ -1,4 +1,4 @@
-"""The data set of a run: where pictures come from, how they are prepared and dealt to the parts."""
+"""The data set of a run: where pictures come from, how they are prepared and assigned to the parts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
 @dataclass(frozen=True)
 class SplitConfig(Strict):
-    """How whole groups are dealt to training, validation and test. `seed` is apart from the run's seed on purpose:
-    runs that differ in their seed are judged on the same pictures.
+    """How whole groups are assigned to training, validation and test. `seed` is apart from the run's seed on purpose:
+    runs that differ in their seed are evaluated on the same pictures.
     """
 
     method: Literal["stratified", "kfold", "source", "column", "hashed"] = "stratified"
@@ -36,8 +36,8 @@ class SplitConfig(Strict):
 
 
 @dataclass(frozen=True)
-class DrawnConfig(Strict):
-    """Faces drawn by the program: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
+class SyntheticConfig(Strict):
+    """synthetic faces: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
 
     count: Annotated[int, Interval(ge=2, le=10_000_000)] = 1200
     seed: Seed = 0
@@ -66,7 +66,7 @@ class SourceConfig(Strict):
     """
 
     name: str
-    source: Literal["drawn", "folder", "fer2013", "manifest", "metadata", "rafdb", "affectnet", "combined"]
+    source: Literal["synthetic", "folder", "fer2013", "manifest", "metadata", "rafdb", "affectnet", "combined"]
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
@@ -76,11 +76,11 @@ class SourceConfig(Strict):
     group_pattern: str | None = None
     weight: PositiveNumber = 1.0
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
-    drawn: DrawnConfig = field(default_factory=DrawnConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        if self.source == "drawn" and self.path:
-            raise ValueError(f"path={self.path} is not read by drawn faces; did you mean dataset=photos?")
+        if self.source == "synthetic" and self.path:
+            raise ValueError(f"path={self.path} is not read by synthetic faces; did you mean dataset=photos?")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class DatasetConfig(SourceConfig):
     limit: Annotated[int, Ge(6)] | None = None
     near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
     dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10
-    cross_part_duplicates: Literal["drop_from_train", "keep", "error"] = "drop_from_train"
+    cross_split_duplicates: Literal["drop_from_train", "keep", "error"] = "drop_from_train"
     max_megapixels: Annotated[float, Gt(0), Le(170)] = 64.0
     max_megabytes: PositiveNumber = 128.0
     min_side: Count = 8

@@ -118,7 +118,7 @@ class ThresholdConfig(Strict):
 
 @dataclass(frozen=True)
 class EvaluationConfig(Strict):
-    """How a model is judged. `seed` is apart from the run's seed: runs are compared on the same resamples.
+    """How a model is evaluated. `seed` is apart from the run's seed: runs are compared on the same resamples.
 
     `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
@@ -131,7 +131,7 @@ class EvaluationConfig(Strict):
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
     seed: Seed = 0
     slices: bool = True
-    smallest_slice: Count = 30
+    min_slice_size: Count = 30
     corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = field(default_factory=list)
     corruption_pictures: Count = 1000
     explanations: WholeNumber = 8

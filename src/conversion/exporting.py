@@ -189,7 +189,7 @@ def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
         return ""
     predictions = pd.read_parquet(_recorded_file(recorded, PREDICTIONS))
     named = predictions.assign(
-        source=predictions["sha256"].map(sources), right=predictions["called"] == predictions["label"]
+        source=predictions["sha256"].map(sources), right=predictions["predicted"] == predictions["label"]
     )
     rows = [
         (str(split), str(source), f"{len(part):,}", str(proportion(part["right"], part["group"])))

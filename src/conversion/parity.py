@@ -19,7 +19,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.runners import Runner, litert_runner, onnx_runner
 
 BATCHES, THREADS = (1, 32), (1, 2)
-CALLS, MOST_SECONDS = 50, 1.0
+CALLS, MAX_SECONDS = 50, 1.0
 _RUNNERS: dict[str, Callable[[Path, int, int], Runner]] = {
     "litert": litert_runner,
     "int8": litert_runner,
@@ -68,11 +68,11 @@ def _measure(file: Path, model_format: str, size: int) -> Cost:
 
 
 def _times(call: Callable[[], object]) -> list[float]:
-    """Milliseconds of repeated calls after two that warm up: at most `CALLS` of them and about `MOST_SECONDS`."""
+    """Milliseconds of repeated calls after two that warm up: at most `CALLS` of them and about `MAX_SECONDS`."""
     for _ in range(2):
         call()
     times: list[float] = []
-    while len(times) < CALLS and sum(times) < 1000 * MOST_SECONDS:
+    while len(times) < CALLS and sum(times) < 1000 * MAX_SECONDS:
         start = time.perf_counter()
         call()
         times.append(1000 * (time.perf_counter() - start))
@@ -123,15 +123,15 @@ def compare_outputs(
 ) -> Parity:
     """Compare a format's own probabilities `found` (n,) with Keras's `reference` (n,) as `bundle` decides on them."""
     expected, got = bundle.calibrated(reference), bundle.calibrated(found)
-    called = got >= bundle.threshold
+    predicted = got >= bundle.threshold
     difference = np.abs(got - expected)
-    right = called == labels.astype(bool)
+    right = predicted == labels.astype(bool)
     return Parity(
         model_format=model_format,
         size=bundle.model_file(model_format).stat().st_size,
         largest=float(difference.max()),
         mean=float(difference.mean()),
-        changed=int((called != (expected >= bundle.threshold)).sum()),
+        changed=int((predicted != (expected >= bundle.threshold)).sum()),
         pictures=len(labels),
         accuracy=proportion(right),
         cost=cost,

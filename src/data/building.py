@@ -21,7 +21,7 @@ from .decoding import Outcome, Preparation, decode_samples
 from .images import Limits
 from .locators import BytesLocator, StreamLocator, read_streams
 from .near_duplicates import chained, connected_groups, near_duplicate_pairs
-from .samples import Refusal, Sample
+from .samples import Rejection, Sample
 from .sources import Listing
 from .store import PIXELS, StoreInfo, write_tables
 
@@ -33,7 +33,7 @@ _TYPES = {
     "weight": pa.float32(),
     "width": pa.int32(),
     "height": pa.int32(),
-    **dict.fromkeys(("path", "part", "subject", "source", "format", "mode", "colour"), pa.string()),
+    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "colour"), pa.string()),
     **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.string()),
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
@@ -74,14 +74,14 @@ class _Copies:
     kept: set[tuple[str, str | None]] = field(default_factory=set)
     conflicts: dict[str, str] = field(default_factory=dict)
 
-    def judge(self, sample: Sample, sha256: str) -> Outcome:
+    def check(self, sample: Sample, sha256: str) -> Outcome:
         label, path = self.first.setdefault(sha256, (sample.label, sample.path))
         if label != sample.label:
             self.conflicts.setdefault(sha256, sample.path)
             return Outcome("label_conflict", f"the same file as {path}, which has the other label", sha256)
-        if (sha256, sample.part) in self.kept:
+        if (sha256, sample.shipped_split) in self.kept:
             return Outcome("duplicate_of", path, sha256)
-        self.kept.add((sha256, sample.part))
+        self.kept.add((sha256, sample.shipped_split))
         return Outcome("ok")
 
 
@@ -94,18 +94,18 @@ def build(
 ) -> None:
     """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used."""
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
-    for refusal in listing.refusals:
-        rejected.append(asdict(refusal) | {"sha256": ""})
+    for rejection in listing.rejections:
+        rejected.append(asdict(rejection) | {"sha256": ""})
     how = Preparation(config.image_size, limits_of(config), folder / PIXELS)
     with how.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * how.slot_bytes)
     streamed = with_streamed_bytes(samples, how.limits.bytes + 1)
     for slot, sample, outcome in decode_samples(streamed, len(samples), how, config.workers):
-        judged = copies.judge(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
-        if judged.verdict == "ok":
+        checked = copies.check(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
+        if checked.verdict == "ok":
             rows.append({"slot": slot, **_described(sample), "sha256": outcome.sha256, **outcome.facts})
         else:
-            rejected.append(_rejected_row(sample, judged, outcome.sha256))
+            rejected.append(_rejected_row(sample, checked, outcome.sha256))
         report_progress(slot + 1, len(samples))
     table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
     left_out = rejected.frame(_REJECTED_COLUMNS)
@@ -116,7 +116,7 @@ def build(
 
 
 def limits_of(config: DatasetConfig) -> Limits:
-    """What `config` refuses before decoding."""
+    """What `config` rejects before decoding."""
     return Limits(config.max_megapixels, config.min_side, config.max_megabytes)
 
 
@@ -137,12 +137,12 @@ def _streamed_archive(sample: Sample) -> str | None:
 
 
 def _described(sample: Sample) -> dict[str, Any]:
-    return {name: getattr(sample, name) for name in ("path", "label", "source", "part", "subject", "weight")}
+    return {name: getattr(sample, name) for name in ("path", "label", "source", "shipped_split", "subject", "weight")}
 
 
 def _rejected_row(sample: Sample, outcome: Outcome, sha256: str) -> dict[str, Any]:
-    refusal = Refusal(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
-    return asdict(refusal) | {"sha256": sha256}
+    rejection = Rejection(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
+    return asdict(rejection) | {"sha256": sha256}
 
 
 def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
     looks = [chained(table["pixel_digest"].to_numpy())]
     if config.near_duplicate_distance is not None:
-        rows = np.flatnonzero((table["format"] != "drawn").to_numpy())  # every drawing is its own
+        rows = np.flatnonzero((table["format"] != "synthetic").to_numpy())  # every drawing is its own
         phash, dhash = (table[name].to_numpy(dtype=np.uint64)[rows] for name in ("phash", "dhash"))
         left, right = near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)
         looks.append((rows[left], rows[right]))

@@ -23,7 +23,7 @@ from PIL import Image
 from ..errors import DataError
 from .fingerprints import perceptual_hashes, statistics
 from .images import DecodedPicture, Limits, decode_picture, prepare_image
-from .locators import READ_ERRORS, DrawnLocator, PixelTextLocator
+from .locators import READ_ERRORS, PixelTextLocator, SyntheticLocator
 from .samples import RejectedPictureError, Sample, Verdict
 
 _CHUNK_BYTES = 4 << 20
@@ -33,7 +33,7 @@ _HEAVY_BYTES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How pictures are prepared: the side of the result in pixels, what is refused, and the file they are written to.
+    """How pictures are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
     """
@@ -63,22 +63,22 @@ Chunk: TypeAlias = "list[tuple[int, Sample]]"
 
 
 def decode_samples(
-    samples: Iterable[Sample], count: int, how: Preparation, workers: int | None
+    samples: Iterable[Sample], count: int, preparation: Preparation, workers: int | None
 ) -> Iterator[tuple[int, Sample, Outcome]]:
     """Decode `count` samples with `workers` processes (None: one for each core); slot, sample and outcome, in order.
 
     Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
     """
-    chunks = _chunks(enumerate(samples), max(1, min(64, _CHUNK_BYTES // how.slot_bytes)))
+    chunks = _chunks(enumerate(samples), max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
     workers = workers or usable_cores()
     if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
         for chunk in chunks:
-            yield from _with_outcomes(chunk, decode_chunk(chunk, how))
+            yield from _with_outcomes(chunk, decode_chunk(chunk, preparation))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whatever runs already
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(context.Lock(),))
     try:
-        yield from _in_order(pool, chunks, how, ahead=2 * workers)
+        yield from _in_order(pool, chunks, preparation, ahead=2 * workers)
     except BrokenProcessPool:
         raise DataError("a process that decodes pictures was ended from outside, often for lack of memory") from None
     finally:
@@ -91,12 +91,12 @@ def usable_cores() -> int:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, chunks: Iterator[Chunk], how: Preparation, ahead: int
+    pool: ProcessPoolExecutor, chunks: Iterator[Chunk], preparation: Preparation, ahead: int
 ) -> Iterator[tuple[int, Sample, Outcome]]:
     """Outcomes chunk by chunk; only a few chunks are ever under way, so that memory does not grow with the data."""
 
     def submit(chunk: Chunk) -> tuple[Chunk, Future[list[Outcome]]]:
-        return chunk, pool.submit(decode_chunk, chunk, how)
+        return chunk, pool.submit(decode_chunk, chunk, preparation)
 
     waiting = deque(submit(chunk) for chunk in islice(chunks, ahead))
     while waiting:
@@ -125,17 +125,17 @@ def _start_worker(lock: Any) -> None:
     _one_heavy_picture_at_a_time = lock
 
 
-def decode_chunk(chunk: Chunk, how: Preparation) -> list[Outcome]:
+def decode_chunk(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
     """Read, decode and write samples; an unusable picture becomes its verdict. Raises OSError if the disk is full."""
     outcomes: list[Outcome] = []
     pictures: list[NDArray[np.uint8]] = []
-    with how.pixels.open("r+b", buffering=0) as file:
+    with preparation.pixels.open("r+b", buffering=0) as file:
         for slot, sample in chunk:
-            outcome, pixels = _decode(sample, how)
+            outcome, pixels = _decode(sample, preparation)
             outcomes.append(outcome)
             if pixels is not None:
                 pictures.append(pixels)
-                file.seek(slot * how.slot_bytes)
+                file.seek(slot * preparation.slot_bytes)
                 _write_all(file, np.ascontiguousarray(pixels).data.cast("B"))
     if pictures:
         accepted = (outcome for outcome in outcomes if outcome.verdict == "ok")
@@ -150,18 +150,18 @@ def _write_all(file: RawIOBase, data: memoryview) -> None:
         data = data[file.write(data) or 0 :]
 
 
-def _decode(sample: Sample, how: Preparation) -> tuple[Outcome, NDArray[np.uint8] | None]:
-    if isinstance(sample.locator, DrawnLocator):
-        return _draw(sample.locator, how.size)
+def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[np.uint8] | None]:
+    if isinstance(sample.locator, SyntheticLocator):
+        return _draw(sample.locator, preparation.size)
     sha256 = ""
     try:
-        data = sample.locator.read(how.limits.bytes + 1)
+        data = sample.locator.read(preparation.limits.bytes + 1)
         sha256 = hashlib.sha256(data).hexdigest()
         if isinstance(sample.locator, PixelTextLocator):
-            picture = _from_text(data, how.size)
+            picture = _from_text(data, preparation.size)
         else:
             with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
-                picture = decode_picture(data, how.size, how.limits)
+                picture = decode_picture(data, preparation.size, preparation.limits)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
     except READ_ERRORS as error:
@@ -175,11 +175,11 @@ def _accepted(sha256: str, pixels: NDArray[np.uint8], facts: dict[str, Any]) -> 
     return Outcome("ok", "", sha256 or pixel_digest, facts | {"pixel_digest": pixel_digest} | vars(statistics(pixels)))
 
 
-def _draw(face: DrawnLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:
+def _draw(face: SyntheticLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:
     from ..synthetic.faces import draw_face
 
     pixels, factors = draw_face(face.seed, face.index, size, face.ambiguity)
-    facts = {"width": size, "height": size, "format": "drawn", "mode": "RGB", "bytes": 0}
+    facts = {"width": size, "height": size, "format": "synthetic", "mode": "RGB", "bytes": 0}
     columns = {name: value for name, value in factors.columns().items() if name != "label"}
     return _accepted("", pixels, facts | columns), pixels
 

@@ -69,7 +69,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is refused before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
+    """What is rejected before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
 
     megapixels: float = 64.0
     min_side: int = 8

@@ -32,7 +32,7 @@ class FileLocator:
         return f"{self.size}@{self.changed}"
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes; raises one of READ_ERRORS. Devices and pipes are refused, for they may never end."""
+        """At most `limit` bytes; raises one of READ_ERRORS. Devices and pipes are rejected, for they may never end."""
         with open(self.path, "rb", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError("not a regular file")
@@ -110,8 +110,8 @@ class PixelTextLocator:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnLocator:
-    """Face `index` of the drawn set named by `seed`."""
+class SyntheticLocator:
+    """Face `index` of the synthetic set named by `seed`."""
 
     seed: int
     index: int
@@ -123,7 +123,7 @@ class DrawnLocator:
 
 
 Locator: TypeAlias = (
-    FileLocator | ZipLocator | RangeLocator | StreamLocator | BytesLocator | PixelTextLocator | DrawnLocator
+    FileLocator | ZipLocator | RangeLocator | StreamLocator | BytesLocator | PixelTextLocator | SyntheticLocator
 )
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 
 from ..config import DatasetConfig, project_path
 from .building import build, limits_of, with_streamed_bytes
-from .locators import READ_ERRORS, DrawnLocator
+from .locators import READ_ERRORS, SyntheticLocator
 from .progress import preparation_progress
-from .samples import PARTS, Sample
+from .samples import SPLITS, Sample
 from .sources import Listing, list_samples, single_file_signature
 from .splits import assign_splits
 from .store import Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
-_MAKERS = ("building", "decoding", "drawn", "fingerprints", "images", "near_duplicates")
+PREPARATION_VERSION = 1
+"""Raise it with any change to the stored pixels, groups or columns; a test ties it to the pixels."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class PreparedDataset:
     """Pictures ready to train on. Row i of `table` describes `images[i]`.
 
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
-    group, split ("train", "validation", "test" or "unused"), source, part, subject, weight, width, height, format,
-    sha256, phash, dhash, conflict and statistics, and the factors of drawn faces. `rejected` has path, label, verdict,
-    detail, source and sha256 of the pictures left out. `digest` names pixels, labels and groups.
+    group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
+    format, sha256, phash, dhash, conflict, statistics, and the factors of synthetic faces. `rejected` has path, label,
+    verdict, detail, source and sha256 of the pictures left out. `digest` names pixels, labels and groups.
     """
 
     images: NDArray[np.uint8]
@@ -51,7 +52,7 @@ class PreparedDataset:
     ignored: Mapping[str, int] = field(default_factory=dict)
     """Folders or labels that are neither class, with the number of their pictures."""
     crossing_groups: int = 0
-    """Groups of near-duplicates of which the source ships pictures in several of its parts."""
+    """Groups of near-duplicates of which the source ships pictures in several of its splits."""
     dropped_crossing: int = 0
     """Pictures that are not used because of that."""
 
@@ -118,24 +119,16 @@ def _key(source: _Source) -> str:
     config = source.config
     settings = (config.image_size, limits_of(config), config.near_duplicate_distance, config.dhash_distance)
     limit = (config.limit, config.split.seed if config.limit else None)
-    digest = hashlib.blake2b(repr((settings, limit, _code_digest(), PIL.__version__)).encode(), digest_size=8)
+    digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
     signature = single_file_signature(config)
     if signature is not None:
         digest.update(repr(signature).encode())
         return digest.hexdigest()
     for sample in source.samples:
-        described = (sample.source, sample.path, sample.label, sample.part, sample.subject, sample.weight)
+        described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
         digest.update(repr((*described, sample.locator.signature)).encode())
-    digest.update(repr((source.listing.refusals, sorted(source.listing.ignored.items()))).encode())
+    digest.update(repr((source.listing.rejections, sorted(source.listing.ignored.items()))).encode())
     return digest.hexdigest()
-
-
-@cache
-def _code_digest() -> str:
-    """Of the code that makes the pixels and groups, so that no change to it is ever answered from the cache."""
-    here = Path(__file__).parent
-    modules = [here / f"{name}.py" for name in _MAKERS] + sorted((here / "faces").glob("*.py"))
-    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
 
 
 def _opened(folder: Path, source: _Source) -> Store | None:
@@ -153,7 +146,7 @@ def _same_content(store: Store, source: _Source) -> bool:
     known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
     limit = limits_of(source.config).bytes + 1
     for sample in with_streamed_bytes(source.samples, limit):
-        if isinstance(sample.locator, DrawnLocator):
+        if isinstance(sample.locator, SyntheticLocator):
             continue
         try:
             found = hashlib.sha256(sample.locator.read(limit)).hexdigest()
@@ -165,16 +158,16 @@ def _same_content(store: Store, source: _Source) -> bool:
 
 
 def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
-    outcome = assign_splits(store.table, config.split, config.cross_part_duplicates)
+    outcome = assign_splits(store.table, config.split, config.cross_split_duplicates)
     table = store.table.copy(deep=False)
-    table.insert(3, "split", pd.Series(outcome.parts, dtype="str"))
+    table.insert(3, "split", pd.Series(outcome.splits, dtype="str"))
     return PreparedDataset(
         images=store.pixels,
         table=table,
         rejected=store.rejected,
         class_names=(config.negative, config.positive),
         digest=store.info.digest,
-        split_digests={part: split_digest(table[table["split"] == part]) for part in PARTS},
+        split_digests={split: split_digest(table[table["split"] == split]) for split in SPLITS},
         name=config.name,
         ignored=store.info.ignored,
         crossing_groups=outcome.crossing_groups,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ..config import DatasetConfig
 from .building import limits_of
-from .locators import READ_ERRORS, DrawnLocator
+from .locators import READ_ERRORS, SyntheticLocator
 from .prepared import PreparedDataset
 from .sources import list_samples
 from .store import readable_disk_errors
 
-_LONGEST_NAME = 180
+_MAX_NAME_LENGTH = 180
 
 
 def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> int:
@@ -26,7 +26,7 @@ def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path)
     with readable_disk_errors(folder):
         for sample in list_samples(config).samples if verdicts else []:
             verdict = verdicts.get((sample.source, sample.path))
-            if verdict is None or isinstance(sample.locator, DrawnLocator):
+            if verdict is None or isinstance(sample.locator, SyntheticLocator):
                 continue
             try:
                 data = sample.locator.read(limits_of(config).bytes)
@@ -41,7 +41,7 @@ def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path)
 
 def _free_name(folder: Path, path: str) -> Path:
     """A name made of letters, digits and dots that is not taken, so that no odd path leads out of the folder."""
-    name = re.sub(r"[^\w.-]+", "_", path)[-_LONGEST_NAME:].lstrip(".")
+    name = re.sub(r"[^\w.-]+", "_", path)[-_MAX_NAME_LENGTH:].lstrip(".")
     stem, dot, suffix = name.rpartition(".")
     target, number = folder / name, 1
     while target.exists():

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from .locators import Locator
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = get_args(Part)
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Verdict = Literal[
     "ok",
@@ -44,8 +44,8 @@ class Sample:
     path: str
     label: int
     locator: Locator
-    part: Part | None = None
-    """The part in which the data ships it."""
+    shipped_split: Split | None = None
+    """The split in which the data ships it."""
     subject: str | None = None
     """Pictures of one subject stay together, whatever they look like."""
     weight: float = 1.0
@@ -53,7 +53,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """A picture that is not used: `verdict` from the closed list, `detail` for a person."""
 
     path: str

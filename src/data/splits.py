@@ -1,4 +1,4 @@
-"""Which pictures are trained on, tuned on and judged on: whole groups only, the same from the same seed everywhere.
+"""Which pictures are trained on, tuned on and evaluated on: whole groups only, the same from the same seed everywhere.
 
 A group's place follows from a hash of what it holds, never from the order of files or rows. A group in which pictures
 that look the same carry two labels is never validated or tested on.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..config import SplitConfig
 from ..errors import DataError
-from .samples import PARTS
+from .samples import SPLITS
 
 UNUSED = "unused"
 
@@ -39,29 +39,29 @@ class Groups:
 
 @dataclass(frozen=True)
 class SplitOutcome:
-    """The part of every row ("train", "validation", "test", "unused"), shape (rows,), and what a report should say."""
+    """The split of every row ("train", "validation", "test", "unused"), shape (rows,), and what a report should say."""
 
-    parts: NDArray[np.object_]
+    splits: NDArray[np.object_]
     crossing_groups: int = 0
-    """Groups of which the source ships pictures in several of its parts."""
+    """Groups of which the source ships pictures in several of its splits."""
     dropped: int = 0
     """Pictures that are not used because of that."""
 
 
-def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_part_duplicates: str) -> SplitOutcome:
-    """Deal the rows of `table` (columns group, label, conflict, sha256, part) to training, validation and test.
+def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_split_duplicates: str) -> SplitOutcome:
+    """Assign the rows of `table` (columns group, label, conflict, sha256, split) to training, validation and test.
 
-    Raises DataError where a class has too few groups for that, or where a shipped part is asked for and missing.
+    Raises DataError where a class has too few groups for that, or where a shipped split is asked for and missing.
     """
     # The place of a picture in a hashed split never changes, so no seed may change it.
     groups = gather(table, seed=0 if config.method == "hashed" else config.seed)
     if config.method in ("source", "column"):
-        outcome = _shipped(table, groups, config, cross_part_duplicates)
+        outcome = _shipped(table, groups, config, cross_split_duplicates)
     elif config.method == "hashed":
         outcome = SplitOutcome(_hashed(groups, config)[groups.of_row])
     else:
         outcome = SplitOutcome(_dealt(groups, config)[groups.of_row])
-    _check_classes(table["label"].to_numpy(), outcome.parts, config)
+    _check_classes(table["label"].to_numpy(), outcome.splits, config)
     return outcome
 
 
@@ -86,20 +86,20 @@ def _unit_hashes(keys: Sequence[str], seed: int) -> NDArray[np.float64]:
 
 
 def _dealt(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
-    """Part per group by `stratified` or `kfold`. Groups with a conflict go to training."""
-    parts = np.full(len(groups), "train", dtype=object)
+    """Split per group by `stratified` or `kfold`. Groups with a conflict go to training."""
+    splits = np.full(len(groups), "train", dtype=object)
     rest = np.flatnonzero(~groups.conflict)
     if config.method == "kfold":
         fold = partition(groups, rest, [1 / config.folds] * config.folds)
-        parts[rest[fold == config.fold]] = "test"
+        splits[rest[fold == config.fold]] = "test"
         rest = rest[fold != config.fold]
         held_out = partition(groups, rest, _shares(config.train, config.validation))
-        parts[rest[held_out == 1]] = "validation"
+        splits[rest[held_out == 1]] = "validation"
     else:
-        parts[rest] = np.array(PARTS, dtype=object)[
+        splits[rest] = np.array(SPLITS, dtype=object)[
             partition(groups, rest, [config.train, config.validation, config.test])
         ]
-    return parts
+    return splits
 
 
 def _shares(first: float, second: float) -> list[float]:
@@ -111,35 +111,35 @@ def partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float
 
     The groups of one class stand on a line in the order of their hashes; it is cut at the borders between two groups
     that are nearest to the shares, so that each share of each class is within one group's size of its target. Groups
-    of both classes (a person's happy and sad pictures) are dealt before that, the largest first, each to where it
+    of both classes (a person's happy and sad pictures) are assigned before that, the largest first, each to where it
     brings the class counts closest to their targets (as scikit-learn's StratifiedGroupKFold does), and the cuts make
     up for them.
     """
     counts = groups.counts[members]
     targets = np.outer(shares, counts.sum(axis=0))
-    dealt = np.full(len(members), -1, dtype=np.int64)
+    assigned = np.full(len(members), -1, dtype=np.int64)
     mixed = np.flatnonzero((counts > 0).all(axis=1))
     placed = np.zeros_like(targets)
     for group in mixed[np.lexsort((groups.place[members[mixed]], -counts[mixed].sum(axis=1)))]:
         missing = targets - placed
         # What the squared distance to the targets falls by, in classes weighted alike.
         gain = ((missing**2 - (missing - counts[group]) ** 2) / targets.sum(axis=0) ** 2).sum(axis=1)
-        dealt[group] = int(np.argmax(gain))
-        placed[dealt[group]] += counts[group]
+        assigned[group] = int(np.argmax(gain))
+        placed[assigned[group]] += counts[group]
     for label in (0, 1):
-        line = np.flatnonzero((counts[:, label] > 0) & (dealt < 0))
+        line = np.flatnonzero((counts[:, label] > 0) & (assigned < 0))
         line = line[np.argsort(groups.place[members[line]], kind="stable")]
         cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], each=len(mixed) == 0)
-        dealt[line] = np.repeat(np.arange(len(shares)), np.diff([0, *cuts, len(line)]))
-    return dealt
+        assigned[line] = np.repeat(np.arange(len(shares)), np.diff([0, *cuts, len(line)]))
+    return assigned
 
 
 def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, each: bool) -> list[int]:
-    """Where to cut a line of groups of `sizes` into len(wanted) parts; with `each`, no part may be empty."""
-    parts = len(wanted)
-    if each and len(sizes) < parts:
+    """Where to cut a line of groups of `sizes` into len(wanted) splits; with `each`, no split may be empty."""
+    splits = len(wanted)
+    if each and len(sizes) < splits:
         raise DataError(
-            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {parts} parts; "
+            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {splits} splits; "
             "add pictures, or ask for fewer folds"
         )
     before = np.concatenate([[0], np.cumsum(sizes)])
@@ -148,83 +148,83 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, each: bool) 
     for number, fraction in enumerate(fractions):
         nearest = int(np.argmin(np.abs(before - fraction * before[-1])))
         earliest = (cuts[-1] if cuts else 0) + each
-        latest = len(sizes) - each * (parts - 1 - number)
+        latest = len(sizes) - each * (splits - 1 - number)
         cuts.append(min(max(nearest, earliest), latest))
     return cuts
 
 
 def _hashed(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
-    """Part per group from its own hash alone: test below `test`, validation next, training above.
+    """Split per group from its own hash alone: test below `test`, validation next, training above.
 
     A group's hash is the least of its pictures', so a picture that joins it can only move it towards test: no growth
     of the data brings a tested picture into training. For the same reason a group in which a conflict appears leaves
     validation and test without entering training.
     """
     held_out = config.test + config.validation
-    parts = np.select([groups.place < config.test, groups.place < held_out], ["test", "validation"], "train")
-    return np.where(groups.conflict & (parts != "train"), UNUSED, parts).astype(object)
+    splits = np.select([groups.place < config.test, groups.place < held_out], ["test", "validation"], "train")
+    return np.where(groups.conflict & (splits != "train"), UNUSED, splits).astype(object)
 
 
 def _shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
-    """The parts that the sources ship; a part that none ships is dealt from the training part. A source that ships no
-    parts at all, beside one that does, is dealt on its own.
+    """The splits that the sources ship; one that none ships is assigned from the training split. A source that
+    ships no splits at all, beside one that does, is assigned on its own.
     """
-    parts = table["part"].to_numpy(dtype=object, na_value=UNUSED).copy()
-    rank = np.select([parts == part for part in PARTS], range(len(PARTS)), -1)
+    splits = table["shipped_split"].to_numpy(dtype=object, na_value=UNUSED).copy()
+    rank = np.select([splits == split for split in SPLITS], range(len(SPLITS)), -1)
     if not (rank == 0).any():
-        raise DataError(f"the data ships no training part for dataset.split.method={config.method}; use stratified")
-    held = np.stack([np.bincount(groups.of_row, rank == number, len(groups)) > 0 for number in range(len(PARTS))])
+        raise DataError(f"the data ships no training split for dataset.split.method={config.method}; use stratified")
+    held = np.stack([np.bincount(groups.of_row, rank == number, len(groups)) > 0 for number in range(len(SPLITS))])
     crosses = held.sum(axis=0) > 1
     if crosses.any() and crossing == "error":
         raise DataError(
-            f"{crosses.sum()} groups of near-duplicates cross the parts that the data ships; "
-            "set dataset.cross_part_duplicates=drop_from_train, or keep"
+            f"{crosses.sum()} groups of near-duplicates cross the splits that the data ships; "
+            "set dataset.cross_split_duplicates=drop_from_train, or keep"
         )
-    dropped = np.zeros(len(parts), dtype=bool)
+    dropped = np.zeros(len(splits), dtype=bool)
     if crossing == "drop_from_train":
-        # The later part keeps its pictures: test before validation before training.
-        last = len(PARTS) - 1 - np.argmax(held[::-1], axis=0)
+        # The later split keeps its pictures: test before validation before training.
+        last = len(SPLITS) - 1 - np.argmax(held[::-1], axis=0)
         dropped = (rank >= 0) & (rank < last[groups.of_row])
-    parts[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
-    _deal_missing(parts, groups, config)
-    _deal_unparted(parts, table, groups, config)
-    return SplitOutcome(parts, int(crosses.sum()), int(dropped.sum()))
+    splits[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
+    _assign_missing(splits, groups, config)
+    _assign_unsplit(splits, table, groups, config)
+    return SplitOutcome(splits, int(crosses.sum()), int(dropped.sum()))
 
 
-def _deal_missing(parts: NDArray[np.object_], groups: Groups, config: SplitConfig) -> None:
-    """Deal a missing validation or test part from the training part, in place, by whole groups."""
+def _assign_missing(splits: NDArray[np.object_], groups: Groups, config: SplitConfig) -> None:
+    """Assign a missing validation or test split from the training split, in place, by whole groups."""
     for missing, share in (("test", config.test), ("validation", config.validation)):
-        if (parts == missing).any():
+        if (splits == missing).any():
             continue
-        training = np.unique(groups.of_row[parts == "train"])
+        training = np.unique(groups.of_row[splits == "train"])
         training = training[~groups.conflict[training]]
         chosen = training[partition(groups, training, [1 - share, share]) == 1]
-        parts[np.isin(groups.of_row, chosen) & (parts == "train")] = missing
+        splits[np.isin(groups.of_row, chosen) & (splits == "train")] = missing
 
 
-def _deal_unparted(parts: NDArray[np.object_], table: pd.DataFrame, groups: Groups, config: SplitConfig) -> None:
-    """Deal the pictures of sources without parts, in place, by whole groups; a conflict goes to training, and a group
-    that another source's parts hold too stays with its training pictures or is not used.
+def _assign_unsplit(splits: NDArray[np.object_], table: pd.DataFrame, groups: Groups, config: SplitConfig) -> None:
+    """Assign the pictures of sources without splits, in place, by whole groups; a conflict goes to training, and a
+    group that another source's splits hold too stays with its training pictures or is not used.
     """
-    has_part = table["part"].notna()
-    unparted = ~has_part.groupby(table["source"]).transform("any").to_numpy(dtype=bool)
-    if not unparted.any():
+    has_shipped_split = table["shipped_split"].notna()
+    unsplit = ~has_shipped_split.groupby(table["source"]).transform("any").to_numpy(dtype=bool)
+    if not unsplit.any():
         return
-    elsewhere = np.bincount(groups.of_row, ~unparted, len(groups)) > 0
-    trained = np.bincount(groups.of_row, parts == "train", len(groups)) > 0
+    elsewhere = np.bincount(groups.of_row, ~unsplit, len(groups)) > 0
+    trained = np.bincount(groups.of_row, splits == "train", len(groups)) > 0
     choice = np.where(elsewhere & ~trained, UNUSED, "train").astype(object)
-    rest = np.unique(groups.of_row[unparted & ~(elsewhere | groups.conflict)[groups.of_row]])
-    choice[rest] = np.array(PARTS, dtype=object)[
+    rest = np.unique(groups.of_row[unsplit & ~(elsewhere | groups.conflict)[groups.of_row]])
+    choice[rest] = np.array(SPLITS, dtype=object)[
         partition(groups, rest, [config.train, config.validation, config.test])
     ]
-    parts[unparted] = choice[groups.of_row[unparted]]
+    splits[unsplit] = choice[groups.of_row[unsplit]]
 
 
-def _check_classes(labels: NDArray, parts: NDArray[np.object_], config: SplitConfig) -> None:
-    for part in PARTS:
-        present = len(np.unique(labels[parts == part]))
+def _check_classes(labels: NDArray, splits: NDArray[np.object_], config: SplitConfig) -> None:
+    for split in SPLITS:
+        present = len(np.unique(labels[splits == split]))
         if present < 2:
             raise DataError(
-                f"the {part} part has pictures of {'one class only' if present else 'neither class'} "
+                f"the {split} split has pictures of {'one class only' if present else 'neither class'} "
                 f"(dataset.split.method={config.method}); add pictures or choose another split"
             )

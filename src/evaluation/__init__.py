@@ -1,1 +1,1 @@
-"""Judging a model: scores with intervals, calibration, thresholds, slices, robustness, explanations, comparison."""
+"""Evaluating a model: scores with intervals, calibration, thresholds, slices, robustness, explanations, comparison."""

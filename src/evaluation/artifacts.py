@@ -1,4 +1,4 @@
-"""The files that a judged run leaves: predictions, tables, the decision, figures, the model card."""
+"""The files that a evaluated run leaves: predictions, tables, the decision, figures, the model card."""
 
 from __future__ import annotations
 

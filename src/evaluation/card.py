@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markdown_it import MarkdownIt
 
-from ..comparison.comparison_page import TEMPLATES, data_uri
+from ..comparison.comparison_page import data_uri
 from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
+from ..reports.pages import TEMPLATES
 from .evaluation import Evaluation
 from .summary import unshared
 
@@ -64,7 +65,7 @@ def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
     for name, file in figures.items():
         if f'src="{name}"' in body:
             body = body.replace(f'src="{name}"', f'src="{data_uri(file.read_bytes())}"')
-    style = (TEMPLATES / "style.css").read_text()
+    style = (TEMPLATES / "comparison.css").read_text()
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Model card</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"

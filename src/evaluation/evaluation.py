@@ -1,4 +1,4 @@
-"""Judging one model on one data set: what is chosen on validation, and then what it reaches on test."""
+"""Evaluating one model on one data set: what is chosen on validation, and then what it reaches on test."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from ..explanation.explanation import Explanation
     from ..robustness.robustness import Robustness
 
-MOST_WRONG = 18
+MAX_WRONG = 18
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that judging found out.
+    """All that evaluating found out.
 
     `scores` holds the scores by split and name, `metrics` further numbers by MLflow key, `predictions` one row per
-    judged picture (sha256, group, label, split, probability, uncalibrated, called; the index is its row in the data
-    set).
-    Slices, robustness and explanation are those of the last judged split, None where the config leaves them out.
+    evaluated picture (sha256, group, label, split, probability, uncalibrated, predicted; the index is its row in the
+    data set).
+    Slices, robustness and explanation are those of the last evaluated split, None where the config leaves them out.
     `worst_pictures` (n, size, size, 3) belong to the rows `worst` of the predictions.
     """
 
@@ -51,7 +51,7 @@ class Evaluation:
 
     @property
     def threshold(self) -> float:
-        """The (calibrated) probability from which a picture is called positive."""
+        """The (calibrated) probability from which a picture is predicted positive."""
         return self.decision.threshold
 
     @property
@@ -69,13 +69,13 @@ class Evaluation:
         return self.predictions[self.predictions["split"] == name]
 
     def figures(self) -> dict[str, Figure]:
-        """Figures of the last judged split, by file name without suffix."""
+        """Figures of the last evaluated split, by file name without suffix."""
         from .gallery import draw_figures
 
         return draw_figures(self)
 
 
-def judge(
+def evaluate_model(
     predict: Predict,
     dataset: PreparedDataset,
     config: EvaluationConfig,
@@ -83,23 +83,23 @@ def judge(
     model: keras.Model | None = None,
     decision: Decision | None = None,
 ) -> Evaluation:
-    """Judge the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
+    """Evaluate the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
 
     Temperature, threshold and abstain band are fitted on the validation part, unless a `decision` is given; the test
     part is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
-    is nothing to judge.
+    is nothing to evaluate.
     """
     predictions = predict_splits(predict, dataset)
     if decision is None:
         validation = predictions[predictions["split"] == "validation"]
         decision = Decision.fit(validation["label"], validation["uncalibrated"], config)
     predictions["probability"] = apply_temperature(predictions["uncalibrated"], decision.temperature)
-    predictions["called"] = predictions["probability"] >= decision.threshold
-    judged = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
-    last, rows = list(judged.items())[-1]
+    predictions["predicted"] = predictions["probability"] >= decision.threshold
+    evaluated = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
+    last, rows = list(evaluated.items())[-1]
     robustness = _robustness(predict, dataset, rows, decision, config)
     explanation = _explanation(predict, dataset, rows, decision, config, model)
-    metrics = {key: value for name, part in judged.items() for key, value in _metrics(name, part, decision).items()}
+    metrics = {key: value for name, part in evaluated.items() for key, value in _metrics(name, part, decision).items()}
     metrics["model/latency_ms"] = latency(predict, dataset.images[rows.index[0]])
     for found in (robustness, explanation):
         metrics |= found.metrics(last) if found else {}
@@ -107,7 +107,7 @@ def judge(
     return Evaluation(
         class_names=dataset.class_names,
         decision=decision,
-        scores={name: _scores(part, decision, config) for name, part in judged.items()},
+        scores={name: _scores(part, decision, config) for name, part in evaluated.items()},
         metrics=metrics,
         predictions=predictions,
         worst=worst,
@@ -139,21 +139,21 @@ def _metrics(split: str, rows: pd.DataFrame, decision: Decision) -> dict[str, fl
 
 
 def _hits(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    return (rows["called"] == (rows["label"] == 1)).to_numpy()
+    return (rows["predicted"] == (rows["label"] == 1)).to_numpy()
 
 
 def _most_wrong(rows: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly called rows, the surest mistake first."""
+    """The wrongly predicted rows, the surest mistake first."""
     wrong = rows[~_hits(rows)]
     surprise = (wrong["probability"] - wrong["label"]).abs()
-    return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MOST_WRONG]]
+    return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MAX_WRONG]]
 
 
 def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame | None:
     if not config.slices:
         return None
     table = with_picture_properties(dataset.table.iloc[rows.index.to_numpy()], dataset.images, rows.index.to_numpy())
-    return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.smallest_slice)
+    return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.min_slice_size)
 
 
 def _robustness(

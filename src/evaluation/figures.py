@@ -1,4 +1,4 @@
-"""Figures of one judged split and of a training history. Each returns a matplotlib Figure; nothing touches pyplot."""
+"""Figures of one evaluated split and of a training history. Each returns a matplotlib Figure; without pyplot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..metrics.scores import Score, wilson_interval
 from ..reports.figure_style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
 
 CLASS_NAMES = ("sad", "happy")
-MOST_SLICES = 24
+MAX_SLICES = 24
 
 
 @styled
@@ -24,19 +24,19 @@ def confusion_matrix(
     labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, class_names: Sequence[str] = CLASS_NAMES
 ) -> Figure:
     """Counts and shares of each true class; `class_names` are those of label 0 and label 1."""
-    called = np.asarray(probabilities) >= threshold
-    counts = metrics.confusion_matrix(np.asarray(labels).astype(int), called.astype(int), labels=[0, 1])
+    predicted = np.asarray(probabilities) >= threshold
+    counts = metrics.confusion_matrix(np.asarray(labels).astype(int), predicted.astype(int), labels=[0, 1])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, pair = axes(4.6, 4.2, f"Confusion, {counts.sum():,} pictures", "Predicted", "True")
-    pair.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure, ax = axes(4.6, 4.2, f"Confusion, {counts.sum():,} pictures", "Predicted", "True")
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] > 0.55 else INK
         text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
-        pair.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
-    hide_frame(pair)
-    pair.set_xticks([0, 1], class_names)
-    pair.set_yticks([0, 1], class_names)
-    pair.tick_params(length=0)
+        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+    hide_frame(ax)
+    ax.set_xticks([0, 1], class_names)
+    ax.set_yticks([0, 1], class_names)
+    ax.tick_params(length=0)
     return figure
 
 
@@ -47,14 +47,14 @@ def roc_curve(
     """Recall against false-positive rate, with the chosen threshold marked."""
     false_positive_rate, recall, thresholds = metrics.roc_curve(labels, probabilities, drop_intermediate=False)
     title = f"ROC AUC {area}" if area else "ROC curve"
-    figure, pair = axes(5.2, 4.6, title, "False-positive rate", "Recall (true-positive rate)")
-    pair.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
-    pair.step(false_positive_rate, recall, where="post", color=BLUE)
+    figure, ax = axes(5.2, 4.6, title, "False-positive rate", "Recall (true-positive rate)")
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    ax.step(false_positive_rate, recall, where="post", color=BLUE)
     chosen = int(np.flatnonzero(thresholds >= threshold)[-1])
     marker = f"threshold {threshold:.3f}"
-    pair.plot(false_positive_rate[chosen], recall[chosen], "o", color=RED, markersize=9, label=marker)
+    ax.plot(false_positive_rate[chosen], recall[chosen], "o", color=RED, markersize=9, label=marker)
     _unit_square(figure)
-    pair.legend(loc="lower right")
+    ax.legend(loc="lower right")
     return figure
 
 
@@ -65,35 +65,33 @@ def precision_recall_curve(
     """Precision against recall, with the share of positives and the chosen threshold marked."""
     precision, recall, thresholds = metrics.precision_recall_curve(labels, probabilities)
     title = f"Average precision {area}" if area else "Precision and recall"
-    figure, pair = axes(5.6, 4.6, title, "Recall", "Precision")
+    figure, ax = axes(5.6, 4.6, title, "Recall", "Precision")
     share = float(np.mean(np.asarray(labels).astype(bool)))
-    pair.axhline(share, color=GREY, linestyle=":", label=f"share of positives {share:.2f}")
-    pair.step(recall, precision, where="post", color=BLUE)
+    ax.axhline(share, color=GREY, linestyle=":", label=f"share of positives {share:.2f}")
+    ax.step(recall, precision, where="post", color=BLUE)
     chosen = min(int(np.searchsorted(thresholds, threshold)), precision.size - 1)
-    pair.plot(recall[chosen], precision[chosen], "o", color=RED, markersize=9, label=f"threshold {threshold:.3f}")
+    ax.plot(recall[chosen], precision[chosen], "o", color=RED, markersize=9, label=f"threshold {threshold:.3f}")
     _unit_square(figure)
-    pair.legend(loc="lower left")
+    ax.legend(loc="lower left")
     return figure
 
 
 @styled
 def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrated: ArrayLike | None = None) -> Figure:
     """Share of positives against predicted probability in bins of equal size, with 95 % Wilson intervals."""
-    figure, pair = axes(5.2, 4.8, "Reliability", "Predicted probability", "Observed share of positives")
-    pair.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+    figure, ax = axes(5.2, 4.8, "Reliability", "Predicted probability", "Observed share of positives")
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
     if uncalibrated is not None:
         before = reliability(labels, uncalibrated)
         error = expected_calibration_error(labels, uncalibrated)
-        pair.plot(before.predicted, before.observed, "x--", color=ORANGE, label=f"as trained (error {error:.3f})")
+        ax.plot(before.predicted, before.observed, "x--", color=ORANGE, label=f"as trained (error {error:.3f})")
     after = reliability(labels, probabilities)
     low, high = wilson_interval(after.observed, after.count)
     spread = np.stack([after.observed - low, high - after.observed]).clip(min=0)
     error = expected_calibration_error(labels, probabilities)
-    pair.errorbar(
-        after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated (error {error:.3f})"
-    )
+    ax.errorbar(after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated (error {error:.3f})")
     _unit_square(figure)
-    pair.legend(loc="upper left")
+    ax.legend(loc="upper left")
     return figure
 
 
@@ -102,14 +100,14 @@ def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold:
     """Accuracy when only the most certain share of the pictures is answered."""
     curve = coverage_curve(labels, probabilities, threshold)
     title = "Answering only the certain pictures"
-    figure, pair = axes(5.2, 4.2, title, "Coverage (share of pictures answered)", "Accuracy of the answers")
+    figure, ax = axes(5.2, 4.2, title, "Coverage (share of pictures answered)", "Accuracy of the answers")
     trials = np.arange(1, curve.coverage.size + 1)
     low, high = wilson_interval(curve.accuracy, trials)
-    pair.fill_between(curve.coverage, low, high, color=BLUE, alpha=0.15, label="95 % interval")
-    pair.plot(curve.coverage, curve.accuracy, color=BLUE)
+    ax.fill_between(curve.coverage, low, high, color=BLUE, alpha=0.15, label="95 % interval")
+    ax.plot(curve.coverage, curve.accuracy, color=BLUE)
     settled = low[trials >= min(20, trials.size)]  # the first few answers alone say nothing
-    pair.set(xlim=(0, 1), ylim=(max(0.0, float(settled.min()) - 0.02), 1.005))
-    pair.legend(loc="lower left")
+    ax.set(xlim=(0, 1), ylim=(max(0.0, float(settled.min()) - 0.02), 1.005))
+    ax.legend(loc="lower left")
     return figure
 
 
@@ -119,22 +117,22 @@ def probability_histogram(
 ) -> Figure:
     """How the predicted probabilities of both classes are spread about the threshold."""
     truth = np.asarray(labels).astype(bool)
-    figure, pair = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Pictures")
+    figure, ax = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Pictures")
     bins = np.linspace(0, 1, 41)
     for value, colour in ((False, BLUE), (True, ORANGE)):
-        pair.hist(
+        ax.hist(
             np.asarray(probabilities)[truth == value],
             bins=bins.tolist(),
             color=colour,
             alpha=0.7,
             label=f"truly {class_names[int(value)]}",
         )
-    pair.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3f}")
-    pair.set_yscale("log")
-    pair.set_ylim(bottom=0.7)  # a single picture still shows
-    pair.yaxis.set_major_formatter("{x:g}")
-    pair.set_xlim(0, 1)
-    pair.legend()
+    ax.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3f}")
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.7)  # a single picture still shows
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlim(0, 1)
+    ax.legend()
     return figure
 
 
@@ -149,19 +147,19 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     panels = [name for name in names if f"val_{name}" in history] or names
     figure = Figure(figsize=(5.0 * max(len(panels), 1), 4.0))
     for position, name in enumerate(panels, start=1):
-        pair = figure.add_subplot(1, len(panels), position, title=_title(name), xlabel="Epoch", ylabel=_title(name))
+        ax = figure.add_subplot(1, len(panels), position, title=_title(name), xlabel="Epoch", ylabel=_title(name))
         values = np.asarray(history[name], dtype=float)
-        pair.plot(np.arange(1, values.size + 1), values, "--", color=GREY, label="training", marker=_marker(values))
+        ax.plot(np.arange(1, values.size + 1), values, "--", color=GREY, label="training", marker=_marker(values))
         validation = np.asarray(history.get(f"val_{name}", []), dtype=float)
         if validation.size and np.isfinite(validation).any():
-            pair.plot(
+            ax.plot(
                 np.arange(1, validation.size + 1), validation, color=BLUE, label="validation", marker=_marker(values)
             )
             best = int(np.nanargmin(validation) if "loss" in name else np.nanargmax(validation))
             label = f"best {validation[best]:.4g}, epoch {best + 1}"
-            pair.plot(best + 1, validation[best], "o", color=GREEN, markersize=9, label=label)
-        pair.xaxis.set_major_locator(MaxNLocator(integer=True))
-        pair.legend()
+            ax.plot(best + 1, validation[best], "o", color=GREEN, markersize=9, label=label)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.legend()
     return figure
 
 
@@ -180,17 +178,17 @@ def _unit_square(figure: Figure) -> None:
 @styled
 def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
     """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; grey: too small."""
-    shown = slices.head(MOST_SLICES)[::-1]
-    figure, pair = axes(7.6, 1.2 + 0.27 * len(shown), f"Accuracy by slice; all pictures {overall}", "Accuracy", "")
+    shown = slices.head(MAX_SLICES)[::-1]
+    figure, ax = axes(7.6, 1.2 + 0.27 * len(shown), f"Accuracy by slice; all pictures {overall}", "Accuracy", "")
     colours = shown["verdict"].map({"worse": RED, "too small": GREY}).fillna(BLUE)
     for place, (_, row) in enumerate(shown.iterrows()):
         spread = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
-        pair.errorbar(row["accuracy"], place, xerr=np.maximum(spread, 0), fmt="o", color=colours.iloc[place])
+        ax.errorbar(row["accuracy"], place, xerr=np.maximum(spread, 0), fmt="o", color=colours.iloc[place])
     names = [f"{row['column'].replace('_', ' ')}: {row['value']}  (n={row['count']})" for _, row in shown.iterrows()]
-    pair.set_yticks(range(len(shown)), names, fontsize=9)
-    for tick, colour in zip(pair.get_yticklabels(), colours, strict=True):
+    ax.set_yticks(range(len(shown)), names, fontsize=9)
+    for tick, colour in zip(ax.get_yticklabels(), colours, strict=True):
         tick.set_color(INK if colour == BLUE else colour)
-    pair.axvline(overall.value, color=INK, linewidth=1, linestyle="--")
-    pair.set_xlim(right=1.005)
-    pair.set_ylim(-0.7, len(shown) - 0.3)
+    ax.axvline(overall.value, color=INK, linewidth=1, linestyle="--")
+    ax.set_xlim(right=1.005)
+    ax.set_ylim(-0.7, len(shown) - 0.3)
     return figure

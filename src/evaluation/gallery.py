@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:
-    """Figures of the last judged split, those that its data and config allow."""
+    """Figures of the last evaluated split, those that its data and config allow."""
     return _score_figures(evaluation) | _curves(evaluation) | _findings(evaluation)
 
 

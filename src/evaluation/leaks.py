@@ -1,4 +1,4 @@
-"""Whether pictures to be judged were seen in training: as the same file, or as a near-duplicate."""
+"""Whether pictures to be evaluated were seen in training: as the same file, or as a near-duplicate."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.Data
     return pd.DataFrame({"sha256": table["sha256"].to_numpy(), "phash": phash, "dhash": dhash})
 
 
-def leaked(seen: pd.DataFrame, judged: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:
-    """Which of the `judged` fingerprints are among those `seen`, or near-duplicates of one as `config` defines them.
+def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:
+    """Which of the `evaluated` fingerprints are among those `seen`, or near-duplicates of one as `config` defines them.
 
     A picture joined to a seen one through others counts too. With no distance set only the same file does.
     """
-    same = judged["sha256"].isin(seen["sha256"]).to_numpy()
+    same = evaluated["sha256"].isin(seen["sha256"]).to_numpy()
     if config.near_duplicate_distance is None:
         return same
-    both = pd.concat([seen, judged], ignore_index=True)
+    both = pd.concat([seen, evaluated], ignore_index=True)
     phash, dhash = (both[name].to_numpy(dtype=np.uint64) for name in ("phash", "dhash"))
     pairs = near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)
     groups = connected_groups(len(both), pairs)

@@ -1,4 +1,4 @@
-"""A model as a plain function, and its probabilities on the judged parts of a data set."""
+"""A model as a plain function, and its probabilities on the evaluated parts of a data set."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
     """
     rows = np.concatenate([dataset.rows(split) for split in SPLITS])
     if rows.size == 0:
-        raise DataError("nothing to judge: the data set has neither a validation nor a test part; see dataset.split")
+        raise DataError("nothing to evaluate: the data set has neither a validation nor a test part; see dataset.split")
     predictions = dataset.table.iloc[rows][["sha256", "group", "label", "split"]].set_axis(rows)
     return predictions.assign(uncalibrated=predict_rows(predict, dataset, rows))
 

@@ -1,4 +1,4 @@
-"""A model that was recorded, with all that judging it again needs: from an MLflow run or from a folder."""
+"""A model that was recorded, with all that evaluating it again needs: from an MLflow run or from a folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _from_files(
     files = {part: path for part, path in found.items() if path is not None and path.exists()}
     missing = [part for part in found if part not in files] + ([] if models_found else ["model.keras"])
     if missing:
-        raise TrackingError(f"run={name}: cannot be judged again, it lacks {', '.join(missing)}")
+        raise TrackingError(f"run={name}: cannot be evaluated again, it lacks {', '.join(missing)}")
     config = to_config(yaml.safe_load(files[CONFIG].read_text()), Config)
     decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
     return RecordedModel(name, models_found[0], config, decision, fitted_on, run)

@@ -25,10 +25,10 @@ def contact_sheet(pictures: Pictures, captions: Sequence[str], right: Sequence[b
     if not captions:
         figure.text(0.5, 0.4, "none", ha="center", fontsize=12)
     for position, (picture, caption, good) in enumerate(zip(pictures, captions, right, strict=True), start=1):
-        pair = figure.add_subplot(rows, columns, position)
-        pair.imshow(picture, interpolation="nearest" if len(picture) < 96 else "antialiased")
-        hide_frame(pair)
-        pair.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if good else RED)
+        ax = figure.add_subplot(rows, columns, position)
+        ax.imshow(picture, interpolation="nearest" if len(picture) < 96 else "antialiased")
+        hide_frame(ax)
+        ax.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if good else RED)
     return figure
 
 

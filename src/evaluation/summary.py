@@ -23,7 +23,7 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
     if config.name:
         return config.name
     parts = [config.model.name, config.aug.name, config.optimizer.name]
-    if config.dataset.name != "drawn":
+    if config.dataset.name != "synthetic":
         parts.insert(0, config.dataset.name)
     if config.trainer.name != "default":
         parts.append(config.trainer.name)
@@ -35,7 +35,7 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
 
 
 def score_table(evaluation: Evaluation) -> Table:
-    """Every score of every judged part with its 95 % interval."""
+    """Every score of every evaluated part with its 95 % interval."""
     table = Table(title="Scores with 95 % intervals", title_justify="left")
     table.add_column("")
     for split in evaluation.scores:
@@ -53,14 +53,14 @@ def _cell(scores: dict, name: str) -> str:
 
 def decision_line(evaluation: Evaluation) -> str:
     """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
-    called = evaluation.predictions["called"]
+    predicted = evaluation.predictions["predicted"]
     chosen = (
         f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} were chosen on validation"
     )
     if at_its_bound(evaluation.temperature):
         chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
-    if called.nunique() == 1:
-        chosen += f"; the model answers {evaluation.class_names[int(called.iloc[0])]} for every picture"
+    if predicted.nunique() == 1:
+        chosen += f"; the model answers {evaluation.class_names[int(predicted.iloc[0])]} for every picture"
     return chosen
 
 

@@ -104,19 +104,19 @@ def explanation_sheet(explanation: Explanation, threshold: float, class_names: S
         zip(explanation.pictures, explanation.predictions.iterrows(), strict=True), start=1
     ):
         right = (row["probability"] >= threshold) == (row["label"] == 1)
-        pair = figure.add_subplot(len(methods) + 1, count, column)
-        pair.imshow(picture)
+        ax = figure.add_subplot(len(methods) + 1, count, column)
+        ax.imshow(picture)
         caption = f"P({class_names[1]})={row['probability']:.3f}\ntruly {class_names[int(row['label'])]}"
-        pair.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if right else RED)
-        hide_frame(pair)
+        ax.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if right else RED)
+        hide_frame(ax)
         for place, method in enumerate(methods, start=1):
-            pair = figure.add_subplot(len(methods) + 1, count, place * count + column)
+            ax = figure.add_subplot(len(methods) + 1, count, place * count + column)
             importance = explanation.maps[method][column - 1]
-            pair.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
-            pair.imshow(importance, cmap="inferno", alpha=0.55, vmin=0, vmax=max(float(importance.max()), 1e-9))
-            hide_frame(pair)
+            ax.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+            ax.imshow(importance, cmap="inferno", alpha=0.55, vmin=0, vmax=max(float(importance.max()), 1e-9))
+            hide_frame(ax)
             if column == 1:
-                pair.set_ylabel(METHOD_NAMES[method])
+                ax.set_ylabel(METHOD_NAMES[method])
     return figure
 
 

@@ -1,7 +1,7 @@
 """The pointing game: does a map of importance lie on the parts of a face that carry its expression?
 
-It needs boxes in the sample table, as drawn faces have them: `mouth_left`, `mouth_top`, `mouth_right`, `mouth_bottom`
-and so on for any other part, as fractions of the picture.
+It needs boxes in the sample table, as synthetic faces have them: `mouth_left`, `mouth_top`, `mouth_right`,
+`mouth_bottom` and so on for any other part, as fractions of the picture.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     maps_layer = last_convolution(model)
     features = keras.Model(model.inputs[0], maps_layer.output)(pictures.astype(np.float32), training=False)
     gradients, log_odds = _gradients(_log_odds_from(model, maps_layer), keras.ops.cast(features, "float32"))
-    called = np.where(log_odds >= 0, 1.0, -1.0)[:, None, None]
+    predicted = np.where(log_odds >= 0, 1.0, -1.0)[:, None, None]
     activations = keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
-    return _resize(np.maximum((gradients * activations).sum(axis=-1) * called, 0), pictures.shape[1])
+    return _resize(np.maximum((gradients * activations).sum(axis=-1) * predicted, 0), pictures.shape[1])
 
 
 def _log_odds_from(model: keras.Model, layer: keras.Layer) -> Callable[[Tensor], Tensor]:
@@ -82,8 +82,8 @@ def _gradients(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[NDA
 
 
 def occlusion(predict: Predict, pictures: NDArray[np.uint8]) -> Maps:
-    """Occlusion maps (n, size, size), not negative: how much the log-odds of the called class fall where a grey patch
-    covers the place, averaged over the patches that cover it (Zeiler and Fergus 2014, arXiv 1311.2901).
+    """Occlusion maps (n, size, size), not negative: how much the log-odds of the predicted class fall where a grey
+    patch covers the place, averaged over the patches that cover it (Zeiler and Fergus 2014, arXiv 1311.2901).
     """
     return np.stack([_occlusion_map(predict, picture) for picture in pictures])
 

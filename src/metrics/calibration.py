@@ -11,8 +11,8 @@ from scipy.special import expit, logit
 
 from ..config import EvaluationConfig, ThresholdConfig
 
-SMALLEST_PROBABILITY = 1e-7
-MOST_BINS, SMALLEST_BIN = 15, 20
+MIN_PROBABILITY = 1e-7
+MAX_BINS, MIN_BIN_SIZE = 15, 20
 LOG_TEMPERATURE_RANGE = (np.log(0.05), np.log(20.0))
 
 Floats = NDArray[np.floating]
@@ -21,7 +21,7 @@ Floats = NDArray[np.floating]
 def logits(probabilities: ArrayLike) -> Floats:
     """Log-odds of probabilities, which are kept 1e-7 away from 0 and 1 so that all stay finite."""
     probability = np.asarray(probabilities, dtype=np.float64)
-    return logit(np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))
+    return logit(np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
 
 
 def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
@@ -73,7 +73,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
     """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
     probability = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, max(1, min(MOST_BINS, order.size // SMALLEST_BIN)))
+    parts = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
     truth = np.asarray(labels, dtype=np.float64)
     return Reliability(
         predicted=np.array([probability[part].mean() for part in parts]),
@@ -105,7 +105,7 @@ def _candidates(probabilities: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Confusion:
-    """Counts per candidate threshold, called positive at or above it."""
+    """Counts per candidate threshold, predicted positive at or above it."""
 
     true_positive: Floats
     false_positive: Floats
@@ -127,8 +127,8 @@ def _threshold_quality(counts: _Confusion, config: ThresholdConfig) -> Floats:
     """A number per candidate, larger is better."""
     recall = counts.true_positive / counts.positives
     specificity = 1 - counts.false_positive / counts.negatives
-    called = counts.true_positive + counts.false_positive
-    precision = np.divide(counts.true_positive, called, out=np.zeros_like(called), where=called > 0)
+    predicted = counts.true_positive + counts.false_positive
+    precision = np.divide(counts.true_positive, predicted, out=np.zeros_like(predicted), where=predicted > 0)
     if config.policy == "precision":
         return _reach(precision, config.target, recall)
     if config.policy == "recall":

@@ -29,7 +29,7 @@ SCORE_NAMES = (
 )
 LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 NORMAL_QUANTILE_95 = 1.959963984540054
-SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
+MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 
 Floats = NDArray[np.floating]
 
@@ -59,7 +59,7 @@ def score(
 ) -> dict[str, Score]:
     """All of `SCORE_NAMES` for labels (n,) in {0, 1} and probabilities (n,) of class 1, in that order.
 
-    A picture is called positive where its probability is at least `threshold`. `groups` (n,) names the pictures that
+    A picture is predicted positive where its probability is at least `threshold`. `groups` (n,) names the pictures that
     belong together. Raises ValueError for empty input or shapes that do not fit.
     """
     truth = np.asarray(labels).astype(bool)
@@ -69,9 +69,9 @@ def score(
             f"labels {truth.shape} and probabilities {probability.shape} must be equal, flat and not empty"
         )
     codes = group_codes(groups, truth.size)
-    called = probability >= threshold
-    scores = _proportions(truth, called, codes)
-    scores |= _resampled(truth, probability, called, codes, resamples, seed)
+    predicted = probability >= threshold
+    scores = _proportions(truth, predicted, codes)
+    scores |= _resampled(truth, probability, predicted, codes, resamples, seed)
     return {name: scores[name] for name in SCORE_NAMES}
 
 
@@ -118,20 +118,20 @@ def _design_effect(hit: Floats, codes: NDArray[np.intp]) -> float:
     return max(1.0, float(between / (hit.size * share * (1 - share))))
 
 
-def _proportions(truth: NDArray[np.bool_], called: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, Score]:
-    right = truth == called
+def _proportions(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, Score]:
+    right = truth == predicted
     return {
         "accuracy": proportion(right, codes),
-        "precision": proportion(truth[called], codes[called]),
-        "recall": proportion(called[truth], codes[truth]),
-        "specificity": proportion(~called[~truth], codes[~truth]),
+        "precision": proportion(truth[predicted], codes[predicted]),
+        "recall": proportion(predicted[truth], codes[truth]),
+        "specificity": proportion(~predicted[~truth], codes[~truth]),
     }
 
 
 def _resampled(
     truth: NDArray[np.bool_],
     probability: Floats,
-    called: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
     codes: NDArray[np.intp],
     resamples: int,
     seed: int,
@@ -139,9 +139,9 @@ def _resampled(
     """The scores that are no proportions: value from the rows as they are, interval from resampled groups."""
     order = np.argsort(probability, kind="stable")
     truth, codes = truth[order], codes[order]
-    rows = _SortedRows.of(truth, probability[order], called[order])
+    rows = _SortedRows.of(truth, probability[order], predicted[order])
     chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
-    open_ends = _open_ends(truth, called[order], codes)
+    open_ends = _open_ends(truth, predicted[order], codes)
     result = {}
     for name, (value,) in rows.scores(np.ones((1, truth.size))).items():
         replicates = np.concatenate([chunk[name] for chunk in chunks])
@@ -152,7 +152,7 @@ def _resampled(
 
 
 def _open_ends(
-    truth: NDArray[np.bool_], called: NDArray[np.bool_], codes: NDArray[np.intp]
+    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], codes: NDArray[np.intp]
 ) -> dict[tuple[str, float], tuple[float, ...]]:
     """Ends of the intervals of scores that every resample repeats, by (name, score).
 
@@ -176,8 +176,8 @@ def _open_ends(
     ends |= {("roc_auc", 1.0): (recall * specificity,), ("average_precision", 1.0): (recall * precision,)}
     found = (1 - recall) * positives  # as many positives may be found where none was
     ends |= {("f1", 0.0): (2 * found / (found + positives),)} if positives else {}
-    if positives and negatives and (called.all() or not called.any()):
-        rates = ((recall, 0.0), (1.0, 1 - specificity)) if called.all() else ((0.0, specificity), (1 - recall, 1.0))
+    if positives and negatives and (predicted.all() or not predicted.any()):
+        rates = ((recall, 0.0), (1.0, 1 - specificity)) if predicted.all() else ((0.0, specificity), (1 - recall, 1.0))
         low, high = (at(*pair) for pair in rates)
         ends |= {(name, value): (low[name], high[name]) for name, value in (("balanced_accuracy", 0.5), ("mcc", 0.0))}
     return ends
@@ -188,11 +188,11 @@ def _confusion_scores(
 ) -> dict[str, Floats]:
     """Balanced accuracy, F1 and Matthews correlation of weighted confusion counts of any equal shape."""
     positive, negative = true_positive + false_negative, true_negative + false_positive
-    called, refused = true_positive + false_positive, true_negative + false_negative
+    predicted_positive, predicted_negative = true_positive + false_positive, true_negative + false_negative
     with np.errstate(invalid="ignore", divide="ignore"):
         balanced = (true_positive / positive + true_negative / negative) / 2
         f1 = 2 * true_positive / (2 * true_positive + false_positive + false_negative)
-        spread = np.sqrt(positive) * np.sqrt(negative) * np.sqrt(called) * np.sqrt(refused)
+        spread = np.sqrt(positive) * np.sqrt(negative) * np.sqrt(predicted_positive) * np.sqrt(predicted_negative)
         covariance = true_positive * true_negative - false_positive * false_negative
         mcc = np.where(spread > 0, covariance / spread, 0.0)  # scikit-learn's convention for an empty row or column
     return {"balanced_accuracy": balanced, "f1": f1, "mcc": mcc}
@@ -207,14 +207,14 @@ class _SortedRows:
     block_starts: NDArray[np.intp] | None
 
     @classmethod
-    def of(cls, truth: NDArray[np.bool_], probability: Floats, called: NDArray[np.bool_]) -> _SortedRows:
-        clipped = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    def of(cls, truth: NDArray[np.bool_], probability: Floats, predicted: NDArray[np.bool_]) -> _SortedRows:
+        clipped = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         additive = np.column_stack(
             [
-                truth & called,
-                ~truth & called,
-                truth & ~called,
-                ~truth & ~called,
+                truth & predicted,
+                ~truth & predicted,
+                truth & ~predicted,
+                ~truth & ~predicted,
                 -np.log(np.where(truth, clipped, 1 - clipped)),
                 (probability - truth) ** 2,
             ]

@@ -1,4 +1,4 @@
-"""Where a model fails: accuracy by every column of the sample table, called worse only where an interval says so."""
+"""Where a model fails: accuracy by every column of the sample table, found worse only where an interval says so."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_SLICED = {
     "weight",
     "subject",
 }
-MOST_VALUES = 12
+MAX_VALUES = 12
 NUMERIC_BINS = 4
 GREY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in grey levels
 
@@ -37,7 +37,7 @@ VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
 def slice_table(table: pd.DataFrame, hits: NDArray[np.bool_], groups: NDArray, smallest: int = 30) -> pd.DataFrame:
     """Accuracy of every slice against that of all other pictures, worst first.
 
-    `table` (n rows) gives the columns to slice by, `hits` (n,) which pictures were called rightly. The result has one
+    `table` (n rows) gives the columns to slice by, `hits` (n,) which pictures were right. The result has one
     row per slice: column, value, count, accuracy with its 95 % interval (low, high), `difference` to the rest with its
     corrected interval, and a verdict. A slice of at least `smallest` pictures is `worse` where the whole interval of
     the difference lies below 0, at a level divided by the number of slices tested (Bonferroni).
@@ -105,9 +105,9 @@ def _columns(table: pd.DataFrame) -> list[str]:
 def _values(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Each value with its rows; numbers of many values are cut at their quartiles, texts of many are left out."""
     known = column.dropna()
-    if is_numeric_dtype(column) and not is_bool_dtype(column) and known.nunique() > MOST_VALUES // 2:
+    if is_numeric_dtype(column) and not is_bool_dtype(column) and known.nunique() > MAX_VALUES // 2:
         column = pd.qcut(column, NUMERIC_BINS, duplicates="drop", precision=3)
-    elif known.nunique() > MOST_VALUES:
+    elif known.nunique() > MAX_VALUES:
         return
     for value in sorted(column.dropna().unique()):
         name = f"{value.left:.4g} to {value.right:.4g}" if isinstance(value, pd.Interval) else str(value)
@@ -133,7 +133,7 @@ def _compare(
 
 
 def _worst_first(slices: pd.DataFrame) -> pd.DataFrame:
-    """Slices called worse, then the other tested ones, then small ones; each by what the interval leaves certain."""
+    """Slices found worse, then the other tested ones, then small ones; each by what the interval leaves certain."""
     rank = slices["verdict"].map({VERDICT_WORSE: 0, VERDICT_NONE: 1, VERDICT_SMALL: 2})
     ordered = slices.assign(rank=rank).sort_values(["rank", "difference_high"], kind="stable")
     return ordered.drop(columns="rank").reset_index(drop=True)

@@ -25,7 +25,7 @@ def float32() -> Iterator[None]:
 
 
 def full_precision(classifier: keras.Model, config: Config) -> keras.Model:
-    """The same weights in a float32 model: what is judged, kept and exported is one model, whatever it trained in."""
+    """The same weights in a float32 model: one model is evaluated, kept and exported, whatever it trained in."""
     with float32():
         final = create_classifier(config.model, config.dataset.image_size)
     final.set_weights(classifier.get_weights())

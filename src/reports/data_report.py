@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..config import DatasetConfig, project_path
 from ..data.images import Limits, decode_image
-from ..data.locators import READ_ERRORS, DrawnLocator
+from ..data.locators import READ_ERRORS, SyntheticLocator
 from ..data.prepared import PreparedDataset
-from ..data.samples import PARTS, VERDICT_MEANINGS, RejectedPictureError
+from ..data.samples import SPLITS, VERDICT_MEANINGS, RejectedPictureError
 from ..data.sources import list_samples
 from ..data.splits import UNUSED
 from ..data.store import locked, writing
@@ -28,9 +28,9 @@ from .pages import Thumbnail, render, thumbnail, write_page
 
 REPORT, SAMPLES, REJECTED, SHORTCUTS = "report.html", "samples.parquet", "rejected.parquet", "shortcuts.json"
 _EXAMPLES = 22
-_MOST_GROUPS = 60
-_MOST_IN_GROUP = 8
-_MOST_REJECTED = 60
+_MAX_GROUPS = 60
+_MAX_IN_GROUP = 8
+_MAX_REJECTED = 60
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) 
     dataset.rejected.to_parquet(folder / REJECTED, index=False)
     shortcuts: list[Shortcut] = content["shortcuts"]
     (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
-    write_page(folder / REPORT, render("report.html", **content))
+    write_page(folder / REPORT, render("data_report.html", **content))
     return Report(folder / REPORT, shortcuts)
 
 
@@ -80,13 +80,13 @@ def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str,
     return {
         "dataset": dataset,
         "total": len(dataset.table) + len(dataset.rejected),
-        "parts": _parts(dataset),
+        "splits": _splits(dataset),
         "counts": property_counts(dataset.table),
         "examples": [_examples(dataset, label) for label in (1, 0)],
         "verdicts": dataset.rejected["verdict"].value_counts().to_dict(),
         "meanings": VERDICT_MEANINGS,
         "rejected": _rejected(dataset, config),
-        "groups": [_strip(dataset, rows) for rows in groups[:_MOST_GROUPS]],
+        "groups": [_strip(dataset, rows) for rows in groups[:_MAX_GROUPS]],
         "group_count": len(groups),
         "grouped_pictures": sum(map(len, groups)),
         "largest_group": max(map(len, groups), default=1),
@@ -109,22 +109,22 @@ def duplicate_groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
     return sorted(groups, key=lambda rows: (not conflict[rows].any(), -len(rows), rows[0]))
 
 
-def _parts(dataset: PreparedDataset) -> list[dict[str, Any]]:
+def _splits(dataset: PreparedDataset) -> list[dict[str, Any]]:
     table, rows = dataset.table, []
-    for part in (*PARTS, UNUSED):
-        held = table[table["split"] == part]
-        if part == UNUSED and held.empty:
+    for split in (*SPLITS, UNUSED):
+        held = table[table["split"] == split]
+        if split == UNUSED and held.empty:
             continue
         positive = int(held["label"].sum())
         rows.append(
             {
-                "name": part,
+                "name": split,
                 "negative": len(held) - positive,
                 "positive": positive,
                 "total": len(held),
                 "share": len(held) / max(len(table), 1),
                 "groups": held["group"].nunique(),
-                "digest": dataset.split_digests.get(part, ""),
+                "digest": dataset.split_digests.get(split, ""),
             }
         )
     return rows
@@ -145,8 +145,8 @@ def _of_row(dataset: PreparedDataset, row: int) -> Thumbnail:
 
 def _strip(dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     return {
-        "pictures": [_of_row(dataset, row) for row in rows[:_MOST_IN_GROUP]],
-        "more": max(0, len(rows) - _MOST_IN_GROUP),
+        "pictures": [_of_row(dataset, row) for row in rows[:_MAX_IN_GROUP]],
+        "more": max(0, len(rows) - _MAX_IN_GROUP),
         "conflict": bool(dataset.table["conflict"].to_numpy()[rows].any()),
     }
 
@@ -156,7 +156,7 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
     rejected = dataset.rejected
     frequency = rejected["verdict"].map(rejected["verdict"].value_counts())
     urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
-    shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MOST_REJECTED]]
+    shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MAX_REJECTED]]
     known = dict(zip(dataset.table["sha256"], range(len(dataset.table)), strict=True))
     elsewhere = _pixels_of(shown[~shown["sha256"].isin(list(known))], config)
     rows = []
@@ -178,7 +178,7 @@ def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str,
     except DataError:  # the source is not there any more; the report is about what was prepared
         return found
     for sample in samples:
-        if (sample.source, sample.path) in wanted and not isinstance(sample.locator, DrawnLocator):
+        if (sample.source, sample.path) in wanted and not isinstance(sample.locator, SyntheticLocator):
             limits = Limits(config.max_megapixels, 1, config.max_megabytes)
             try:
                 data = sample.locator.read(limits.bytes)

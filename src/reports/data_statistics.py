@@ -14,8 +14,8 @@ from .pages import histogram_paths
 
 PIXEL_STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
 FOLDS = 5
-_FEWEST_GROUPS = 20
-_MOST_PICTURES = 20_000
+_MIN_GROUPS = 20
+_MAX_PICTURES = 20_000
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Shortcut:
 def shortcut_baselines(table: pd.DataFrame) -> list[Shortcut]:
     """Baselines from the pixels' statistics alone and from the files' properties alone; none for a tiny data set."""
     rows = table[table["split"] != "unused"]
-    if len(rows) > _MOST_PICTURES:
-        rows = rows.sample(_MOST_PICTURES, random_state=0)
-    if rows.groupby("label")["group"].nunique().min() < _FEWEST_GROUPS:
+    if len(rows) > _MAX_PICTURES:
+        rows = rows.sample(_MAX_PICTURES, random_state=0)
+    if rows.groupby("label")["group"].nunique().min() < _MIN_GROUPS:
         return []
     found = [_baseline("its light and colour", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
     files = _file_properties(rows)
@@ -75,8 +75,8 @@ def _baseline(features: str, values: NDArray[np.float64], rows: pd.DataFrame) ->
     labels = rows["label"].to_numpy()
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    called = cross_val_predict(model, values, labels, groups=rows["group"].to_numpy(), cv=folds)
-    accuracy = proportion(called == labels, rows["group"].to_numpy())
+    predicted = cross_val_predict(model, values, labels, groups=rows["group"].to_numpy(), cv=folds)
+    accuracy = proportion(predicted == labels, rows["group"].to_numpy())
     majority = float(max(labels.mean(), 1 - labels.mean()))
     return Shortcut(features, accuracy.value, accuracy.low, accuracy.high, majority)
 
@@ -91,7 +91,7 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
     labels.append(f"{_SIDE_BUCKETS[-2]} and more")
     properties = {
         "source": table["source"],
-        "part shipped": table["part"],
+        "shipped split": table["shipped_split"],
         "format": table["format"],
         "colour mode of the file": table["mode"],
         "colour": table["colour"],

@@ -61,14 +61,14 @@ def save_png(figure: Figure, target: Path | BytesIO) -> None:
 
 
 def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches with one labelled pair of axes."""
+    """A figure of `width` x `height` inches with one labelled ax of axes."""
     figure = Figure(figsize=(width, height))
-    pair = figure.add_subplot(title=title, xlabel=x, ylabel=y)
-    return figure, pair
+    ax = figure.add_subplot(title=title, xlabel=x, ylabel=y)
+    return figure, ax
 
 
-def hide_frame(pair: Axes) -> None:
+def hide_frame(ax: Axes) -> None:
     """Axes without ticks, grid and spines: for pictures and matrices."""
-    pair.set(xticks=[], yticks=[])
-    pair.grid(False)
-    pair.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)

@@ -15,8 +15,8 @@ from ..data.prepared import PreparedDataset
 from .pages import Thumbnail, render, thumbnail, write_page
 
 PAGE = "leak_check.html"
-_MOST_GROUPS = 80
-_MOST_OF_A_SIDE = 4
+_MAX_GROUPS = 80
+_MAX_OF_A_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def write_leak_page(check: LeakCheck, folder: Path) -> Path:
     first, second = check.first, check.second
     strips = [
         {
-            "first": [_shown(first, row) for row in left[:_MOST_OF_A_SIDE]],
-            "second": [_shown(second, row) for row in right[:_MOST_OF_A_SIDE]],
+            "first": [_shown(first, row) for row in left[:_MAX_OF_A_SIDE]],
+            "second": [_shown(second, row) for row in right[:_MAX_OF_A_SIDE]],
             "conflict": check.disagrees(left, right),
         }
-        for left, right in check.shared[:_MOST_GROUPS]
+        for left, right in check.shared[:_MAX_GROUPS]
     ]
     write_page(folder / PAGE, render("leak_check.html", check=check, strips=strips))
     return folder / PAGE

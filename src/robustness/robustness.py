@@ -57,8 +57,8 @@ def measure_robustness(
     for name in CORRUPTIONS:
         for severity in config.corruptions:
             uncalibrated = _predict_corrupted(predict, sample, name, severity, config.seed)
-            called = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
-            accuracy = proportion(called == truth, groups)
+            predicted = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
+            accuracy = proportion(predicted == truth, groups)
             found.append((name, severity, accuracy.value, accuracy.low, accuracy.high))
     table = pd.DataFrame(found, columns=["corruption", "severity", "accuracy", "low", "high"])
     clean = proportion((rows["probability"] >= decision.threshold) == truth, groups)
@@ -94,12 +94,12 @@ def robustness_heat_map(robustness: Robustness) -> Figure:
     grid = robustness.table.pivot_table(index="corruption", columns="severity", values="accuracy")
     grid = grid.loc[grid.mean(axis=1).sort_values().index]
     title = f"Accuracy under corruption, {robustness.pictures:,} pictures\nclean {robustness.clean}"
-    figure, pair = axes(7.2, 7.0, title, "Severity", "")
-    image = pair.imshow(grid, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
+    figure, ax = axes(7.2, 7.0, title, "Severity", "")
+    image = ax.imshow(grid, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        pair.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.75 else INK)
-    hide_frame(pair)
-    pair.set_xticks(range(grid.shape[1]), [str(severity) for severity in grid.columns])
-    pair.set_yticks(range(grid.shape[0]), [str(name).replace("_", " ") for name in grid.index])
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.75 else INK)
+    hide_frame(ax)
+    ax.set_xticks(range(grid.shape[1]), [str(severity) for severity in grid.columns])
+    ax.set_yticks(range(grid.shape[0]), [str(name).replace("_", " ") for name in grid.index])
     figure.colorbar(image, label="Accuracy", shrink=0.6, extend="min")
     return figure

@@ -30,18 +30,18 @@ MODEL_FILES = {
 """Format -> file name."""
 
 PREPARATION = "rgb-stretch-bilinear-uint8"
-"""The name of what `src.data.images.decode_image` does; a bundle made for another preparation is refused."""
+"""The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
 
-_LARGEST_MANIFEST = 1_000_000
-_SMALLEST_PROBABILITY = 1e-7
+_MAX_MANIFEST_BYTES = 1_000_000
+_MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A checked bundle. `class_names` are those of 0 and 1; the model gives P(class 1).
 
-    `threshold` and `abstain` (low, high) count on the calibrated probability. `scores` holds, for each judged part and
-    score, value, low and high. `formats` stand in the order in which they are preferred: the fastest float model first.
+    `threshold` and `abstain` (low, high) count on the calibrated probability. `scores` holds, for each evaluated split
+    and score, value, low and high. `formats` stand in the order in which they are preferred, the fastest float first.
     `files` maps file names to SHA-256.
     """
 
@@ -74,7 +74,7 @@ class Bundle:
 
     def calibrated(self, probabilities: ArrayLike) -> NDArray[np.float64]:
         """Probabilities with their log-odds divided by the temperature; the model's own are kept 1e-7 off 0 and 1."""
-        clipped = np.clip(np.asarray(probabilities, np.float64), _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+        clipped = np.clip(np.asarray(probabilities, np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
         log_odds = np.log(clipped) - np.log1p(-clipped)
         return 1 / (1 + np.exp(-log_odds / self.temperature))
 
@@ -124,7 +124,7 @@ def open_bundle(folder: Path) -> Bundle:
 def _manifest(folder: Path) -> Mapping[str, Any]:
     try:
         with (folder / MANIFEST).open("rb") as file:
-            stored = json.loads(file.read(_LARGEST_MANIFEST))
+            stored = json.loads(file.read(_MAX_MANIFEST_BYTES))
     except OSError as error:
         raise BundleError(
             f"{folder}: no bundle ({MANIFEST}: {error.strerror}); python -m src.export makes one"
@@ -212,7 +212,7 @@ def _files(stored: Mapping[str, Any]) -> dict[str, str]:
 
 
 def finite_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Scores of a judged run as a bundle keeps them; those that are not defined are left out."""
+    """Scores of a evaluated run as a bundle keeps them; those that are not defined are left out."""
     return {
         part: {
             name: [score.value, score.low, score.high]

@@ -29,7 +29,7 @@ Prepared: TypeAlias = "NDArray[np.uint8] | RejectedPictureError"
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is said of one picture. `probability` is that of class 1; label and probability are None unless the verdict
-    is `ok` and there was something to judge; the label is a class name or `unsure`. `detail` says why there is none.
+    is `ok` and there was something to evaluate; the label is a class name or `unsure`. `detail` says why there is none.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Faces in a picture: found by OpenCV, cropped with a margin, judged one by one and drawn with their labels."""
+"""Faces in a picture: found by OpenCV, cropped with a margin, evaluated one by one and drawn with their labels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .pictures import Picture
 MARGIN = 0.12
 """Of a face's side, added on each side: FER-2013's crops show a little more than OpenCV's boxes."""
 
-LONGEST_SIDE = 1600
-SMALLEST_FACE = 24
-SMALLEST_TEXT = 10
+MAX_SIDE = 1600
+MIN_FACE_SIDE = 24
+MIN_TEXT_SIZE = 10
 COLORS = ("#1e6eff", "#ff7a00")
 
 
@@ -62,7 +62,7 @@ def haar_detector() -> Detector:
 
     def detect(picture: NDArray[np.uint8]) -> list[Box]:
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(SMALLEST_FACE, SMALLEST_FACE))
+        found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(MIN_FACE_SIDE, MIN_FACE_SIDE))
         return [Box(int(left), int(top), int(side)) for left, top, side, _ in found]
 
     return detect
@@ -85,7 +85,7 @@ def yunet_detector(file: Path, confidence: float = 0.7) -> Detector:
     return detect
 
 
-def judge_faces(classifier: Classifier, detect: Detector, picture: Picture) -> tuple[Image.Image, list[FaceAnswer]]:
+def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -> tuple[Image.Image, list[FaceAnswer]]:
     """The upright picture and an answer for each of its faces, from left to right; none where no face is found.
 
     Raises RejectedPictureError.
@@ -100,7 +100,7 @@ def judge_faces(classifier: Classifier, detect: Detector, picture: Picture) -> t
 def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> list[Answer]:
     """An answer for each face of a picture; where there is none, or no picture, one that says so."""
     try:
-        _, faces = judge_faces(classifier, detect, picture)
+        _, faces = classify_faces(classifier, detect, picture)
     except RejectedPictureError as error:
         return [Answer(picture.path, None, None, error.verdict, classifier.model_id, error.detail)]
     if not faces:
@@ -109,12 +109,12 @@ def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> 
 
 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:
-    """The whole picture as RGB, at most `LONGEST_SIDE` long. Raises RejectedPictureError."""
+    """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
     decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
     with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+        image.draft("RGB", (MAX_SIDE, MAX_SIDE))
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    upright.thumbnail((MAX_SIDE, MAX_SIDE))
     return upright
 
 
@@ -128,7 +128,7 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
         positive = face.answer.label == class_names[1]
         color = COLORS[positive]
         text = f"{face.answer.label} {probability if positive else 1 - probability:.2f}"
-        text_size = max(SMALLEST_TEXT, face.box.side // 6)  # about as wide as the box
+        text_size = max(MIN_TEXT_SIZE, face.box.side // 6)  # about as wide as the box
         font = ImageFont.load_default(text_size)
         corner = (face.box.left, face.box.top)
         draw.rectangle((*corner, face.box.left + face.box.side, face.box.top + face.box.side), None, color, width)

@@ -59,7 +59,7 @@ def _from_base64(text: str) -> bytes:
 def as_pixels(value: Any) -> NDArray[np.uint8]:
     """An array or nested list of numbers from 0 to 255, (height, width, 3) RGB or (height, width) grey, as uint8.
 
-    Raises RejectedPictureError for anything else. Fractions that end at 1 are refused, not taken for a black picture:
+    Raises RejectedPictureError for anything else. Fractions that end at 1 are rejected, not taken for a black picture:
     the model wants 0 to 255.
     """
     try:

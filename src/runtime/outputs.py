@@ -50,7 +50,7 @@ def table_writer(file: Path) -> Iterator[Write]:
     if file.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: accepts a name that ends in .csv or .parquet")
     try:
-        file.open("ab").close()  # known before the pictures are judged, not after
+        file.open("ab").close()  # known before the pictures are evaluated, not after
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
     with _csv_writer(file) if file.suffix == ".csv" else _parquet_writer(file) as write:

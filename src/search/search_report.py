@@ -31,12 +31,12 @@ LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.
 @styled
 def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -> Figure:
     """Each completed trial's score by its number, and the best so far."""
-    figure, pair = axes(7.2, 4.0, f"Search history, {len(scores)} trials", "Trial", objective)
+    figure, ax = axes(7.2, 4.0, f"Search history, {len(scores)} trials", "Trial", objective)
     best = scores.cummin() if minimise else scores.cummax()
-    pair.plot(scores.index, scores, "o", color=GREY, markersize=5, label="trial")
-    pair.step(scores.index, best, where="post", color=BLUE, label="best so far")
-    pair.legend(loc="best")
-    pair.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.plot(scores.index, scores, "o", color=GREY, markersize=5, label="trial")
+    ax.step(scores.index, best, where="post", color=BLUE, label="best so far")
+    ax.legend(loc="best")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -44,25 +44,25 @@ def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -
 def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str, *, minimise: bool) -> Figure:
     """One line for each completed trial through its values, coloured by score; the best one is drawn thick."""
     figure = Figure(figsize=(max(7.0, 1.35 * len(values.columns) + 2), 4.8))
-    pair = figure.add_subplot(title=f"Values of {len(scores)} trials, coloured by {objective}")
-    heights = pd.DataFrame({name: _heights(pair, number, values[name]) for number, name in enumerate(values)})
+    ax = figure.add_subplot(title=f"Values of {len(scores)} trials, coloured by {objective}")
+    heights = pd.DataFrame({name: _heights(ax, number, values[name]) for number, name in enumerate(values)})
     norm = Normalize(scores.min(), scores.max() if scores.nunique() > 1 else scores.min() + 1e-9)
     colours = matplotlib.colormaps[SEQUENTIAL]
     best = scores.idxmin() if minimise else scores.idxmax()
     for trial in scores.sort_values(ascending=not minimise).index:
         line: dict[str, Any] = {"linewidth": 3.5, "zorder": 3} if trial == best else {"linewidth": 1.2, "alpha": 0.75}
-        pair.plot(range(len(values.columns)), heights.loc[trial], color=colours(norm(scores[trial])), **line)
-    pair.set_xticks(range(len(values.columns)), [_short(str(name)) for name in values], rotation=25, ha="right")
-    pair.set(yticks=[], xlim=(-0.3, len(values.columns) - 0.4), ylim=(NOT_SET - 0.05, 1.06))
-    pair.grid(visible=False)
-    pair.spines["left"].set_visible(False)
-    figure.colorbar(ScalarMappable(norm, colours), ax=pair, label=objective, pad=0.02)
+        ax.plot(range(len(values.columns)), heights.loc[trial], color=colours(norm(scores[trial])), **line)
+    ax.set_xticks(range(len(values.columns)), [_short(str(name)) for name in values], rotation=25, ha="right")
+    ax.set(yticks=[], xlim=(-0.3, len(values.columns) - 0.4), ylim=(NOT_SET - 0.05, 1.06))
+    ax.grid(visible=False)
+    ax.spines["left"].set_visible(False)
+    figure.colorbar(ScalarMappable(norm, colours), ax=ax, label=objective, pad=0.02)
     return figure
 
 
-def _heights(pair: Axes, number: int, column: pd.Series) -> pd.Series:
+def _heights(ax: Axes, number: int, column: pd.Series) -> pd.Series:
     """Draw one axis with its labels; gives where each trial crosses it, from 0 to 1 or NOT_SET."""
-    pair.axvline(number, color=GREY, linewidth=0.8, zorder=1)
+    ax.axvline(number, color=GREY, linewidth=0.8, zorder=1)
     if pd.api.types.is_numeric_dtype(column) and column.nunique() > 6:
         spaced = np.log(column) if column.min() > 0 and column.max() / column.min() > 20 else column
         low, high = spaced.min(), spaced.max()
@@ -76,7 +76,7 @@ def _heights(pair: Axes, number: int, column: pd.Series) -> pd.Series:
         labels = dict(zip(places, kinds, strict=True))
         heights = shown.map(dict(zip(kinds, places, strict=True)))
     for height, text in labels.items():
-        pair.text(number + 0.04, height, text, fontsize=8, color=INK, va="center", zorder=4, bbox=LABEL_BOX)
+        ax.text(number + 0.04, height, text, fontsize=8, color=INK, va="center", zorder=4, bbox=LABEL_BOX)
     return heights
 
 
@@ -92,7 +92,7 @@ def _short(key: str) -> str:
 
 TREES = 200
 REPEATS = 20
-FEWEST_TRIALS = 6
+MIN_TRIALS = 6
 
 
 def importances(values: pd.DataFrame, scores: pd.Series) -> pd.Series:
@@ -104,7 +104,7 @@ def importances(values: pd.DataFrame, scores: pd.Series) -> pd.Series:
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
-    if len(scores) < FEWEST_TRIALS or scores.nunique() < 2:
+    if len(scores) < MIN_TRIALS or scores.nunique() < 2:
         return pd.Series(dtype=float)
     codes = values.apply(_as_numbers)
     forest = RandomForestRegressor(TREES, random_state=0).fit(codes, scores)

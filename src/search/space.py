@@ -41,7 +41,7 @@ def _register(found: keras_tuner.HyperParameters, key: str, parameter: Parameter
         found.Choice(key, choices(parameter.choice))
         return
     sampling = "log" if parameter.log else "linear"
-    if parameter.whole:
+    if parameter.integer:
         low, high, step = (int(each) for each in (parameter.min or 0, parameter.max or 0, parameter.step or 1))
         found.Int(key, low, high, step=None if parameter.log else step, sampling=sampling)
         return
@@ -69,7 +69,7 @@ def overrides(values: Mapping[str, Any], space: Space) -> list[str]:
 
 def _rounded(value: Any, parameter: ParameterConfig) -> Any:
     """A number drawn from a range to four digits, as a person would write it."""
-    return float(f"{value:.4g}") if parameter.choice is None and not parameter.whole else value
+    return float(f"{value:.4g}") if parameter.choice is None and not parameter.integer else value
 
 
 def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
@@ -99,7 +99,7 @@ def _conditions_of(key: str, space: Space) -> list[str]:
 
 def _ends(parameter: ParameterConfig) -> list[Any]:
     ends = [parameter.min, parameter.max]
-    return [int(end or 0) for end in ends] if parameter.whole else ends
+    return [int(end or 0) for end in ends] if parameter.integer else ends
 
 
 def too_large(config: Config, tuner: TunerConfig) -> str:

@@ -33,7 +33,7 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch that is kept) and
-    `validation/*` and `test/*` (as judged), named as in MLflow.
+    `validation/*` and `test/*` (as evaluated), named as in MLflow.
     """
 
     status: Status

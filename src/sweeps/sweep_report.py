@@ -26,9 +26,11 @@ def report(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], parent: Parent 
     (pages / "jobs.md").write_text(markdown(table))
     if parent is None:
         return
-    judged = [outcome.run_id for outcome in outcomes.values() if "test/accuracy" in outcome.scores and outcome.run_id]
-    if len(judged) > 1:
-        _compare(judged, parent, pages)
+    evaluated = [
+        outcome.run_id for outcome in outcomes.values() if "test/accuracy" in outcome.scores and outcome.run_id
+    ]
+    if len(evaluated) > 1:
+        _compare(evaluated, parent, pages)
     parent.log_metrics(_totals(table))
     parent.note(f"`{parent.command}`\n\n{markdown(table)}")
     parent.log_folder(pages)

@@ -1,7 +1,7 @@
-"""Faces drawn by the program: happy and sad, varied by independent factors, the same on every machine.
+"""synthetic faces: happy and sad, varied by independent factors, the same on every machine.
 
 Face `index` of a set depends on the set's seed and its own index alone, so that a larger set begins with the faces of
-a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is drawn by lot without
+a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is drawn at random without
 regard to the label (see `FaceFactors`). A model that is trained on these drawings reads drawings.
 """
 
@@ -95,7 +95,7 @@ __all__ = ["FaceFactors", "draw_face", "sample_factors"]
 def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
     """Draw face `index` of the set named by `seed`.
 
-    Returns the picture, shape (size, size, 3), and what was drawn by lot for it. `size` is 16 to 1024 pixels;
+    Returns the picture, shape (size, size, 3), and what was drawn at random for it. `size` is 16 to 1024 pixels;
     `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
     """
     face = sample_factors(seed, index, ambiguity)
@@ -140,6 +140,6 @@ def _gain(face: FaceFactors, size: int) -> NDArray[np.int32]:
 
 def _noise(shape: tuple[int, ...], amplitude: float, details: np.random.Generator) -> NDArray[np.int16]:
     """Noise of a triangular distribution within +-`amplitude` grey levels."""
-    lots = details.integers(0, 256, size=(2, *shape), dtype=np.uint8).astype(np.int16)
-    noise: NDArray[np.int16] = (lots[0] + lots[1] - 255) * round(amplitude * 4) >> 10
+    draws = details.integers(0, 256, size=(2, *shape), dtype=np.uint8).astype(np.int16)
+    noise: NDArray[np.int16] = (draws[0] + draws[1] - 255) * round(amplitude * 4) >> 10
     return noise

@@ -27,7 +27,8 @@ _MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.7, 0.12), (0.45, 0.25), (0.45, 0.25)
 
 @dataclass(frozen=True)
 class FaceFactors:
-    """Everything drawn by lot for one face. All but the three factors of the expression are independent of the label.
+    """All that is drawn at random for one face. All but the three factors of the expression are independent
+    of the label.
 
     Lengths marked F are in half heights of the face; everything about the picture is a fraction of its side.
     """
@@ -93,7 +94,7 @@ class FaceFactors:
     occluder_direction: int
     """Where the occluder is seen from the face's centre: degrees clockwise from the right."""
     occluder_size: float
-    """Radius, F (also drawn by lot where there is no occluder)."""
+    """Radius, F (also drawn at random where there is no occluder)."""
     blur: float
     """Radius of the blur."""
     noise: float
@@ -126,8 +127,8 @@ def stream(seed: int, index: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index, purpose))))
 
 
-class _Lots:
-    """Numbers and options by lot. Only methods of the generator that use no floating-point functions are called."""
+class _Sampler:
+    """Numbers and options at random. Only methods of the generator that use no floating-point functions are called."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
@@ -136,16 +137,16 @@ class _Lots:
         """Uniform from `low` to `high`, to four digits."""
         return round(low + (high - low) * self._generator.random(), 4)
 
-    def whole(self, low: int, high: int) -> int:
+    def integer(self, low: int, high: int) -> int:
         """Uniform from `low` to `high`, both included."""
         return int(self._generator.integers(low, high, endpoint=True))
 
     def option(self, options: tuple[Option, ...]) -> Option:
-        return options[self.whole(0, len(options) - 1)]
+        return options[self.integer(0, len(options) - 1)]
 
     def often_zero(self, percent: int, low: float, high: float) -> float:
         """0 in `percent` of 100 cases, else uniform. Uses the same count of random numbers either way."""
-        zero, value = self.whole(0, 99) < percent, self.number(low, high)
+        zero, value = self.integer(0, 99) < percent, self.number(low, high)
         return 0.0 if zero else value
 
 
@@ -155,16 +156,18 @@ def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors
     Faces are happy and sad in turn. `ambiguity` moves the two classes closer, from 0 (apart) to 1 (drawn from the same
     distribution), and changes nothing but the expression: all else about a face stays.
     """
-    lots = _Lots(stream(seed, index, FACTORS_STREAM))
+    sampler = _Sampler(stream(seed, index, FACTORS_STREAM))
     label = 1 - index % 2
-    smile, brows, eyes = (_expressed(lots, 2 * label - 1, ambiguity, *cue) for cue in (_MOUTH_CUE, _BROW_CUE, _EYE_CUE))
-    opening, width, fullness = lots.often_zero(45, 0.25, 1.0), lots.number(0.85, 1.15), lots.number(0.6, 1.3)
-    lift, thickness, spacing = lots.number(-1.0, 1.0), lots.number(0.06, 0.1), lots.number(-0.05, 0.06)
+    smile, brows, eyes = (
+        _expressed(sampler, 2 * label - 1, ambiguity, *cue) for cue in (_MOUTH_CUE, _BROW_CUE, _EYE_CUE)
+    )
+    opening, width, fullness = sampler.often_zero(45, 0.25, 1.0), sampler.number(0.85, 1.15), sampler.number(0.6, 1.3)
+    lift, thickness, spacing = sampler.number(-1.0, 1.0), sampler.number(0.06, 0.1), sampler.number(-0.05, 0.06)
     place = Placement(
-        x=lots.number(0.44, 0.56),
-        y=lots.number(0.42, 0.53),
-        scale=lots.number(0.27, 0.36),
-        tilt=lots.number(-12.0, 12.0),
+        x=sampler.number(0.44, 0.56),
+        y=sampler.number(0.42, 0.53),
+        scale=sampler.number(0.27, 0.36),
+        tilt=sampler.number(-12.0, 12.0),
     )
     brow = brow_outline(brows, lift, thickness, spacing)
     return FaceFactors(
@@ -182,53 +185,53 @@ def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors
         center_y=place.y,
         scale=place.scale,
         tilt=place.tilt,
-        **_appearance(lots),
-        **_photography(lots),
+        **_appearance(sampler),
+        **_photography(sampler),
         mouth_box=bounding_box(place(mouth_extent(smile, opening, width, fullness))),
         left_brow_box=bounding_box(place(mirrored(brow))),
         right_brow_box=bounding_box(place(brow)),
     )
 
 
-def _expressed(lots: _Lots, sign: int, ambiguity: float, weakest: float, deviation: float) -> float:
+def _expressed(sampler: _Sampler, sign: int, ambiguity: float, weakest: float, deviation: float) -> float:
     """One cue of the expression, -1 to 1.
 
     Its strength towards the class, at least `weakest`, fades with `ambiguity`; its `deviation`, which has nothing to do
     with the class, grows with it.
     """
-    towards_class = sign * (1.0 - ambiguity) * lots.number(weakest, 0.9)
-    apart = (deviation + (0.7 - deviation) * ambiguity) * lots.number(-1.0, 1.0)
+    towards_class = sign * (1.0 - ambiguity) * sampler.number(weakest, 0.9)
+    apart = (deviation + (0.7 - deviation) * ambiguity) * sampler.number(-1.0, 1.0)
     return round(min(max(towards_class + apart, -1.0), 1.0), 4)
 
 
-def _appearance(lots: _Lots) -> dict[str, Any]:
+def _appearance(sampler: _Sampler) -> dict[str, Any]:
     return {
-        "teeth": lots.whole(0, 99) < 60,
-        "skin_tone": lots.whole(1, 10),
-        "face_width": lots.number(0.70, 0.84),
-        "jaw": lots.number(0.0, 1.0),
-        "hair_style": lots.option(HAIR_STYLES),
-        "hair_color": lots.option(HAIR_COLORS),
-        "parting": lots.option((-1, 1)),
-        "beard": lots.option(BEARDS),
-        "glasses": lots.option(GLASSES),
-        "eye_color": lots.option(EYE_COLORS),
-        "eye_openness": lots.number(0.8, 1.2),
-        "gaze": lots.number(-1.0, 1.0),
+        "teeth": sampler.integer(0, 99) < 60,
+        "skin_tone": sampler.integer(1, 10),
+        "face_width": sampler.number(0.70, 0.84),
+        "jaw": sampler.number(0.0, 1.0),
+        "hair_style": sampler.option(HAIR_STYLES),
+        "hair_color": sampler.option(HAIR_COLORS),
+        "parting": sampler.option((-1, 1)),
+        "beard": sampler.option(BEARDS),
+        "glasses": sampler.option(GLASSES),
+        "eye_color": sampler.option(EYE_COLORS),
+        "eye_openness": sampler.number(0.8, 1.2),
+        "gaze": sampler.number(-1.0, 1.0),
     }
 
 
-def _photography(lots: _Lots) -> dict[str, Any]:
+def _photography(sampler: _Sampler) -> dict[str, Any]:
     return {
-        "light_direction": lots.whole(0, 359),
-        "light_strength": lots.number(0.0, 1.0),
-        "exposure": lots.number(0.8, 1.1),
-        "background_hue": lots.whole(0, 359),
-        "background_lightness": lots.number(0.0, 1.0),
-        "clutter": lots.whole(0, 10),
-        "occluder": lots.option(OCCLUDERS),
-        "occluder_direction": lots.whole(0, 359),
-        "occluder_size": lots.number(0.2, 0.36),
-        "blur": lots.often_zero(50, 0.001, 0.005),
-        "noise": lots.often_zero(40, 2.0, 14.0),
+        "light_direction": sampler.integer(0, 359),
+        "light_strength": sampler.number(0.0, 1.0),
+        "exposure": sampler.number(0.8, 1.1),
+        "background_hue": sampler.integer(0, 359),
+        "background_lightness": sampler.number(0.0, 1.0),
+        "clutter": sampler.integer(0, 10),
+        "occluder": sampler.option(OCCLUDERS),
+        "occluder_direction": sampler.integer(0, 359),
+        "occluder_size": sampler.number(0.2, 0.36),
+        "blur": sampler.often_zero(50, 0.001, 0.005),
+        "noise": sampler.often_zero(40, 2.0, 14.0),
     }

@@ -22,7 +22,7 @@ def model_arguments(bundle: Path) -> dict[str, Any]:
     """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`.
 
     The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.runtime.inputs`. From
-    Python that is `predict({"picture": pictures})`: MLflow refuses a bare array of four dimensions for any column.
+    Python that is `predict({"picture": pictures})`: MLflow rejects a bare array of four dimensions for any column.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema

@@ -37,7 +37,7 @@ class RecordedRun:
 def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
     """The finished training runs of `config.experiment`, newest first, that match `query` in MLflow's own language.
 
-    Runs with a role (an evaluation, a comparison) are left out. Raises TrackingError for a query that MLflow refuses
+    Runs with a role (an evaluation, a comparison) are left out. Raises TrackingError for a query that MLflow rejects
     or an experiment that is not there.
     """
     mlflow, experiment_id = open_experiment(config)
@@ -61,9 +61,9 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
     `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
     """
     if which in ("latest", "best"):
-        runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` judges nothing
+        runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` evaluates nothing
         if not runs:
-            raise TrackingError(f"run={which}: no finished and judged run in experiment {config.experiment}")
+            raise TrackingError(f"run={which}: no finished and evaluated run in experiment {config.experiment}")
         return runs[0] if which == "latest" else _best(runs)
     mlflow = connect(config)
     try:

@@ -23,7 +23,7 @@ from ..config import Config, TrackingConfig
 from ..errors import TrackingError
 from .entities import dataset_inputs, log_keras_model
 from .recording import Begun, Run, begin_run, data_tags, failure_tag
-from .spool import Event, ServerAwayError, ServerRefusedError, Spool, milliseconds, read_events
+from .spool import Event, ServerAwayError, ServerRejectedError, Spool, milliseconds, read_events
 from .store import STORE, open_store, tracking_uri
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TOO_MANY_REQUESTS = 429
 class ServerRun(Run):
     """A run on a server. Each call keeps an event on disk and returns; a thread sends it.
 
-    Raises TrackingError from the first call after the server has refused an event.
+    Raises TrackingError from the first call after the server has rejected an event.
     """
 
     def __init__(self, folder: Path, spool: Spool, begun: Begun, *, log_model: bool) -> None:
@@ -75,8 +75,8 @@ class ServerRun(Run):
             np.save(self.unsent / EXAMPLE, example)
 
     def _add(self, event: Event) -> None:
-        if self.spool.refused:
-            raise TrackingError(f"the tracking server refuses what run {self.id} recorded: {self.spool.refused}")
+        if self.spool.rejected:
+            raise TrackingError(f"the tracking server rejects what run {self.id} recorded: {self.spool.rejected}")
         self.spool.add(event)
 
 
@@ -122,7 +122,7 @@ def _finish(mlflow: ModuleType, spool: Spool, unsent: Path) -> None:
             complete(mlflow, unsent)
         except (mlflow.MlflowException, OSError) as error:
             reason = _line(error)
-    reason = reason or spool.refused or ("" if spool.delivered else "it does not answer")
+    reason = reason or spool.rejected or ("" if spool.delivered else "it does not answer")
     if reason:
         print(
             f"the tracking server does not have all of run {unsent.name} ({reason}); the rest is kept in {unsent}: "
@@ -134,7 +134,7 @@ def _finish(mlflow: ModuleType, spool: Spool, unsent: Path) -> None:
 
 
 def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
-    """Send events to the run. Raises ServerAwayError or ServerRefusedError."""
+    """Send events to the run. Raises ServerAwayError or ServerRejectedError."""
     client = mlflow.MlflowClient()
     try:
         if "metrics" in events[0]:
@@ -144,8 +144,8 @@ def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Even
             _deliver_one(mlflow, client, run_id, folder, event)
     except mlflow.MlflowException as error:
         status = error.get_http_status_code()
-        refused = 400 <= status < 500 and status != TOO_MANY_REQUESTS
-        raise (ServerRefusedError if refused else ServerAwayError)(_line(error)) from error
+        rejected = 400 <= status < 500 and status != TOO_MANY_REQUESTS
+        raise (ServerRejectedError if rejected else ServerAwayError)(_line(error)) from error
     except OSError as error:
         raise ServerAwayError(_line(error)) from error
 
@@ -214,7 +214,7 @@ def _send(mlflow: ModuleType, run_id: str, folder: Path) -> None:
         spool.add({"tags": {"failure": "its process ended without a word"}})
         spool.add({"end": "KILLED", "time": milliseconds()})
     if not spool.close(PATIENCE_SECONDS):
-        raise TrackingError(f"{folder}: {spool.refused or 'the tracking server does not answer'}")
+        raise TrackingError(f"{folder}: {spool.rejected or 'the tracking server does not answer'}")
     complete(mlflow, folder)
 
 

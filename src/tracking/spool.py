@@ -19,22 +19,22 @@ from typing import Any
 Event = Mapping[str, Any]
 EVENTS, SENT = "spool.jsonl", "sent"
 METRICS_PER_REQUEST = 1000
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+FIRST_PAUSE, MAX_PAUSE = 0.5, 10.0
 
 
 class ServerAwayError(Exception):
     """A server that does not answer, or not sensibly: what was to be sent can be sent later."""
 
 
-class ServerRefusedError(Exception):
+class ServerRejectedError(Exception):
     """A server that answers, but does not accept what was sent: sending it again would not help."""
 
 
 class Spool:
     """The events of one run in `folder`, and the thread that sends them by `send(events)`.
 
-    `send` gets one event, or several in a row that hold metrics; it raises ServerAwayError or ServerRefusedError. After
-    a refusal nothing more is sent and `refused` has the reason.
+    `send` gets one event, or several in a row that hold metrics; it raises ServerAwayError or ServerRejectedError.
+    After a rejection nothing more is sent and `rejected` has the reason.
     """
 
     def __init__(self, folder: Path, send: Callable[[Sequence[Event]], None]) -> None:
@@ -42,7 +42,7 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self.events = read_events(folder)
         self.sent = _read_sent(folder)
-        self.refused = ""
+        self.rejected = ""
         self.away = False
         self.file = (folder / EVENTS).open("a")
         self.changed = threading.Condition()
@@ -68,7 +68,7 @@ class Spool:
         """Wait until all is sent, for as long as something is sent every `patience` seconds; says whether all is."""
         with self.changed:
             # Any sending notifies; a wait that ends without a notice found the server away for that long.
-            while not (self.delivered or self.refused) and self.changed.wait(patience):
+            while not (self.delivered or self.rejected) and self.changed.wait(patience):
                 pass
         self.closing.set()
         with self.changed:
@@ -85,10 +85,10 @@ class Spool:
             except ServerAwayError as error:
                 self._tell_away(str(error))
                 self.closing.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            except ServerRefusedError as error:
+                pause = min(2 * pause, MAX_PAUSE)
+            except ServerRejectedError as error:
                 with self.changed:
-                    self.refused = str(error)
+                    self.rejected = str(error)
                     self.changed.notify_all()
                 return
             else:

@@ -16,7 +16,7 @@ from ..errors import TrainingError
 Logs = dict[str, float]
 
 
-class StopOnLostLoss(keras.callbacks.Callback):
+class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
     """Raise TrainingError as soon as the training loss is no longer a finite number."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

@@ -17,7 +17,7 @@ from ..errors import TrainingError
 from ..models.augmentation import Augmentation
 from .backend import use_xla
 from .batches import Batches, OrderBatches, balanced_weights
-from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, StopOnLostLoss
+from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, TerminateOnNonFiniteLoss
 from .checkpoint import Checkpoint, History
 from .optimizers import create_optimizer, plateau_callback
 
@@ -79,7 +79,7 @@ def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, re
     stopping = _stopping(config)
     checkpoint = Checkpoint(project_path(trainer.checkpoint), stopping) if trainer.checkpoint else History()
     told = [ReportEpochs(report, len(train.rows)), progress]
-    callbacks = [OrderBatches(train), StopOnLostLoss(), *told, *stopping, checkpoint]
+    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *told, *stopping, checkpoint]
     start = time.perf_counter()
     try:
         model.fit(

@@ -16,7 +16,7 @@ from ..data.prepared import PreparedDataset
 from ..evaluation import summary
 from ..evaluation.artifacts import write_artifacts
 from ..evaluation.card import ModelFacts
-from ..evaluation.evaluation import Evaluation, judge
+from ..evaluation.evaluation import Evaluation, evaluate_model
 from ..evaluation.figures import learning_curves
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
 from ..evaluation.predictions import predictor
@@ -94,9 +94,11 @@ class Record:
             self._say(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
         return digest
 
-    def judge(self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int) -> Evaluation:
+    def evaluate_model(
+        self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int
+    ) -> Evaluation:
         """Scores with intervals, predictions and figures on validation and test."""
-        evaluation = judge(predictor(final), dataset, self.config.evaluation, model=final)
+        evaluation = evaluate_model(predictor(final), dataset, self.config.evaluation, model=final)
         self.run.log_metrics(summary.score_metrics(evaluation))
         facts = ModelFacts(self.name, parameters, flops, self.command)
         write_artifacts(evaluation, self.config, dataset, facts, self.run.path)

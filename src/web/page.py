@@ -24,7 +24,7 @@ from ..runtime.classifier import Answer, Classifier
 from ..runtime.faces import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
-from .page_answers import Judge, note
+from .page_answers import PageAnswers, note
 
 KEPT_SECONDS = 3600
 CAMERA_SECONDS = 0.4
@@ -60,7 +60,7 @@ def build_page(
     )
     page = gr.mount_gradio_app(
         FastAPI(openapi_url=None, lifespan=lifespan),
-        _layout(Judge(classifier, corrections), signed_in),
+        _layout(PageAnswers(classifier, corrections), signed_in),
         "/",
         footer_links=[],
         run_history=False,
@@ -75,23 +75,23 @@ def build_page(
     return page
 
 
-def _layout(judge: Judge, signed_in: bool) -> gr.Blocks:
-    names = " or ".join(reversed(judge.class_names))
+def _layout(page: PageAnswers, signed_in: bool) -> gr.Blocks:
+    names = " or ".join(reversed(page.class_names))
     with gr.Blocks(title=names, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
-        gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=judge.classifier.model_id))
+        gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=page.classifier.model_id))
         with gr.Tab("Pictures"):
-            _lay_pictures(judge)
+            _lay_pictures(page)
         with gr.Tab("Camera"):
-            _lay_camera(judge)
+            _lay_camera(page)
         with gr.Tab("Model card"):
-            gr.Markdown(judge.classifier.bundle.card(), elem_id="card")
+            gr.Markdown(page.classifier.bundle.card(), elem_id="card")
         if signed_in:
             gr.HTML('<a href="/logout">Sign out</a>')
     blocks.queue(max_size=64, default_concurrency_limit=2)
     return blocks
 
 
-def _lay_pictures(judge: Judge) -> None:
+def _lay_pictures(page: PageAnswers) -> None:
     answers, chosen = gr.State([], time_to_live=KEPT_SECONDS), gr.State(0)
     files = gr.File(label="Pictures, one or many", file_count="multiple", height=150, elem_id="drop")
     said = gr.HTML(elem_id="said")
@@ -112,25 +112,25 @@ def _lay_pictures(judge: Judge) -> None:
             evident = gr.Image(label="Evidence", interactive=False, buttons=["fullscreen"], elem_id="evidence")
         gr.Markdown(_WRONG)
         with gr.Row():
-            buttons = [gr.Button(name, elem_id=f"correct-{name}") for name in judge.class_names]
+            buttons = [gr.Button(name, elem_id=f"correct-{name}") for name in page.class_names]
         kept = gr.HTML(elem_id="kept")
     shown = [panel, upright, evident, kept, detail, chosen]
 
     def drop(paths: list[str] | None) -> list[Any]:
-        found = judge.judged(paths or [])
+        found = page.answer(paths or [])
         sound = [answer for answer in found if answer.verdict == "ok"]
-        small = [(judge.thumbnail(answer), judge.caption(answer)) for answer in sound] if len(sound) > 1 else []
+        small = [(page.thumbnail(answer), page.caption(answer)) for answer in sound] if len(sound) > 1 else []
         few = gr.Gallery(small, visible=bool(small), selected_index=0 if small else None)
-        return [found, judge.summary(found, len(paths or [])), few, *look(0, sound)]
+        return [found, page.summary(found, len(paths or [])), few, *look(0, sound)]
 
     def look(index: int, found: list[Answer]) -> list[Any]:
         if index >= len(found):
             return ["", None, None, "", gr.Column(visible=False), 0]
         try:
-            both = judge.pictures(found[index])
+            both = page.pictures(found[index])
         except RejectedPictureError as error:  # such as a file that was deleted after its time
             return [note(str(error)), None, None, "", gr.Column(visible=True), index]
-        said_html = judge.panel(found[index], os.path.basename(found[index].path))
+        said_html = page.panel(found[index], os.path.basename(found[index].path))
         return [said_html, *both, "", gr.Column(visible=True), index]
 
     def select(found: list[Answer], event: gr.SelectData) -> list[Any]:
@@ -138,10 +138,10 @@ def _lay_pictures(judge: Judge) -> None:
 
     def correct(label: str, found: list[Answer], index: int) -> str:
         try:
-            count = judge.corrections.save(Picture(found[index].path).read(judge.classifier.limits), label)
+            count = page.corrections.save(Picture(found[index].path).read(page.classifier.limits), label)
         except (DataError, RejectedPictureError) as error:
             return note(str(error))
-        return note(f"Kept as {label}. {count} corrected so far, in {judge.corrections.folder}.")
+        return note(f"Kept as {label}. {count} corrected so far, in {page.corrections.folder}.")
 
     private: dict[str, Any] = {"api_visibility": "private"}
     files.change(drop, files, [answers, said, gallery, *shown], **private)
@@ -150,18 +150,18 @@ def _lay_pictures(judge: Judge) -> None:
         button.click(correct, [button, answers, chosen], kept, show_progress="minimal", **private)
 
 
-def _lay_camera(judge: Judge) -> None:
+def _lay_camera(page: PageAnswers) -> None:
     try:
         detect: Detector | None = create_detector()
     except BundleError:
         detect = None
-    gr.Markdown("The largest face is judged, over and over, until you stop. No picture is kept.")
+    gr.Markdown("The largest face is evaluated, over and over, until you stop. No picture is kept.")
     camera = gr.Image(label="Camera", sources=["webcam"], streaming=True, elem_id="camera")
     live = gr.HTML(elem_id="live")
 
     def watch(frame: dict[str, Any] | None) -> str:
         encoded = (frame or {}).get("url") or ""
-        return judge.frame(base64.b64decode(encoded.partition(",")[2]), detect) if encoded else ""
+        return page.frame(base64.b64decode(encoded.partition(",")[2]), detect) if encoded else ""
 
     # Without Gradio's own decoding: what comes from a browser is opened by one decoder only, under its limits.
     options: dict[str, Any] = {"stream_every": CAMERA_SECONDS, "time_limit": None, "preprocess": False}

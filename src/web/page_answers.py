@@ -14,27 +14,27 @@ from PIL import Image
 from ..data.samples import RejectedPictureError
 from ..explanation.occlusion import draw_evidence, evidence
 from ..runtime.classifier import Answer, Classifier
-from ..runtime.faces import Detector, judge_faces, open_upright
+from ..runtime.faces import Detector, classify_faces, open_upright
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 
 DOUBTFUL = 0.75
 """A calibrated confidence below this is marked: about one such answer in three is wrong."""
 
-MOST_PICTURES = 500
+MAX_PICTURES = 500
 THUMBNAIL, SHOWN = 240, 720
 
 
 @dataclass(frozen=True)
-class Judge:
+class PageAnswers:
     """A classifier, and the words, marks and pictures in which the page tells its answers."""
 
     classifier: Classifier
     corrections: Corrections
 
-    def judged(self, paths: Sequence[str]) -> list[Answer]:
-        """Answers for at most `MOST_PICTURES` files, the least sure first and those that are no picture last."""
-        answers = self.classifier.answers(Picture(path) for path in paths[:MOST_PICTURES])
+    def answer(self, paths: Sequence[str]) -> list[Answer]:
+        """Answers for at most `MAX_PICTURES` files, the least sure first and those that are no picture last."""
+        answers = self.classifier.answers(Picture(path) for path in paths[:MAX_PICTURES])
         return sorted(answers, key=lambda answer: (answer.verdict != "ok", self.confidence(answer)))
 
     def confidence(self, answer: Answer) -> float:
@@ -96,7 +96,7 @@ class Judge:
         """HTML that says the answer for a camera's picture: for its largest face, or for all of it."""
         picture = Picture("camera", data)
         try:
-            upright, faces = judge_faces(self.classifier, detect, picture) if detect else (None, [])
+            upright, faces = classify_faces(self.classifier, detect, picture) if detect else (None, [])
         except RejectedPictureError as error:
             return note(f"no answer: {error}")
         if upright is None or not faces:
@@ -113,8 +113,8 @@ class Judge:
         if len(sound) > 1:
             doubtful = sum(self.is_doubtful(answer) for answer in sound)
             notes.insert(0, f"{len(sound)} pictures, the least sure first. Look at the {doubtful} marked with ?.")
-        if given > MOST_PICTURES:
-            notes.append(f"{given - MOST_PICTURES} more were left out: {MOST_PICTURES} are shown at once.")
+        if given > MAX_PICTURES:
+            notes.append(f"{given - MAX_PICTURES} more were left out: {MAX_PICTURES} are shown at once.")
         return "".join(map(note, notes))
 
 

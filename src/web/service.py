@@ -111,7 +111,7 @@ def create_service(
         lifespan=slot.lifespan if slot else None,
     )
     guarded = [Depends(_guard(token))] if token else []
-    refusals: dict[int | str, dict[str, Any]] = (
+    rejections: dict[int | str, dict[str, Any]] = (
         {401: {"description": "The bearer token is missing or wrong"}} if token else {}
     )
     _add_health(service)
@@ -125,7 +125,7 @@ def create_service(
     @service.post(
         "/v1/predict",
         dependencies=guarded,
-        responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}, **refusals},
+        responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}, **rejections},
         openapi_extra={"requestBody": _request_body(limits)},
     )
     async def predict(request: Request) -> PredictBody:
@@ -140,12 +140,12 @@ def create_service(
             metrics.pictures.labels(answer.verdict).inc()
         return PredictBody(model=classifier.model_id, answers=[_body(answer) for answer in answers], seconds=seconds)
 
-    @service.get("/v1/model", dependencies=guarded, responses=refusals)
+    @service.get("/v1/model", dependencies=guarded, responses=rejections)
     def model() -> ModelBody:
         """The model, its scores with 95 % intervals and its card."""
         return _model_body(classifier)
 
-    @service.get("/metrics", dependencies=guarded, responses=refusals, response_class=Response)
+    @service.get("/metrics", dependencies=guarded, responses=rejections, response_class=Response)
     def measured() -> Response:
         """Prometheus metrics."""
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")

@@ -1,4 +1,4 @@
-"""Downloads against a real local server that breaks off, lies, refuses and dawdles."""
+"""Downloads against a real local server that breaks off, lies, rejects and dawdles."""
 
 from __future__ import annotations
 

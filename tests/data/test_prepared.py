@@ -20,7 +20,7 @@ import pytest
 from picture_files import class_folders, config_of, picture, png
 from PIL import Image
 
-from src.config import PROJECT_ROOT, DatasetConfig, DrawnConfig, SplitConfig
+from src.config import PROJECT_ROOT, DatasetConfig, SplitConfig, SyntheticConfig
 from src.data import decoding
 from src.data.prepared import prepare
 from src.errors import DataError
@@ -108,7 +108,7 @@ def test_look_alikes_with_two_labels_are_trained_on_only(tmp_path: Path) -> None
     assert set(conflicts["split"]) == {"train"}
 
 
-def test_copies_in_two_shipped_parts_leave_training(tmp_path: Path) -> None:
+def test_copies_in_two_shipped_splits_leave_training(tmp_path: Path) -> None:
     root = tmp_path / "root"
     class_folders(root / "train", 12)
     class_folders(root / "test", 4, first=500)
@@ -226,12 +226,12 @@ def test_two_processes_prepare_the_same_data_once(tmp_path: Path) -> None:
 
 KILLED = """
 import sys, dataclasses
-from src.config import DatasetConfig, DrawnConfig
+from src.config import DatasetConfig, SyntheticConfig
 from src.data.prepared import prepare
 def report(done, total):
     print(done, flush=True)
-prepare(DatasetConfig("made", "drawn", image_size=64, workers=1, cache=sys.argv[1],
-                      drawn=DrawnConfig(count=3000)), report_progress=report)
+prepare(DatasetConfig("made", "synthetic", image_size=64, workers=1, cache=sys.argv[1],
+                      synthetic=SyntheticConfig(count=3000)), report_progress=report)
 """
 
 
@@ -244,7 +244,9 @@ def test_a_killed_process_leaves_nothing_that_is_trusted(tmp_path: Path) -> None
     child.wait()
     assert not list(tmp_path.glob("made-*/"))
     # The next one is not held up by the dead one's lock, clears its leavings and prepares from scratch.
-    config = DatasetConfig("made", "drawn", image_size=64, workers=1, cache=str(tmp_path), drawn=DrawnConfig(count=40))
+    config = DatasetConfig(
+        "made", "synthetic", image_size=64, workers=1, cache=str(tmp_path), synthetic=SyntheticConfig(count=40)
+    )
     assert len(prepare(config).images) == 40
 
 
@@ -326,7 +328,7 @@ def test_one_picture_of_each_class_is_too_few(tmp_path: Path) -> None:
 
 
 def test_drawn_faces_are_their_own_groups_and_keep_their_factors(tmp_path: Path) -> None:
-    dataset = prepare(config_of(None, tmp_path / "cache", source="drawn", drawn=DrawnConfig(count=40)))
+    dataset = prepare(config_of(None, tmp_path / "cache", source="synthetic", synthetic=SyntheticConfig(count=40)))
     assert dataset.table["group"].nunique() == 40
     assert {"skin_tone", "smile", "mouth_left"} <= set(dataset.table.columns)
     smiles = dataset.table.groupby("label")["smile"].mean()

@@ -177,7 +177,7 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     assert "5 groups of look-alikes or of one person" in output
     assert "12 groups of look-alikes are in both" in output
     assert "12 pictures are the very same file" in output
-    assert "warning: a model trained on one of them cannot be judged on the other" in output
+    assert "warning: a model trained on one of them cannot be evaluated on the other" in output
     assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
     copied = sorted(str(path.relative_to(tmp_path / "bad")) for path in (tmp_path / "bad").rglob("*.png"))
     assert copied == [

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from picture_files import class_folders, config_of, picture, png
 
-from src.config import DatasetConfig, DrawnConfig, ManifestConfig, SourceConfig
+from src.config import DatasetConfig, ManifestConfig, SourceConfig, SyntheticConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples
 from src.errors import DataError
@@ -27,7 +27,7 @@ def listed(root: Path | None, **values: object) -> Listing:
 
 
 def found(listing: Listing) -> dict[str, tuple[int, str | None]]:
-    return {sample.path: (sample.label, sample.part) for sample in listing.samples}
+    return {sample.path: (sample.label, sample.shipped_split) for sample in listing.samples}
 
 
 def prepared(root: Path | None, tmp_path: Path, **values: object) -> PreparedDataset:
@@ -62,11 +62,11 @@ def test_classes_may_be_named_anything_and_others_are_counted(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "names", [("train", "validation", "test"), ("Training", "val", "Test"), ("train", "valid", "testing")]
 )
-def test_ready_parts(tmp_path: Path, names: tuple[str, str, str]) -> None:
+def test_ready_splits(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name in names:
         class_folders(tmp_path / name, 1)
-    parts = {sample.part for sample in listed(tmp_path).samples}
-    assert parts == {"train", "validation", "test"}
+    splits = {sample.shipped_split for sample in listed(tmp_path).samples}
+    assert splits == {"train", "validation", "test"}
 
 
 def test_folders_below_and_around_the_class_folders(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
     (root / "happy" / "broken.png").symlink_to(root / "nothing.png")
     (root / "happy" / "loop").symlink_to(root)
     dataset = prepared(root, tmp_path)
-    refused = dict(zip(dataset.rejected["path"], dataset.rejected["detail"], strict=True))
-    assert refused["happy/away.png"] == "a symbolic link that leaves the data's folder"
-    assert refused["happy/inside.png"] == "happy/000.png"  # the very same file
-    assert refused["happy/broken.png"] == "No such file or directory"
-    assert refused["happy/loop"] == "a symbolic link to a folder"
+    rejected = dict(zip(dataset.rejected["path"], dataset.rejected["detail"], strict=True))
+    assert rejected["happy/away.png"] == "a symbolic link that leaves the data's folder"
+    assert rejected["happy/inside.png"] == "happy/000.png"  # the very same file
+    assert rejected["happy/broken.png"] == "No such file or directory"
+    assert rejected["happy/loop"] == "a symbolic link to a folder"
 
 
 def test_pipes_and_unreadable_files_do_not_hang(tmp_path: Path) -> None:
@@ -208,7 +208,8 @@ def test_a_manifest_with_all_columns(tmp_path: Path, suffix: str) -> None:
         pd.DataFrame(rows).to_parquet(path)
     listing = listed(path, source="manifest")
     first = listing.samples[3]
-    assert (first.path, first.label, first.part, first.subject, first.weight) == ("happy/003.png", 1, "test", "p1", 4.0)
+    assert (first.path, first.label, first.shipped_split) == ("happy/003.png", 1, "test")
+    assert (first.subject, first.weight) == ("p1", 4.0)
     assert len(listing.samples) == 12
 
 
@@ -247,7 +248,7 @@ def test_manifest_paths_stay_below_its_folder(tmp_path: Path) -> None:
     rows += [rows[0] | {"path": path} for path in paths]
     write_manifest(tmp_path / "root" / "list.csv", rows)
     listing = listed(tmp_path / "root" / "list.csv", source="manifest")
-    reasons = {refusal.path: refusal.detail for refusal in listing.refusals}
+    reasons = {rejection.path: rejection.detail for rejection in listing.rejections}
     assert (
         reasons["../outside.png"]
         == reasons[str(tmp_path / "outside.png")]
@@ -278,16 +279,16 @@ def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path) -> No
         listed(tmp_path / "list.csv", source="manifest")
 
 
-@pytest.mark.parametrize("in_parts", [False, True])
-def test_a_metadata_image_folder(tmp_path: Path, in_parts: bool) -> None:
-    for part in ("train", "test") if in_parts else ("",):
+@pytest.mark.parametrize("in_splits", [False, True])
+def test_a_metadata_image_folder(tmp_path: Path, in_splits: bool) -> None:
+    for part in ("train", "test") if in_splits else ("",):
         class_folders(tmp_path / part, 2)
         files = sorted((tmp_path / part).rglob("*.png"))
         rows = [{"file_name": str(file.relative_to(tmp_path / part)), "label": file.parent.name} for file in files]
         write_manifest(tmp_path / part / "metadata.csv", [dict(row) for row in rows])
     listing = listed(tmp_path, source="metadata")
-    assert len(listing.samples) == (8 if in_parts else 4)
-    assert {sample.part for sample in listing.samples} == ({"train", "test"} if in_parts else {None})
+    assert len(listing.samples) == (8 if in_splits else 4)
+    assert {sample.shipped_split for sample in listing.samples} == ({"train", "test"} if in_splits else {None})
 
 
 def fer_line(seed: int, emotion: int, usage: str) -> str:
@@ -330,7 +331,7 @@ def test_several_sources_together_keep_their_names_and_weights(tmp_path: Path) -
     class_folders(tmp_path / "photos", 4)
     sources = {
         "photos": SourceConfig(name="photos", source="folder", path=str(tmp_path / "photos"), weight=2.0),
-        "faces": SourceConfig(name="faces", source="drawn", drawn=DrawnConfig(count=12)),
+        "faces": SourceConfig(name="faces", source="synthetic", synthetic=SyntheticConfig(count=12)),
     }
     dataset = prepared(None, tmp_path, source="combined", sources=sources)
     counts = dataset.table.groupby(["source", "weight"]).size().to_dict()
@@ -362,7 +363,7 @@ def test_a_pattern_that_cannot_work(tmp_path: Path, pattern: str, message: str) 
 
 
 def test_drawn_faces_are_a_source() -> None:
-    listing = listed(None, source="drawn", drawn=DrawnConfig(count=10))
+    listing = listed(None, source="synthetic", synthetic=SyntheticConfig(count=10))
     assert [sample.label for sample in listing.samples] == [1, 0] * 5
 
 
@@ -417,7 +418,7 @@ def rafdb(root: Path) -> Path:
 
 def test_rafdb_as_published(tmp_path: Path) -> None:
     listing = listed(rafdb(tmp_path), source="rafdb", positive="4", negative="5")
-    assert [(sample.label, sample.part) for sample in listing.samples] == [
+    assert [(sample.label, sample.shipped_split) for sample in listing.samples] == [
         (1, "train"),
         (0, "train"),
         (1, "test"),
@@ -431,7 +432,7 @@ def test_rafdb_as_class_folders(tmp_path: Path) -> None:
         for number in range(1, 8):
             write(tmp_path / "DATASET" / part / str(number) / "a.jpg", png(number))
     listing = listed(tmp_path, source="rafdb", positive="4", negative="5")
-    assert {(sample.label, sample.part) for sample in listing.samples} == {
+    assert {(sample.label, sample.shipped_split) for sample in listing.samples} == {
         (label, part) for label in (0, 1) for part in ("train", "test")
     }
 
@@ -444,7 +445,7 @@ def test_affectnet_as_published(tmp_path: Path) -> None:
             np.save(tmp_path / folder / "annotations" / f"{number}_exp.npy", np.array(expression))
             np.save(tmp_path / folder / "annotations" / f"{number}_val.npy", np.array("0.5"))
     listing = listed(tmp_path, source="affectnet", positive="1", negative="2")
-    assert [(sample.label, sample.part) for sample in listing.samples] == [
+    assert [(sample.label, sample.shipped_split) for sample in listing.samples] == [
         (1, "train"),
         (0, "train"),
         (1, "validation"),

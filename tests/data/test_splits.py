@@ -1,4 +1,4 @@
-"""Properties of the splits, for random structures of groups, labels, subjects and parts."""
+"""Properties of the splits, for random structures of groups, labels, subjects and splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import SplitConfig
-from src.data.samples import PARTS
+from src.data.samples import SPLITS
 from src.data.splits import UNUSED, assign_splits
 from src.errors import DataError
 
@@ -19,7 +19,7 @@ Group = tuple[int, int, bool]
 """Pictures of class 0, pictures of class 1, whether look-alikes disagree."""
 
 
-def table_of(groups: Sequence[Group], parts: Sequence[str | None] = (None,)) -> pd.DataFrame:
+def table_of(groups: Sequence[Group], splits: Sequence[str | None] = (None,)) -> pd.DataFrame:
     rows = [
         {"group": number, "label": label, "conflict": conflict, "sha256": f"{number}-{label}-{copy}"}
         for number, (negative, positive, conflict) in enumerate(groups)
@@ -27,12 +27,12 @@ def table_of(groups: Sequence[Group], parts: Sequence[str | None] = (None,)) -> 
         for copy in range(count)
     ]
     table = pd.DataFrame(rows)
-    table["part"] = [parts[row % len(parts)] for row in range(len(table))]
+    table["shipped_split"] = [splits[row % len(splits)] for row in range(len(table))]
     return table.assign(source="made")
 
 
 def split(table: pd.DataFrame, crossing: str = "drop_from_train", **values: object) -> np.ndarray:
-    return assign_splits(table, SplitConfig(**values), crossing).parts  # type: ignore[arg-type]
+    return assign_splits(table, SplitConfig(**values), crossing).splits  # type: ignore[arg-type]
 
 
 pure = st.integers(1, 9).flatmap(lambda size: st.sampled_from([(size, 0, False), (0, size, False)]))
@@ -43,9 +43,9 @@ any_groups = st.lists(pure | mixed, max_size=60).map(lambda groups: both_classes
 methods = st.sampled_from(["stratified", "kfold", "hashed"])
 
 
-def is_whole(table: pd.DataFrame, parts: np.ndarray) -> bool:
-    used = parts != UNUSED
-    return bool((pd.Series(parts[used]).groupby(table["group"].to_numpy()[used]).nunique() == 1).all())
+def is_whole(table: pd.DataFrame, splits: np.ndarray) -> bool:
+    used = splits != UNUSED
+    return bool((pd.Series(splits[used]).groupby(table["group"].to_numpy()[used]).nunique() == 1).all())
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,11 +53,11 @@ def is_whole(table: pd.DataFrame, parts: np.ndarray) -> bool:
 def test_no_group_crosses_a_split(groups: list[Group], method: str, fold: int, seed: int) -> None:
     table = table_of(groups)
     try:
-        parts = split(table, method=method, fold=fold, seed=seed)
+        splits = split(table, method=method, fold=fold, seed=seed)
     except DataError:
         assert method == "hashed"  # chance may leave a small part without a class; it says so
         return
-    assert is_whole(table, parts)
+    assert is_whole(table, splits)
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,23 +65,23 @@ def test_no_group_crosses_a_split(groups: list[Group], method: str, fold: int, s
 def test_a_group_of_two_labels_is_never_judged_on(groups: list[Group], method: str, seed: int) -> None:
     table = table_of(groups)
     try:
-        parts = split(table, method=method, seed=seed)
+        splits = split(table, method=method, seed=seed)
     except DataError:
         return
-    assert not set(parts[table["conflict"].to_numpy()]) & {"validation", "test"}
+    assert not set(splits[table["conflict"].to_numpy()]) & {"validation", "test"}
 
 
 @settings(max_examples=60, deadline=None)
 @given(pure_groups, st.integers(0, 1000))
 def test_class_ratios_hold_within_one_group(groups: list[Group], seed: int) -> None:
     table = table_of(groups)
-    parts, config = split(table, seed=seed), SplitConfig()
+    splits, config = split(table, seed=seed), SplitConfig()
     for label in (0, 1):
         of_class = (table["label"] == label).to_numpy()
         largest = max(group[label] for group in groups)
-        for part in PARTS:
+        for part in SPLITS:
             wanted = getattr(config, part) * of_class.sum()
-            assert abs((parts[of_class] == part).sum() - wanted) <= largest
+            assert abs((splits[of_class] == part).sum() - wanted) <= largest
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,14 +123,14 @@ def test_order_of_rows_and_numbers_of_groups_do_not_matter() -> None:
     table = table_of([(2, 0, False), (0, 3, False)] * 40)
     shuffled = table.sample(frac=1, random_state=1)
     shuffled = shuffled.assign(group=pd.factorize(shuffled["group"])[0])
-    parts = pd.Series(split(table), index=table["sha256"])
+    splits = pd.Series(split(table), index=table["sha256"])
     again = pd.Series(split(shuffled.reset_index(drop=True)), index=shuffled["sha256"])
-    assert parts.sort_index().equals(again.sort_index())
+    assert splits.sort_index().equals(again.sort_index())
 
 
 def test_the_split_is_the_same_on_every_machine() -> None:
-    parts = split(table_of([(1, 0, False), (0, 1, False)] * 20), seed=7)
-    tested = np.flatnonzero(parts == "test").tolist()
+    splits = split(table_of([(1, 0, False), (0, 1, False)] * 20), seed=7)
+    tested = np.flatnonzero(splits == "test").tolist()
     assert tested == [12, 21, 29, 30, 31, 36]
 
 
@@ -142,34 +142,34 @@ def test_another_seed_is_another_split() -> None:
 def test_subjects_of_both_classes_are_balanced() -> None:
     random = np.random.default_rng(0)
     table = table_of([(int(a), int(b), False) for a, b in random.integers(1, 12, size=(120, 2))])
-    parts = split(table)
+    splits = split(table)
     for part, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
-        rows = table[parts == part]
+        rows = table[splits == part]
         assert len(rows) / len(table) == pytest.approx(share, abs=0.01)
         assert rows["label"].mean() == pytest.approx(table["label"].mean(), abs=0.02)
 
 
-def shipped(crossing: str, parts: Sequence[str | None] = ("train", "train", "train", "validation")) -> np.ndarray:
+def shipped(crossing: str, splits: Sequence[str | None] = ("train", "train", "train", "validation")) -> np.ndarray:
     groups = [(1, 0, False), (0, 1, False)] * 60 + [(4, 0, False), (0, 4, False)] * 5
-    return split(table_of(groups, parts), crossing, method="source")
+    return split(table_of(groups, splits), crossing, method="source")
 
 
-def test_shipped_parts_are_kept_and_crossing_pictures_leave_training() -> None:
+def test_shipped_splits_are_kept_and_crossing_pictures_leave_training() -> None:
     table = table_of(
         [(1, 0, False), (0, 1, False)] * 60 + [(4, 0, False)] * 10, ["train", "train", "train", "test", "train"]
     )
     outcome = assign_splits(table, SplitConfig(method="source"), "drop_from_train")
-    assert (outcome.parts[(table["part"] == "test").to_numpy()] == "test").all()
-    assert is_whole(table, outcome.parts)
+    assert (outcome.splits[(table["shipped_split"] == "test").to_numpy()] == "test").all()
+    assert is_whole(table, outcome.splits)
     assert outcome.crossing_groups > 0
-    assert outcome.dropped == (outcome.parts == UNUSED).sum() > 0
+    assert outcome.dropped == (outcome.splits == UNUSED).sum() > 0
 
 
 def test_a_missing_test_part_is_dealt_from_training_by_whole_groups() -> None:
-    parts = shipped("drop_from_train")
-    tested, trained = (parts == "test").sum(), (parts == "train").sum()
+    splits = shipped("drop_from_train")
+    tested, trained = (splits == "test").sum(), (splits == "train").sum()
     assert tested / (tested + trained) == pytest.approx(0.15, abs=0.02)
-    assert (parts == "validation").mean() == pytest.approx(0.25, abs=0.01)
+    assert (splits == "validation").mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_crossing_pictures_may_be_kept() -> None:
@@ -177,12 +177,12 @@ def test_crossing_pictures_may_be_kept() -> None:
 
 
 def test_crossing_pictures_may_be_an_error() -> None:
-    with pytest.raises(DataError, match="cross the parts that the data ships"):
+    with pytest.raises(DataError, match="cross the splits that the data ships"):
         shipped("error")
 
 
-def test_a_source_without_parts_says_so() -> None:
-    with pytest.raises(DataError, match="ships no training part"):
+def test_a_source_without_splits_says_so() -> None:
+    with pytest.raises(DataError, match="ships no training split"):
         shipped("keep", [None])
 
 
@@ -193,7 +193,7 @@ def test_too_few_groups_are_an_error() -> None:
 
 def test_one_class_in_a_part_is_an_error() -> None:
     table = table_of([(1, 0, False)] * 30 + [(0, 1, False)] * 30)
-    table["part"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
+    table["shipped_split"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
     with pytest.raises(DataError, match="the test part has pictures of one class only"):
         split(table, method="source")
 

@@ -53,8 +53,8 @@ def test_balanced_accuracy_threshold_is_the_best_of_all() -> None:
     chosen = choose_threshold(labels, probabilities, ThresholdConfig())
 
     def balanced(threshold: float) -> float:
-        called = probabilities >= threshold
-        return float((called[labels == 1].mean() + (~called[labels == 0]).mean()) / 2)
+        predicted = probabilities >= threshold
+        return float((predicted[labels == 1].mean() + (~predicted[labels == 0]).mean()) / 2)
 
     assert balanced(chosen) == pytest.approx(max(balanced(t) for t in np.linspace(0, 1, 2001)), abs=1e-9)
     assert balanced(chosen) > balanced(0.5)
@@ -69,8 +69,8 @@ def test_separated_predictions_keep_the_threshold_at_one_half() -> None:
 def test_named_precision_or_recall_is_reached(policy: str, other: str) -> None:
     labels, probabilities = calibrated_predictions(1000)
     threshold = choose_threshold(labels, probabilities, ThresholdConfig(policy=policy, target=0.9))
-    called = probabilities >= threshold
-    reached = {"precision": labels[called].mean(), "recall": called[labels == 1].mean()}
+    predicted = probabilities >= threshold
+    reached = {"precision": labels[predicted].mean(), "recall": predicted[labels == 1].mean()}
     assert reached[policy] >= 0.9
     assert reached[other] > 0.3
 
@@ -78,8 +78,8 @@ def test_named_precision_or_recall_is_reached(policy: str, other: str) -> None:
 def test_an_unreachable_precision_comes_as_near_as_it_can() -> None:
     labels, probabilities = np.array([1, 0, 0, 0]), np.array([0.2, 0.9, 0.8, 0.1])
     threshold = choose_threshold(labels, probabilities, ThresholdConfig(policy="precision", target=0.9))
-    called = probabilities >= threshold
-    assert labels[called].mean() == pytest.approx(1 / 3)
+    predicted = probabilities >= threshold
+    assert labels[predicted].mean() == pytest.approx(1 / 3)
 
 
 def test_a_dearer_false_positive_raises_the_threshold() -> None:

@@ -25,15 +25,15 @@ def predict(accuracy: float, count: int = 600, seed: int = 0, first: int = 0) ->
     generator = np.random.default_rng(seed)
     labels = np.random.default_rng(99).integers(0, 2, first + count)[first:]
     right = generator.random(count) < accuracy
-    called = np.where(right, labels, 1 - labels) == 1
+    predicted = np.where(right, labels, 1 - labels) == 1
     return pd.DataFrame(
         {
             "sha256": [f"{number:064x}" for number in range(first, first + count)],
             "label": labels,
             "group": np.arange(first, first + count),
             "split": "test",
-            "probability": np.where(called, 0.8, 0.2),
-            "called": called,
+            "probability": np.where(predicted, 0.8, 0.2),
+            "predicted": predicted,
         }
     )
 
@@ -199,4 +199,4 @@ def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves()
     assert "2 different sets of test pictures" in text
     assert "## faces: " in text
     assert "## photos: " in text
-    assert text.count("nothing else was judged on these pictures") == 2
+    assert text.count("nothing else was evaluated on these pictures") == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.compare import compare_runs
-from src.config import CompareConfig, Config, DatasetConfig, DrawnConfig, EvaluateConfig
+from src.config import CompareConfig, Config, DatasetConfig, EvaluateConfig, SyntheticConfig
 from src.errors import DataError, TrackingError
 from src.evaluate import evaluate
 from src.tracking.read import ROLE_TAG, find_run, find_runs
@@ -19,7 +19,7 @@ def request(config: Config, run: str = "latest", **changes: object) -> EvaluateC
 
 
 def faces(config: Config, seed: int, count: int) -> DatasetConfig:
-    return replace(config.dataset, name="others", drawn=DrawnConfig(count=count, seed=seed))
+    return replace(config.dataset, name="others", synthetic=SyntheticConfig(count=count, seed=seed))
 
 
 def test_a_recorded_model_is_judged_again_on_any_data_and_compared(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_recorded_model_is_judged_again_on_any_data_and_compared(make_config: 
         output_format="list",
     )
     assert [child.data.tags[ROLE_TAG] for child in children] == ["evaluation"] * 3
-    assert {child.data.params["dataset.name"] for child in children} == {"drawn", "others"}
+    assert {child.data.params["dataset.name"] for child in children} == {"synthetic", "others"}
     assert all("test/accuracy_low" in child.data.metrics for child in children)
 
 

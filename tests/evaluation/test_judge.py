@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import Config, DatasetConfig, DrawnConfig, EvaluationConfig, ThresholdConfig
+from src.config import Config, DatasetConfig, EvaluationConfig, SyntheticConfig, ThresholdConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import DataError
 from src.evaluation.artifacts import read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
-from src.evaluation.evaluation import judge
+from src.evaluation.evaluation import evaluate_model
 from src.evaluation.sheets import validation_grid
 from src.metrics.calibration import Decision
 
-QUICK = EvaluationConfig(resamples=200, smallest_slice=5, explanations=4, pointing_pictures=4)
+QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_pictures=4)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,12 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     cache = tmp_path_factory.mktemp("cache")
     return prepare(
         DatasetConfig(
-            name="drawn", source="drawn", image_size=32, drawn=DrawnConfig(count=160), cache=str(cache), workers=1
+            name="synthetic",
+            source="synthetic",
+            image_size=32,
+            synthetic=SyntheticConfig(count=160),
+            cache=str(cache),
+            workers=1,
         )
     )
 
@@ -43,36 +48,36 @@ def test_test_labels_change_neither_threshold_nor_temperature(faces: PreparedDat
     lying = faces.table.assign(
         label=faces.table["label"].where(faces.table["split"] != "test", 1 - faces.table["label"])
     )
-    honest, lied = judge(predict, faces, QUICK), judge(predict, replace(faces, table=lying), QUICK)
+    honest, lied = evaluate_model(predict, faces, QUICK), evaluate_model(predict, replace(faces, table=lying), QUICK)
     assert lied.decision == honest.decision
     assert honest.scores["test"]["accuracy"].value > 0.8 > 0.4 > lied.scores["test"]["accuracy"].value
 
 
 def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
     predict = oracle(faces)
-    evaluation = judge(predict, faces, QUICK)
+    evaluation = evaluate_model(predict, faces, QUICK)
     predictions = evaluation.predictions
     assert set(predictions["split"]) == {"validation", "test"}
     assert predictions["uncalibrated"].to_numpy() == pytest.approx(predict(faces.images[predictions.index]))
     assert predictions["sha256"].tolist() == faces.table["sha256"].iloc[predictions.index].tolist()
-    calls = predictions["called"] == (predictions["label"] == 1)
+    calls = predictions["predicted"] == (predictions["label"] == 1)
     for split in ("validation", "test"):
         assert evaluation.scores[split]["accuracy"].value == pytest.approx(calls[predictions["split"] == split].mean())
 
 
 def test_the_most_wrong_pictures_are_wrong_and_the_surest_mistake_comes_first(faces: PreparedDataset) -> None:
-    evaluation = judge(oracle(faces, noise=3.0), faces, QUICK)
+    evaluation = evaluate_model(oracle(faces, noise=3.0), faces, QUICK)
     worst = evaluation.worst
-    assert (worst["called"] != (worst["label"] == 1)).all()
+    assert (worst["predicted"] != (worst["label"] == 1)).all()
     assert (worst["probability"] - worst["label"]).abs().is_monotonic_decreasing
     assert np.array_equal(evaluation.worst_pictures[0], faces.images[worst.index[0]])
 
 
 def test_a_given_decision_is_used_as_it_is(faces: PreparedDataset) -> None:
     decision = Decision(threshold=0.7, temperature=2.0, abstain=(0.3, 0.75))
-    evaluation = judge(oracle(faces), faces, QUICK, decision=decision)
+    evaluation = evaluate_model(oracle(faces), faces, QUICK, decision=decision)
     assert evaluation.decision == decision
-    assert evaluation.predictions.loc[evaluation.predictions["called"], "probability"].min() >= 0.7
+    assert evaluation.predictions.loc[evaluation.predictions["predicted"], "probability"].min() >= 0.7
     assert 0 < evaluation.metrics["test/answered"] < 1
 
 
@@ -93,14 +98,14 @@ def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
     images[:, 0, 0, 0] = table["label"] * 255
     images[table["glasses"] == "round", 0, 0, 0] = 255 - images[table["glasses"] == "round", 0, 0, 0]
     dataset = PreparedDataset(images, table, table[:0], ("sad", "happy"), "d", {"test": "t"}, "planted")
-    evaluation = judge(lambda pictures: np.where(pictures[:, 0, 0, 0] > 127, 0.9, 0.1), dataset, QUICK)
+    evaluation = evaluate_model(lambda pictures: np.where(pictures[:, 0, 0, 0] > 127, 0.9, 0.1), dataset, QUICK)
     assert evaluation.slices is not None
     worst = evaluation.slices.iloc[0]
     assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
 
 
 def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
-    evaluation = judge(
+    evaluation = evaluate_model(
         oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
     )
     drawn = evaluation.figures()
@@ -136,32 +141,32 @@ def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
 
 
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
-    fixed = judge(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
+    fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
 
 
 def test_a_single_class_is_judged_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
     happy = faces.table["split"].where(faces.table["label"] == 1, "unused")
-    evaluation = judge(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
+    evaluation = evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
     assert np.isnan(evaluation.scores["test"]["roc_auc"].value)
     assert "roc_curve" not in evaluation.figures()
 
 
 def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
-    with pytest.raises(DataError, match="nothing to judge"):
-        judge(oracle(faces), replace(faces, table=faces.table.assign(split="train")), QUICK)
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split="train")), QUICK)
 
 
 def test_the_style_leaves_matplotlib_alone(faces: PreparedDataset) -> None:
     before = dict(matplotlib.rcParams)
-    judge(oracle(faces), faces, QUICK).figures()["slices"]
+    evaluate_model(oracle(faces), faces, QUICK).figures()["slices"]
     assert dict(matplotlib.rcParams) == before
 
 
 def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
     faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
 ) -> None:
-    evaluation = judge(oracle(faces), faces, QUICK)
+    evaluation = evaluate_model(oracle(faces), faces, QUICK)
 
     def path(name: str) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -37,29 +37,29 @@ def test_the_p_value_of_two_single_models_is_mcnemars() -> None:
 
 def test_two_identical_models_are_called_better_in_under_5_percent_of_400_trials() -> None:
     generator = np.random.default_rng(1)
-    called = covered = 0
+    predicted = covered = 0
     for trial in range(400):
         hard = generator.random(500) < 0.2
         chance = np.where(hard, 0.5, 0.95)
         first, second = ((generator.random(500) < chance)[None].astype(float) for _ in range(2))
         pair = compare_pairs([first, second], np.arange(500), exact=True, resamples=400, seed=trial).iloc[0]
-        called += pair["verdict"] != "not distinguishable"
+        predicted += pair["verdict"] != "not distinguishable"
         covered += pair["low"] <= 0 <= pair["high"]
-    assert called < 20
+    assert predicted < 20
     assert 0.93 <= covered / 400 <= 0.97
 
 
 def test_seeds_that_scatter_make_two_identical_configs_indistinguishable() -> None:
     generator = np.random.default_rng(2)
-    called = 0
+    predicted = 0
     for trial in range(200):
         accuracies = 0.85 + generator.normal(0, 0.03, (2, 2))
         members = [np.concatenate([right_calls(1000, value, generator) for value in row]) for row in accuracies]
-        called += (
+        predicted += (
             compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial)["verdict"][0]
             != "not distinguishable"
         )
-    assert called < 20
+    assert predicted < 20
 
 
 def test_a_better_config_is_found_over_seeds() -> None:

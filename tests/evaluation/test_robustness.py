@@ -81,10 +81,11 @@ def test_a_model_that_reads_brightness_breaks_under_brightness_and_survives_blur
     labels = np.arange(60) % 2
     pictures = np.repeat(scene(32), 60, axis=0).astype(int) - 128 + np.where(labels, 150, 106)[:, None, None, None]
     pictures = pictures.clip(0, 255).astype(np.uint8)
-    judged = np.arange(1, 60, 2)[::-1]  # all of class 1, and then some of class 0
-    judged = np.r_[judged, 0:40:2]
+    evaluated = np.arange(1, 60, 2)[::-1]  # all of class 1, and then some of class 0
+    evaluated = np.r_[evaluated, 0:40:2]
     predictions = pd.DataFrame(
-        {"label": labels[judged], "group": judged, "probability": brightness_classifier(pictures[judged])}, index=judged
+        {"label": labels[evaluated], "group": evaluated, "probability": brightness_classifier(pictures[evaluated])},
+        index=evaluated,
     )
     config = EvaluationConfig(corruptions=[5], corruption_pictures=40)
     found = measure_robustness(brightness_classifier, pictures, predictions, Decision(), config)

@@ -86,8 +86,8 @@ def test_grad_cam_behind_a_global_average_is_the_published_one() -> None:
     pictures, _ = faces(4, shortcut=False)
     activations = keras.Model(inputs, features).predict(pictures.astype(np.float32), verbose=0)
     weights = np.asarray(last.kernel)[:, 0] / SIZE**2
-    called = np.sign(model.predict(pictures.astype(np.float32), verbose=0) - 0.5)[..., None]
-    assert grad_cam(model, pictures) == pytest.approx(np.maximum(activations @ weights * called, 0), abs=1e-7)
+    predicted = np.sign(model.predict(pictures.astype(np.float32), verbose=0) - 0.5)[..., None]
+    assert grad_cam(model, pictures) == pytest.approx(np.maximum(activations @ weights * predicted, 0), abs=1e-7)
 
 
 def test_pointing_game_counts_the_share_of_the_map_on_the_boxes() -> None:

@@ -19,15 +19,15 @@ def test_scores_agree_with_scikit_learn(ties: bool, threshold: float) -> None:
     labels, probabilities = predictions(500)
     if ties:
         probabilities = probabilities.round(1).clip(0.05, 0.95)
-    called = probabilities >= threshold
+    predicted = probabilities >= threshold
     expected = {
-        "accuracy": metrics.accuracy_score(labels, called),
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, called),
-        "precision": metrics.precision_score(labels, called),
-        "recall": metrics.recall_score(labels, called),
-        "specificity": metrics.recall_score(labels, called, pos_label=0),
-        "f1": metrics.f1_score(labels, called),
-        "mcc": metrics.matthews_corrcoef(labels, called),
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
+        "precision": metrics.precision_score(labels, predicted),
+        "recall": metrics.recall_score(labels, predicted),
+        "specificity": metrics.recall_score(labels, predicted, pos_label=0),
+        "f1": metrics.f1_score(labels, predicted),
+        "mcc": metrics.matthews_corrcoef(labels, predicted),
         "roc_auc": metrics.roc_auc_score(labels, probabilities),
         "average_precision": metrics.average_precision_score(labels, probabilities),
         "log_loss": metrics.log_loss(labels, probabilities),

@@ -121,5 +121,5 @@ def picture_bytes(picture: Image.Image, picture_format: str) -> bytes:
 
 @pytest.fixture
 def picture() -> Callable[[int], Image.Image]:
-    """A drawn face by its number."""
+    """A synthetic face by its number."""
     return lambda index: Image.fromarray(draw_face(7, index, 96)[0])

@@ -1,4 +1,4 @@
-"""The web page, driven in a real browser against the real service, with the shipped model and drawn faces."""
+"""The web page, driven in a real browser against the real service, with the shipped model and synthetic faces."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the browser's camera sees: one drawn face, as a film of two frames."""
+    """What the browser's camera sees: one synthetic face, as a film of two frames."""
     file = tmp_path_factory.mktemp("camera") / "face.y4m"
     face = Image.fromarray(draw_face(7, 3, 240)[0]).convert("YCbCr")
     light, *colors = (np.asarray(face.getchannel(name)) for name in range(3))
@@ -192,7 +192,7 @@ def test_many_pictures_stand_least_sure_first_with_the_unsure_marked(
     shares = [int(re.findall(r"(\d+)%", text)[0]) for text in texts]
     assert shares == sorted(shares)
     assert [text.strip().startswith("?") for text in texts] == [share < 75 for share in shares]
-    assert {True, False} == {share < 75 for share in shares}, "the drawn faces must show both"
+    assert {True, False} == {share < 75 for share in shares}, "the synthetic faces must show both"
     expect(page.locator("#said")).to_contain_text("broken.png: no answer, truncated")
     last = page.locator("#gallery .thumbnail-item").last
     last.focus()

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from src.comparison.gate import judge_challenger
+from src.comparison.gate import compare_with_holder
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
 from src.conversion import opening
 from src.conversion.opening import export_run, open_model
@@ -33,7 +33,7 @@ UNTRAINED = ["trainer.epochs=1", "optimizer.learning_rate=1e-9"]
 
 @dataclass(frozen=True)
 class Contest:
-    """A trained run and one as good as untrained, judged on the same test pictures."""
+    """A trained run and one as good as untrained, evaluated on the same test pictures."""
 
     trained: Trained
     good: str
@@ -107,18 +107,18 @@ def predictions(right: int, count: int) -> pd.DataFrame:
             "group": range(count),
             "split": "test",
             "probability": 0.9,
-            "called": [number < right for number in range(count)],
+            "predicted": [number < right for number in range(count)],
         }
     )
 
 
 def test_not_distinguishable_passes_but_says_what_it_leaves_open() -> None:
-    judgement = judge_challenger(predictions(86, 100), predictions(88, 100), "accuracy")
-    assert judgement.passed
-    assert judgement.text.startswith("not distinguishable: accuracy -0.0200 [-0.0")
-    assert "on 100 test pictures in 100 groups" in judgement.text
-    assert "it may be up to 0.0" in judgement.text
-    assert "pictures would settle it" in judgement.text
+    decision = compare_with_holder(predictions(86, 100), predictions(88, 100), "accuracy")
+    assert decision.passed
+    assert decision.text.startswith("not distinguishable: accuracy -0.0200 [-0.0")
+    assert "on 100 test pictures in 100 groups" in decision.text
+    assert "it may be up to 0.0" in decision.text
+    assert "pictures would settle it" in decision.text
 
 
 @pytest.mark.parametrize(
@@ -131,31 +131,31 @@ def test_how_often_a_challenger_of_a_holder_with_accuracy_90_is_refused(
 
     def refused() -> bool:
         ours, theirs = (
-            predictions(0, pictures).assign(called=generator.random(pictures) < level) for level in (accuracy, 0.9)
+            predictions(0, pictures).assign(predicted=generator.random(pictures) < level) for level in (accuracy, 0.9)
         )
-        return not judge_challenger(ours, theirs, "accuracy", resamples=100).passed
+        return not compare_with_holder(ours, theirs, "accuracy", resamples=100).passed
 
     assert least <= np.mean([refused() for _ in range(150)]) <= most
 
 
 def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
     ours, theirs = predictions(86, 100), predictions(88, 100)
-    assert not judge_challenger(ours, theirs, "accuracy", margin=0.02).passed
-    assert judge_challenger(ours, theirs, "accuracy", margin=0.2).passed
-    assert judge_challenger(theirs, ours, "accuracy", margin=0.01).passed
+    assert not compare_with_holder(ours, theirs, "accuracy", margin=0.02).passed
+    assert compare_with_holder(ours, theirs, "accuracy", margin=0.2).passed
+    assert compare_with_holder(theirs, ours, "accuracy", margin=0.01).passed
 
 
 def test_runs_judged_on_other_pictures_are_not_compared() -> None:
-    judgement = judge_challenger(predictions(90, 100), predictions(10, 99), "accuracy")
-    assert not judgement.passed
-    assert judgement.text.startswith("cannot be compared: judged on different test pictures, 100 (digest ")
+    decision = compare_with_holder(predictions(90, 100), predictions(10, 99), "accuracy")
+    assert not decision.passed
+    assert decision.text.startswith("cannot be compared: evaluated on different test pictures, 100 (digest ")
 
 
 @pytest.mark.parametrize("missing", [None, predictions(8, 10).assign(split="validation")])
 def test_missing_predictions_are_no_reason_to_pass(missing: pd.DataFrame | None) -> None:
-    judgement = judge_challenger(predictions(9, 10), missing, "accuracy")
-    assert not judgement.passed
-    assert "the holder's run recorded no test predictions" in judgement.text
+    decision = compare_with_holder(predictions(9, 10), missing, "accuracy")
+    assert not decision.passed
+    assert "the holder's run recorded no test predictions" in decision.text
 
 
 @pytest.mark.parametrize(

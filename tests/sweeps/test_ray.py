@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 EPOCHS = 15
-SMALL = ["model=mobile", "model.filters=[8]", "dataset.drawn.count=32", "dataset.image_size=32"]
+SMALL = ["model=mobile", "model.filters=[8]", "dataset.synthetic.count=32", "dataset.image_size=32"]
 SMALL += ["trainer.batch_size=8", "evaluation.resamples=100", "evaluation.explanations=0"]
 SMALL += ["evaluation.pointing_pictures=0"]
 

@@ -22,7 +22,7 @@ SPACE = {
     "optimizer": ParameterConfig(choice=["adam", "adamw"]),
     "optimizer.weight_decay": ParameterConfig(min=1e-5, max=1e-1, log=True, when={"optimizer": ["adamw"]}),
     "model.filters": ParameterConfig(choice=[[8], [8, 16]]),
-    "model.convolutions": ParameterConfig(min=1, max=3, whole=True),
+    "model.convolutions": ParameterConfig(min=1, max=3, integer=True),
 }
 ALGORITHMS = ["random", "bayesian", "hyperband", "grid"]
 
@@ -31,7 +31,7 @@ def open_search(algorithm: str, journal: Path) -> Search:
     return Search(create_oracle(TunerConfig(algorithm), hyperparameters(SPACE), epochs=9), journal)  # type: ignore
 
 
-def judged(trial: Trial) -> Result:
+def evaluated(trial: Trial) -> Result:
     """A score that follows from the values alone; every fifth trial fails."""
     if int(trial.id) % 5 == 4:
         return Result("failed", reason="the loss became nan")
@@ -45,7 +45,7 @@ def advance(search: Search, trials: int) -> list[Trial]:
         while len(search.open) < 2 and (trial := search.next()):
             begun.append(trial)
         if search.open:
-            search.end(search.open[-1], judged(search.open[-1]))
+            search.end(search.open[-1], evaluated(search.open[-1]))
     return begun
 
 
@@ -60,7 +60,7 @@ def test_a_search_cut_off_anywhere_goes_on_as_if_it_had_not_been(algorithm: str,
         search = open_search(algorithm, journal)
         assert "".join(lines[:cut]) == journal.read_text()
         assert list(search.trials) == list(whole.trials)[: len(search.trials)]
-        search.end(search.open[-1], judged(search.open[-1]))
+        search.end(search.open[-1], evaluated(search.open[-1]))
         rest = search.next()
         assert rest is None or rest.id not in list(search.trials)[:-1]
     again = open_search(algorithm, tmp_path / "whole.jsonl")
@@ -84,7 +84,7 @@ def test_a_grid_has_every_combination_once(tmp_path: Path) -> None:
     space = {key: SPACE[key] for key in ("optimizer", "model.filters", "model.convolutions")}
     search = Search(create_oracle(TunerConfig("grid"), hyperparameters(space), 1), tmp_path / "journal.jsonl")
     while trial := search.next():
-        search.end(trial, judged(trial))
+        search.end(trial, evaluated(trial))
     assert search.exhausted
     assert len({tuple(overrides(trial.values, space)) for trial in search.trials.values()}) == 2 * 2 * 3
 

@@ -13,7 +13,7 @@ from src.tracking.store import open_store
 from src.train import train
 from src.tune import main
 
-SMALL = ["model=mobile", "dataset.drawn.count=32", "dataset.image_size=32", "trainer.batch_size=8", "aug=light"]
+SMALL = ["model=mobile", "dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "aug=light"]
 SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
 
 

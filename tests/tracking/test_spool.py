@@ -13,7 +13,7 @@ from src.tracking.spool import (
     METRICS_PER_REQUEST,
     Event,
     ServerAwayError,
-    ServerRefusedError,
+    ServerRejectedError,
     Spool,
     leading_batch,
 )
@@ -24,7 +24,7 @@ def metric(step: int, count: int = 1) -> Event:
 
 
 def away(events: Sequence[Event]) -> None:
-    raise ServerAwayError("connection refused")
+    raise ServerAwayError("connection rejected")
 
 
 def test_what_one_process_could_not_send_the_next_one_sends_in_order(tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_an_event_is_on_disk_before_the_run_goes_on(tmp_path: Path, monkeypatch:
 
 def test_a_refusal_ends_the_sending_and_is_told(tmp_path: Path) -> None:
     def refuse(events: Sequence[Event]) -> None:
-        raise ServerRefusedError("no such run")
+        raise ServerRejectedError("no such run")
 
     spool = Spool(tmp_path, refuse)
     spool.add(metric(1))
     assert not spool.close(patience=5)
-    assert spool.refused == "no such run"
+    assert spool.rejected == "no such run"
 
 
 def test_metrics_go_together_as_far_as_a_request_holds_them() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from src.config import PROJECT_ROOT
 
-TINY_RUN = ["dataset.drawn.count=32", "dataset.image_size=32", "trainer.batch_size=8", "evaluation.explanations=0"]
+TINY_RUN = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "evaluation.explanations=0"]
 
 BLOCK_IMPORTS = """
 import sys

@@ -15,7 +15,7 @@ from .folders import list_class_folders
 from .listing import Listing
 from .manifest import list_manifest, list_metadata
 from .published import list_affectnet, list_fer2013, list_rafdb
-from .synthetic import list_drawn
+from .synthetic import list_synthetic
 
 __all__ = ["Listing", "list_samples", "single_file_signature"]
 
@@ -48,7 +48,7 @@ def single_file_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 
 def _file_signature(config: SourceConfig) -> tuple[object, ...] | None:
     values = tuple(repr(getattr(config, field.name)) for field in fields(SourceConfig))
-    if config.source == "drawn":
+    if config.source == "synthetic":
         return values
     path = source_path(config) if config.source in ("folder", "fer2013") else None
     if path is None or not path.is_file():
@@ -60,13 +60,13 @@ def _file_signature(config: SourceConfig) -> tuple[object, ...] | None:
 def _list_source(config: SourceConfig, name: str) -> Listing:
     listing = _reader(config)(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
-    refusals = [replace(refusal, source=name) for refusal in listing.refusals]
-    return Listing(_with_subjects(samples, config.group_pattern), refusals, listing.ignored)
+    rejections = [replace(rejection, source=name) for rejection in listing.rejections]
+    return Listing(_with_subjects(samples, config.group_pattern), rejections, listing.ignored)
 
 
 def _reader(config: SourceConfig) -> Callable[[SourceConfig], Listing]:
     readers: dict[str, Callable[[SourceConfig], Listing]] = {
-        "drawn": list_drawn,
+        "synthetic": list_synthetic,
         "folder": list_class_folders,
         "fer2013": list_fer2013,
         "manifest": list_manifest,
@@ -102,7 +102,7 @@ def _combine(listings: list[Listing]) -> Listing:
         ignored.update(listing.ignored)
     return Listing(
         [sample for listing in listings for sample in listing.samples],
-        [refusal for listing in listings for refusal in listing.refusals],
+        [rejection for listing in listings for rejection in listing.rejections],
         dict(ignored),
     )
 

@@ -1,4 +1,4 @@
-"""Class folders, with or without ready parts, on disk or in an archive."""
+"""Class folders, with or without ready splits, on disk or in an archive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator
 from .download import source_path
-from .listing import Entry, Listing, Refused, by_class_folders
+from .listing import Entry, Listing, RejectedEntry, by_class_folders
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -41,11 +41,11 @@ def _zip_entries(path: Path, signature: str) -> list[Entry]:
         for index, member in enumerate(archive.infolist()):
             if member.is_dir():
                 continue
-            reason = _refusal(member.filename)
+            reason = _rejection_reason(member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
                 reason = "a symbolic link in an archive"
             locator = ZipLocator(str(path), index, f"{signature}#{index}")
-            entries.append((member.filename, Refused(reason) if reason else locator))
+            entries.append((member.filename, RejectedEntry(reason) if reason else locator))
     return entries
 
 
@@ -56,10 +56,10 @@ def _tar_entries(path: Path, signature: str) -> list[Entry]:
         for index, member in enumerate(archive):
             if member.isdir():
                 continue
-            reason = _refusal(member.name) if member.isreg() else "a link or device in an archive"
+            reason = _rejection_reason(member.name) if member.isreg() else "a link or device in an archive"
             name = member.name.removeprefix("./")
             if reason:
-                entries.append((name, Refused(reason)))
+                entries.append((name, RejectedEntry(reason)))
             elif plain and not member.issparse():
                 entries.append((name, RangeLocator(str(path), member.offset_data, member.size, f"{signature}#{index}")))
             else:
@@ -68,7 +68,7 @@ def _tar_entries(path: Path, signature: str) -> list[Entry]:
     return entries
 
 
-def _refusal(name: str) -> str | None:
+def _rejection_reason(name: str) -> str | None:
     folders = name.replace("\\", "/").split("/")
     leaves = ".." in folders or not folders[0] or ":" in folders[0]
     return "a path that leaves the archive" if leaves else None
@@ -109,13 +109,13 @@ def folder_entries(root: Path) -> Iterator[Entry]:
                 yield os.path.relpath(entry.path, root).replace(os.sep, "/"), _file(entry, inside)
 
 
-def _file(entry: os.DirEntry[str], inside: str) -> FileLocator | Refused:
+def _file(entry: os.DirEntry[str], inside: str) -> FileLocator | RejectedEntry:
     try:
         if entry.is_symlink() and os.path.commonpath([os.path.realpath(entry.path), inside]) != inside:
-            return Refused("a symbolic link that leaves the data's folder")
+            return RejectedEntry("a symbolic link that leaves the data's folder")
         status = entry.stat()
     except OSError as error:
-        return Refused(error.strerror or str(error))
+        return RejectedEntry(error.strerror or str(error))
     if entry.is_dir():
-        return Refused("a symbolic link to a folder")
+        return RejectedEntry("a symbolic link to a folder")
     return FileLocator(entry.path, status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""What a source gives, and how a picture's path tells its class and part."""
+"""What a source gives, and how a picture's path tells its class and split."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import TypeAlias
 from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import Locator
-from ..samples import Part, Refusal, Sample
+from ..samples import Rejection, Sample, Split
 
-PART_NAMES: dict[str, Part] = {
+SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "val_set", "dev", "publictest"), "validation"),
     **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
 }
-"""What data sets call their parts, in lower case."""
+"""What data sets call their splits, in lower case."""
 
-Entry: TypeAlias = "tuple[str, Locator | Refused]"
-"""A path with forward slashes, relative to the root of the data, and where its bytes are or why it is refused."""
+Entry: TypeAlias = "tuple[str, Locator | RejectedEntry]"
+"""A path with forward slashes, relative to the root of the data, and where its bytes are or why it is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedEntry:
     """Why an entry is not even opened, for a person."""
 
     reason: str
@@ -34,10 +34,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Listing:
-    """Samples in a fixed order, entries that are refused unread, and folders or labels left aside with their counts."""
+    """Samples in a fixed order, entries that are rejected unread, and other folders or labels with their counts."""
 
     samples: list[Sample]
-    refusals: list[Refusal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
 
 
@@ -68,27 +68,27 @@ def class_labels(config: SourceConfig) -> dict[str, int]:
 
 
 def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
-    """Samples of entries that lie in `class/...` or `part/class/...`, below folders that all of them share."""
+    """Samples of entries that lie in `class/...` or `split/class/...`, below folders that all of them share."""
     labels = class_labels(config)
     entries = [(printable(path), locator) for path, locator in entries]
-    depth = _shared_depth([path for path, _ in entries], set(labels) | set(PART_NAMES))
+    depth = _shared_depth([path for path, _ in entries], set(labels) | set(SPLIT_NAMES))
     samples: list[Sample] = []
-    refusals: list[Refusal] = []
+    rejections: list[Rejection] = []
     ignored: Counter[str] = Counter()
     for path, locator in entries:
         folders = path.split("/")[depth:-1]
-        part = PART_NAMES.get(folders[0].casefold()) if folders else None
+        split = SPLIT_NAMES.get(folders[0].casefold()) if folders else None
         if folders and folders[0].casefold() in labels:
-            part = None
-        name = "/".join(folders[:2] if part else folders[:1])
+            split = None
+        name = "/".join(folders[:2] if split else folders[:1])
         label = labels.get(name.rpartition("/")[2].casefold())
         if label is None:
             ignored[name or "."] += 1
-        elif isinstance(locator, Refused):
-            refusals.append(Refusal(path, label, "unreadable", locator.reason))
+        elif isinstance(locator, RejectedEntry):
+            rejections.append(Rejection(path, label, "unreadable", locator.reason))
         else:
-            samples.append(Sample(path, label, locator, part))
-    return Listing(samples, refusals, dict(ignored))
+            samples.append(Sample(path, label, locator, split))
+    return Listing(samples, rejections, dict(ignored))
 
 
 def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:

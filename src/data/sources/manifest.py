@@ -12,9 +12,9 @@ import pyarrow as pa
 from ...config import ManifestConfig, SourceConfig
 from ...errors import DataError
 from ..locators import FileLocator
-from ..samples import Part, Refusal, Sample
+from ..samples import Rejection, Sample, Split
 from .download import source_path
-from .listing import PART_NAMES, Listing, Refused, class_labels
+from .listing import SPLIT_NAMES, Listing, RejectedEntry, class_labels
 
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -26,7 +26,7 @@ def list_manifest(config: SourceConfig) -> Listing:
 
 
 def list_metadata(config: SourceConfig) -> Listing:
-    """Samples of a folder with a metadata file, or of part folders with one each. Raises DataError."""
+    """Samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
     root = source_path(config)
     columns = ManifestConfig(
         "file_name", *(getattr(config.manifest, name) for name in ("label", "split", "group", "weight"))
@@ -34,12 +34,12 @@ def list_metadata(config: SourceConfig) -> Listing:
     listing = Listing([])
     for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
         for path in (folder / name for name in _METADATA_NAMES if (folder / name).is_file()):
-            part = PART_NAMES.get(folder.name.casefold()) if folder != root else None
+            split = SPLIT_NAMES.get(folder.name.casefold()) if folder != root else None
             prefix = f"{folder.name}/" if folder != root else ""
-            found = _listed(_read(path), path, folder, config, columns, part, prefix)
+            found = _listed(_read(path), path, folder, config, columns, split, prefix)
             ignored = Counter(listing.ignored) + Counter(found.ignored)
-            listing = Listing(listing.samples + found.samples, listing.refusals + found.refusals, dict(ignored))
-    if not (listing.samples or listing.refusals or listing.ignored):
+            listing = Listing(listing.samples + found.samples, listing.rejections + found.rejections, dict(ignored))
+    if not (listing.samples or listing.rejections or listing.ignored):
         raise DataError(f"{root}: no {' or '.join(_METADATA_NAMES)} in it or in a folder in it")
     return listing
 
@@ -62,7 +62,7 @@ def _listed(
     root: Path,
     config: SourceConfig,
     columns: ManifestConfig,
-    part: Part | None = None,
+    split: Split | None = None,
     prefix: str = "",
 ) -> Listing:
     for name in (columns.path, columns.label):
@@ -70,7 +70,7 @@ def _listed(
             raise DataError(f"{path}: no column {name!r}; there is {', '.join(map(str, table.columns))}")
     labels, inside = class_labels(config), os.path.realpath(root)
     samples: list[Sample] = []
-    refusals: list[Refusal] = []
+    rejections: list[Rejection] = []
     ignored: Counter[str] = Counter()
     known = [name for name in (columns.split, columns.group, columns.weight) if name in table]
     for row in table[[columns.path, columns.label, *known]].to_dict("records"):
@@ -79,22 +79,22 @@ def _listed(
             ignored[_text(row[columns.label]) or "no label"] += 1
             continue
         located = _located(os.path.join(root, name), inside)
-        if isinstance(located, Refused):
-            refusals.append(Refusal(prefix + name, label, "unreadable", located.reason))
+        if isinstance(located, RejectedEntry):
+            rejections.append(Rejection(prefix + name, label, "unreadable", located.reason))
             continue
-        shipped = part or _part(_text(row.get(columns.split)), path, columns.split)
+        shipped = split or _split_name(_text(row.get(columns.split)), path, columns.split)
         subject, weight = _text(row.get(columns.group)) or None, _weight(_text(row.get(columns.weight)), path)
         samples.append(Sample(prefix + name, label, located, shipped, subject, weight))
-    return Listing(samples, refusals, dict(ignored))
+    return Listing(samples, rejections, dict(ignored))
 
 
-def _located(path: str, inside: str) -> FileLocator | Refused:
+def _located(path: str, inside: str) -> FileLocator | RejectedEntry:
     try:
         if os.path.commonpath([os.path.realpath(path), inside]) != inside:
-            return Refused("a path that leaves the manifest's folder")
+            return RejectedEntry("a path that leaves the manifest's folder")
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        return Refused(getattr(error, "strerror", None) or str(error))
+        return RejectedEntry(getattr(error, "strerror", None) or str(error))
     return FileLocator(path, status.st_size, status.st_mtime_ns)
 
 
@@ -102,10 +102,10 @@ def _text(value: object) -> str:
     return "" if value is None or value != value else str(value).strip()
 
 
-def _part(name: str, path: Path, column: str) -> Part | None:
-    if name and name.casefold() not in PART_NAMES:
+def _split_name(name: str, path: Path, column: str) -> Split | None:
+    if name and name.casefold() not in SPLIT_NAMES:
         raise DataError(f"{path}: column {column!r} has {name!r}; accepts train, validation and test")
-    return PART_NAMES.get(name.casefold())
+    return SPLIT_NAMES.get(name.casefold())
 
 
 def _weight(text: str, path: Path) -> float:

@@ -10,17 +10,17 @@ import numpy as np
 from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import PixelTextLocator
-from ..samples import Part, Sample
+from ..samples import Sample, Split
 from .download import source_path
 from .folders import entries_of
-from .listing import PART_NAMES, Listing, Refused, by_class_folders, class_labels
+from .listing import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Index = the number in the `emotion` column."""
 
 
 def list_fer2013(config: SourceConfig) -> Listing:
-    """Samples of FER-2013 in either form; with `Usage` or part folders each keeps its part. Raises DataError."""
+    """Samples of FER-2013 in either form; with `Usage` or split folders each keeps its split. Raises DataError."""
     path = source_path(config)
     if path.name.casefold().endswith(".csv"):
         return _list_csv(path, config)
@@ -50,7 +50,7 @@ def _list_csv(path: Path, config: SourceConfig) -> Listing:
             size = len(pixels.strip(b'"'))
             locator = PixelTextLocator(str(path), begin, size, f"{status.st_size}@{status.st_mtime_ns}#{number}")
             usage = _cell(cells, columns, "usage").casefold()
-            samples.append(Sample(f"{number:05d}", labels[emotion.casefold()], locator, PART_NAMES.get(usage)))
+            samples.append(Sample(f"{number:05d}", labels[emotion.casefold()], locator, SPLIT_NAMES.get(usage)))
     return Listing(samples, ignored=dict(ignored))
 
 
@@ -67,11 +67,11 @@ def _cell(cells: list[bytes], columns: list[str], name: str) -> str:
 
 RAFDB_LIST = Path("EmoLabel") / "list_patition_label.txt"  # sic
 RAFDB_IMAGES = ("Image/aligned", "Image/original")
-AFFECTNET_PARTS: dict[str, Part] = {"train_set": "train", "val_set": "validation"}
+AFFECTNET_SPLITS: dict[str, Split] = {"train_set": "train", "val_set": "validation"}
 
 
 def list_rafdb(config: SourceConfig) -> Listing:
-    """RAF-DB's basic part: its list of labels beside the pictures, or class folders 1 to 7 below parts.
+    """RAF-DB's basic part: its list of labels beside the pictures, or class folders 1 to 7 below splits.
 
     The classes are named by the set's numbers: 4 is happiness, 5 sadness. Raises DataError.
     """
@@ -88,16 +88,16 @@ def list_rafdb(config: SourceConfig) -> Listing:
         name, _, number = line.strip().partition(" ")
         stem, dot, ending = name.rpartition(".")
         locator = located.get(f"{stem}{suffix}{dot}{ending}")
-        if number not in labels or locator is None or isinstance(locator, Refused):
+        if number not in labels or locator is None or isinstance(locator, RejectedEntry):
             ignored[number if number not in labels else "listed, but not there"] += 1
             continue
-        part: Part = "test" if name.startswith("test") else "train"
-        samples.append(Sample(f"{folder}/{stem}{suffix}{dot}{ending}", labels[number], locator, part))
+        split: Split = "test" if name.startswith("test") else "train"
+        samples.append(Sample(f"{folder}/{stem}{suffix}{dot}{ending}", labels[number], locator, split))
     return Listing(samples, ignored=dict(ignored))
 
 
 def list_affectnet(config: SourceConfig) -> Listing:
-    """AffectNet: `train_set` and `val_set` with `images` and `annotations/<id>_exp.npy`, or class folders below parts.
+    """AffectNet: `train_set` and `val_set` with `images` and `annotations/<id>_exp.npy`, or class folders below splits.
 
     The classes are named by the set's numbers: 1 is happiness, 2 sadness. Raises DataError.
     """
@@ -105,13 +105,13 @@ def list_affectnet(config: SourceConfig) -> Listing:
     if not (root / "train_set" / "annotations").is_dir():
         return by_class_folders(entries_of(root), config)
     labels, ignored, samples = class_labels(config), Counter[str](), []
-    for folder, part in AFFECTNET_PARTS.items():
+    for folder, split in AFFECTNET_SPLITS.items():
         for path, locator in entries_of(root / folder / "images") if (root / folder).is_dir() else []:
             number = _expression(root / folder / "annotations", path)
-            if number not in labels or isinstance(locator, Refused):
+            if number not in labels or isinstance(locator, RejectedEntry):
                 ignored[number] += 1
                 continue
-            samples.append(Sample(f"{folder}/images/{path}", labels[number], locator, part))
+            samples.append(Sample(f"{folder}/images/{path}", labels[number], locator, split))
     return Listing(samples, ignored=dict(ignored))
 
 

@@ -1,4 +1,4 @@
-"""Drawn faces: the same everywhere, balanced, independent of the label but for the expression, not solved by colour."""
+"""Synthetic faces: the same everywhere, balanced, independent of the label but for the expression, no shortcut."""
 
 from __future__ import annotations
 
