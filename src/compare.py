@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import CompareConfig, project_path
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def as_override(argument: str) -> str:
 def main() -> None:
     """Run the command on `sys.argv`."""
     sys.argv[1:] = [as_override(argument) for argument in sys.argv[1:]]
-    command(compare_runs, schema=CompareConfig, config_name="compare")()
+    hydra_command(compare_runs, schema=CompareConfig, config_name="compare")()
 
 
 if __name__ == "__main__":

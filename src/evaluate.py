@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import EvaluateConfig, project_path
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> N
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    facts = ModelFacts(recorded.name, model.count_params(), count_flops(model), command_line("src.evaluate", overrides))
+    facts = ModelFacts(recorded.name, model.count_params(), count_flops(model), command_line("evaluate", overrides))
     data = config.dataset or recorded.config.dataset
     write_artifacts(evaluation, replace(recorded.config, dataset=data), dataset, facts, path)
 
@@ -125,7 +125,7 @@ def _record(
     )
 
 
-main = command(evaluate, schema=EvaluateConfig, config_name="evaluate")
+main = hydra_command(evaluate, schema=EvaluateConfig, config_name="evaluate")
 
 if __name__ == "__main__":
     main()

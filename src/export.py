@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import ExportConfig, project_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     return bundle
 
 
-main = command(export, schema=ExportConfig, config_name="export")
+main = hydra_command(export, schema=ExportConfig, config_name="export")
 
 if __name__ == "__main__":
     main()

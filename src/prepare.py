@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import DatasetConfig, PrepareConfig, project_path
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     console.print(f"thumbnails: {write_leak_page(check, folder)}")
 
 
-main = command(prepare_and_report, schema=PrepareConfig, config_name="prepare")
+main = hydra_command(prepare_and_report, schema=PrepareConfig, config_name="prepare")
 
 if __name__ == "__main__":
     main()

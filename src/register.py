@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import RegisterConfig
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version
     return compare_with_holder(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
 
 
-main = command(register, schema=RegisterConfig, config_name="register")
+main = hydra_command(register, schema=RegisterConfig, config_name="register")
 
 if __name__ == "__main__":
     main()

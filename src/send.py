@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli import typer_command
+from .cli.typer_command import typer_command
 from .errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .cli import command
+from .cli.hydra_command import hydra_command
 from .config import Config
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     return TrainResult(record.run.id, record.name, parameters, flops, digest, fitted, evaluation)
 
 
-main = command(train, schema=Config)
+main = hydra_command(train, schema=Config)
 
 if __name__ == "__main__":
     main()

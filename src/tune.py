@@ -13,7 +13,7 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from .cli import command, explain_composition, plain_tree
+from .cli.hydra_command import explain_composition, hydra_command, plain_tree
 from .config import Config, TuneConfig, to_config
 from .errors import ConfigError
 
@@ -54,7 +54,7 @@ def compose_trial(overrides: Sequence[str]) -> Config:
         raise ConfigError(explain_composition(error)) from error
 
 
-main = command(tune, schema=TuneConfig, config_name="tune")
+main = hydra_command(tune, schema=TuneConfig, config_name="tune")
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from src.config import PROJECT_ROOT, Config, to_config
 
+pytest_plugins = ["tests.trained_model"]
+
 TINY = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
 TINY += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
 

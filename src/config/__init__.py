@@ -17,7 +17,7 @@ from .commands import (
     TunerConfig,
 )
 from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig
-from .paths import PROJECT_ROOT, project_path
+from .paths import CONF, IN_CHECKOUT, PACKAGE, PROJECT_ROOT, SHIPPED_MODEL, project_path
 from .run import (
     AugmentationConfig,
     ClusterConfig,
@@ -32,7 +32,11 @@ from .run import (
 )
 
 __all__ = [
+    "CONF",
+    "IN_CHECKOUT",
+    "PACKAGE",
     "PROJECT_ROOT",
+    "SHIPPED_MODEL",
     "AugmentationConfig",
     "ClusterConfig",
     "CompareConfig",

@@ -6,14 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import PROJECT_ROOT, ExportConfig, TrackingConfig
+from ..config import PROJECT_ROOT, SHIPPED_MODEL, ExportConfig, TrackingConfig
 from ..errors import BundleError
 from ..runtime.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
     from ..tracking.read import RecordedRun
 
-SHIPPED = PROJECT_ROOT / "models" / "happy_sad"
 MADE = PROJECT_ROOT / ".cache" / "bundles"
 
 
@@ -24,7 +23,7 @@ def open_model(which: str | None = None, tracking_uri: str | None = None) -> Bun
     A run's model is exported once and kept, a registered one brings its bundle; only these need MLflow, and only the
     export TensorFlow. Raises BundleError, TrackingError or DataError.
     """
-    folder = SHIPPED if which is None else Path(which).expanduser()
+    folder = SHIPPED_MODEL if which is None else Path(which).expanduser()
     if which is None or folder.is_dir():
         return open_bundle(folder)
     if "/" in which and not which.startswith("models:/"):

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from ..config import Config, TrackingConfig, to_config
+from ..config.earlier_names import present_tree
 from ..errors import TrackingError
 from ..metrics.calibration import Decision
 from ..tracking.read import RecordedRun, artifact, find_run, model_folder
@@ -65,6 +66,6 @@ def _from_files(
     missing = [part for part in found if part not in files] + ([] if models_found else ["model.keras"])
     if missing:
         raise TrackingError(f"run={name}: cannot be evaluated again, it lacks {', '.join(missing)}")
-    config = to_config(yaml.safe_load(files[CONFIG].read_text()), Config)
+    config = to_config(present_tree(yaml.safe_load(files[CONFIG].read_text())), Config)
     decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
     return RecordedModel(name, models_found[0], config, decision, fitted_on, run)

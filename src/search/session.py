@@ -14,7 +14,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ..config import PROJECT_ROOT, ClusterConfig, TuneConfig, TunerConfig, plain, project_path
+from ..config import CONF, PROJECT_ROOT, ClusterConfig, TuneConfig, TunerConfig, plain, project_path
 from ..errors import SweepError, UserError
 from ..sweeps.parent import Parent, open_parent
 from ..sweeps.pool import worker_pool
@@ -47,7 +47,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
     tree: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(kept):
         key = override.key_or_group
-        if (PROJECT_ROOT / "conf" / key).is_dir():
+        if (CONF / key).is_dir():
             groups.append({f"override /{key}": override.value()})
         else:
             _set(tree, key.split("."), _plain(override.value()))
@@ -55,7 +55,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
     head = [
         *facts,
         f"Again: python -m src.train +experiment=tuned_{name}",
-        f"That is: {command_line('src.train', kept)}",
+        f"That is: {command_line('train', kept)}",
     ]
     body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
     file.write_text("# @package _global_\n" + "".join(f"# {line}\n" for line in head) + body)
@@ -100,7 +100,7 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose) -> Ses
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
         trials = Trials(search, config.tuner, config.space, base, compose, folder / "states")
-        again = command_line("src.tune", sys.argv[1:])
+        again = command_line("tune", sys.argv[1:])
         parent = open_parent(config.tracking, "tune", f"tune {config.tuner.name}", digest, command=again, resume=True)
         try:
             with SweepProgress(config.tuner.max_trials, config.tuner.workers, Console()) as progress:
@@ -125,7 +125,7 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     winner = session.trials.overrides(best[0])
     told = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
     file = write_experiment(winner, config.tuner.save_as or f"{config.model.name}_{config.tuner.name}", [told])
-    again = command_line("src.train", winner)
+    again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
     print(f"{told}:\n  {again}\n  python -m src.train +experiment={file.stem}\nreport: {pages}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ..cli import plain_tree
+from ..cli.hydra_command import plain_tree
 from ..config import PROJECT_ROOT, Config, TrackingConfig, to_config
 from ..errors import ConfigError, SweepError
 from ..tracking.provenance import command_line
@@ -48,7 +48,7 @@ def multirun(
     digest = sweep_digest(jobs)
     folder = LOGS / digest[:12]
     with worker_pool(min(settings.n_jobs, len(jobs)), folder, backend, jobs[0].config.cluster) as pool:
-        command = command_line("src.train", sys.argv[1:])
+        command = command_line("train", sys.argv[1:])
         parent = open_parent(
             tracking, "sweep", sweep_name(jobs), digest, command=command, resume=settings.skip_finished
         )

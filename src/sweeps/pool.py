@@ -25,7 +25,7 @@ GRACE_SECONDS = 20.0
 def start_fork_server() -> multiprocessing.context.ForkServerContext:
     """The context of processes that are forked from a server, which imports while its parent does other things."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["src.sweeps.preloaded"])
+    context.set_forkserver_preload([f"{__package__}.preloaded"])
     forkserver.ensure_running()
     return context
 

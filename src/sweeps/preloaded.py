@@ -14,11 +14,11 @@ from ..training.backend import import_backend
 import_backend()
 
 # MLflow may be absent with tracking=off, and TensorFlow with another backend.
-IMPORTS = ["src.training.fit", "src.training.record", "matplotlib.backends.backend_agg", "matplotlib.layout_engine"]
+IMPORTS = ["..training.fit", "..training.record", "matplotlib.backends.backend_agg", "matplotlib.layout_engine"]
 OPTIONAL = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.models", "mlflow.tensorflow"]
 
 for name in IMPORTS:
-    importlib.import_module(name)
+    importlib.import_module(name, __package__)
 for name in OPTIONAL:
     with contextlib.suppress(ImportError):
-        importlib.import_module(name)
+        importlib.import_module(name, __package__)

@@ -30,7 +30,7 @@ def submit(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]], laun
     settings, tracking, digest = jobs[0].config.sweep, jobs[0].config.tracking, sweep_digest(jobs)
     outcomes = finished_before(jobs, tracking) if settings.skip_finished else {}
     waiting = [job for job in jobs if job.number not in outcomes]
-    command = command_line("src.train", sys.argv[1:])
+    command = command_line("train", sys.argv[1:])
     parent = open_parent(tracking, "sweep", sweep_name(jobs), digest, command=command, resume=settings.skip_finished)
     links = [f"tracking.parent={parent.id}"] if parent else []
     returns: Sequence[JobReturn] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..config import PROJECT_ROOT
+from ..config import PACKAGE
 
 BUNDLE = "bundle"
 INPUT = "picture"
@@ -18,8 +22,22 @@ SCRIPT = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("mlflow", "ai-edge-litert", "annotated-types", "numpy", "pandas", "pillow", "pydantic")
 
 
-def model_arguments(bundle: Path) -> dict[str, Any]:
-    """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`.
+@contextlib.contextmanager
+def packaged_code() -> Iterator[Path]:
+    """A copy of this package named `happy_sad`, importable inside the context: no package `src` leaves a checkout."""
+    with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
+        package = Path(temporary) / "happy_sad"
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "conf", "models"))
+        sys.path.insert(0, temporary)
+        try:
+            yield package
+        finally:
+            sys.path.remove(temporary)
+
+
+def model_arguments(bundle: Path, code: Path) -> dict[str, Any]:
+    """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`; `code` is the
+    package that serves it.
 
     The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.runtime.inputs`. From
     Python that is `predict({"picture": pictures})`: MLflow rejects a bare array of four dimensions for any column.
@@ -35,7 +53,7 @@ def model_arguments(bundle: Path) -> dict[str, Any]:
     return {
         "python_model": str(SCRIPT),
         "artifacts": {BUNDLE: str(bundle)},
-        "code_paths": [str(PROJECT_ROOT / "src")],
+        "code_paths": [str(code)],
         "signature": signature,
         "pip_requirements": [f"{package}=={version(package)}" for package in REQUIREMENTS],
     }

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ..config import PROJECT_ROOT
+from ..config import IN_CHECKOUT, PROJECT_ROOT
 
 
-def command_line(module: str, overrides: Sequence[str]) -> str:
-    """The command that makes this run again."""
-    return shlex.join(["python", "-m", module, *overrides])
+def command_line(command: str, overrides: Sequence[str]) -> str:
+    """The command line of `train`, `tune` and so on, as it is typed in a checkout or where the package is installed."""
+    program = ["python", "-m", f"src.{command}"] if IN_CHECKOUT else ["happy-sad", command]
+    return shlex.join([*program, *overrides])
 
 
 def provenance_tags(command: str, backend: str, device: str, precision: str) -> dict[str, str]:

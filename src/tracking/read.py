@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..config import TrackingConfig, suggest
+from ..config.earlier_names import COLUMNS, present_key
 from ..errors import TrackingError
 from .store import DATA_TAG, check_server, tracking_uri
 
@@ -106,7 +107,8 @@ def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
     path = artifact(run, name)
     if path is None or not path.exists():
         return None
-    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    return table.rename(columns=COLUMNS)
 
 
 def download(uri: str, into: Path | None = None) -> Path | None:
@@ -170,7 +172,7 @@ def _recorded(run) -> RecordedRun:  # type: ignore[no-untyped-def] # mlflow.enti
         id=info.run_id,
         name=info.run_name,
         started=info.start_time,
-        params=data.params,
+        params={present_key(key): value for key, value in data.params.items()},
         metrics=data.metrics,
         tags=data.tags,
         artifact_uri=info.artifact_uri,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
-from .flavour import bundle_place, model_arguments
+from .flavour import bundle_place, model_arguments, packaged_code
 from .read import RecordedRun, connect, download
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def holder(tracking: TrackingConfig, name: str, alias: str) -> Version | None:
 def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, name: str) -> Version:
     """Log the bundle's folder as a model of `run` that serves itself, and make it the newest version of `name`."""
     mlflow = connect(tracking)
-    with _explained(f"name={name}"), _quiet():
+    with _explained(f"name={name}"), _quiet(), packaged_code() as code:
         mlflow.set_experiment(experiment_id=mlflow.get_run(run.id).info.experiment_id)
         logged = mlflow.models.Model.log(
             artifact_path=None,
@@ -56,7 +56,7 @@ def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, name: 
             run_id=run.id,  # a run that has ended stays as it is
             registered_model_name=name,
             await_registration_for=0,
-            **model_arguments(bundle),
+            **model_arguments(bundle, code),
         )
     return Version(name, str(logged.registered_model_version), run.id)
 

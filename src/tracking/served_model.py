@@ -6,12 +6,11 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from happy_sad.runtime.bundle import open_bundle
+from happy_sad.runtime.classifier import Classifier
+from happy_sad.runtime.inputs import answer_inputs
+from happy_sad.tracking.flavour import BUNDLE, INPUT, OUTPUTS
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-
-from ..runtime.bundle import open_bundle
-from ..runtime.classifier import Classifier
-from ..runtime.inputs import answer_inputs
-from .flavour import BUNDLE, INPUT, OUTPUTS
 
 
 class ServedModel(PythonModel):

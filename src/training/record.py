@@ -123,7 +123,7 @@ def start_record(
     console = Console()
     name = summary.run_name(config, overrides)
     own = [override for override in overrides if not override.startswith("tracking.parent=")]  # of a sweep it was in
-    command = command_line("src.train", own)
+    command = command_line("train", own)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
     with start_run(config, name, tags) as run:
         record = Record(config, run, console, name, command)

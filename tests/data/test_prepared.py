@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from picture_files import class_folders, config_of, picture, png
 from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, SplitConfig, SyntheticConfig
 from src.data import decoding
 from src.data.prepared import prepare
 from src.errors import DataError
+from tests.picture_files import class_folders, config_of, picture, png
 
 REAL_PHOTOS = PROJECT_ROOT.parent / "shared" / "data" / "photos"
 

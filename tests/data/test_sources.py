@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from picture_files import class_folders, config_of, picture, png
 
 from src.config import DatasetConfig, ManifestConfig, SourceConfig, SyntheticConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples
 from src.errors import DataError
+from tests.picture_files import class_folders, config_of, picture, png
 
 
 def listed(root: Path | None, **values: object) -> Listing:

@@ -194,7 +194,7 @@ def test_too_few_groups_are_an_error() -> None:
 def test_one_class_in_a_part_is_an_error() -> None:
     table = table_of([(1, 0, False)] * 30 + [(0, 1, False)] * 30)
     table["shipped_split"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
-    with pytest.raises(DataError, match="the test part has pictures of one class only"):
+    with pytest.raises(DataError, match="the test split has pictures of one class only"):
         split(table, method="source")
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.hostile_uploads import attack
 from benchmarks.serving import WITHOUT_GRADIO, serving
-from tests.inference.conftest import picture_bytes
+from tests.trained_model import picture_bytes
 
 TOKEN = "for-this-test-only"  # noqa: S105
 

@@ -35,7 +35,7 @@ from src.runtime.pictures import Picture
 from src.runtime.runners import create_runner
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
-from tests.inference.conftest import Trained
+from tests.trained_model import Trained
 
 INT8_TOLERANCE = ExportConfig(TrackingConfig("off")).int8_tolerance
 
@@ -246,7 +246,7 @@ def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_se
     for pictures in (pixels[None], pixels[None].astype(np.float32)):
         assert model.predict({"picture": pictures}).to_dict("records") == answer
     logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
-    assert (logged / "code" / "src" / "inference" / "classifier.py").exists()
+    assert (logged / "code" / "happy_sad" / "runtime" / "classifier.py").exists()
     assert not list(logged.rglob("*.pkl"))
 
 

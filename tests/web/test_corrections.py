@@ -13,7 +13,7 @@ from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
 from src.errors import DataError
 from src.web.corrections import Corrections
-from tests.inference.conftest import picture_bytes
+from tests.trained_model import picture_bytes
 
 NAMES = ("sad", "happy")
 

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
-import typer
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from .config import PROJECT_ROOT, ConfigType, suggest, to_config, unknown_key
-from .errors import ConfigError, UserError
+from ..config import CONF, ConfigType, suggest, to_config, unknown_key
+from ..errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def command(
+def hydra_command(
     task: Callable[[ConfigType, list[str]], Any], *, schema: type[ConfigType], config_name: str = "config"
 ) -> Callable[[], None]:
     """Make a console entry point of `task(config, overrides)`.
@@ -58,7 +57,7 @@ def command(
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        main = hydra.main(config_path=str(PROJECT_ROOT / "conf"), config_name=config_name, version_base=None)(job)
+        main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(job)
         _end_in_one_line(main)
 
     return entry
@@ -112,18 +111,3 @@ def plain_tree(tree: DictConfig) -> dict[str, Any]:
 def _stop(message: str, exit_code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(exit_code)
-
-
-def typer_command(task: Callable[..., None]) -> Callable[[], None]:
-    """A console entry point that runs `task` on `sys.argv`; a UserError ends it with its own exit code."""
-
-    def entry() -> None:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        app.command()(task)
-        try:
-            app()
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(error.exit_code)
-
-    return entry

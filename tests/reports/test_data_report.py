@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from picture_files import class_folders, config_of, picture, png
 
 from src.config import DatasetConfig, PrepareConfig, SplitConfig
 from src.data.prepared import prepare
@@ -20,6 +19,7 @@ from src.prepare import prepare_and_report
 from src.reports.data_report import duplicate_groups, kept_report, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
 from src.reports.leak_check import check_leaks
+from tests.picture_files import class_folders, config_of, picture, png
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

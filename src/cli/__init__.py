@@ -1,0 +1,1 @@
+"""Command lines: by Hydra for what is configured, by Typer for what has options."""

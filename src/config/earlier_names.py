@@ -1,0 +1,46 @@
+"""Names that recorded runs still hold: config keys and values as they were called when the runs were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+KEYS = {
+    "dataset.drawn.": "dataset.synthetic.",
+    "dataset.cross_part_duplicates": "dataset.cross_split_duplicates",
+    "evaluation.smallest_slice": "evaluation.min_slice_size",
+}
+"""Earlier beginning of a flat key -> the present one."""
+
+COLUMNS = {"called": "predicted", "part": "shipped_split"}
+"""Earlier column of a recorded table -> the present one."""
+
+
+def present_key(key: str) -> str:
+    """The present name of a flat config key: `dataset.drawn.count` is `dataset.synthetic.count`."""
+    for earlier, present in KEYS.items():
+        if key.startswith(earlier):
+            return present + key.removeprefix(earlier)
+    return key
+
+
+def present_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded config under the present names of its keys and sources, nested as it was."""
+    present: dict[str, Any] = {}
+    for key, value in _flat(tree, ""):
+        node = present
+        *parents, last = present_key(key).split(".")
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = "synthetic" if last == "source" and value == "drawn" else value
+    return present
+
+
+def _flat(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows
