@@ -43,6 +43,12 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .tracking.store import check_store
 
     check_store(config.tracking, part_of_sweep=link is not None)
+    if config.resume:
+        from .tracking.recording import RunLink
+        from .tracking.resuming import run_to_resume
+
+        config, resumed = run_to_resume(config)
+        link = RunLink(resumed=resumed)
     dataset = prepare(config.dataset)
     report = kept_report(dataset, config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
@@ -65,7 +71,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
             classifier = create_classifier(config.model, config.dataset.image_size)
             cost = model_cost(classifier)
             record.model(classifier, cost)
-            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console)
+            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console, state=record.state)
         final = full_precision(classifier, config)
         digest = weights_digest(final)
         record.fit(fitted, final, digest)

@@ -87,7 +87,8 @@ class TrainerConfig(Strict):
     """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
-    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it.
+    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
+    keeps that of a recorded run until it is finished, so that `resume=` can go on with it.
     `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
     """
@@ -105,6 +106,7 @@ class TrainerConfig(Strict):
     overfit: bool = False
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)
+    keep_state: bool = with_role(PLACE, default=True)
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ class Config(Strict):
     name: str | None = with_role(SESSION, default=None)
     output: str | None = with_role(SESSION, default=None)
     print_config: bool = with_role(SESSION, default=False)
+    resume: str | None = with_role(SESSION, default=None)
 
     def __post_init__(self) -> None:
         if self.output == "":

@@ -15,7 +15,7 @@ from ..config.identity import config_digest
 from ..errors import ConfigError, SweepError
 from ..sweeps.jobs import Job, Outcome
 from ..sweeps.runner import Runner
-from ..training.checkpoint import FILE
+from ..training.checkpoint import STATE
 from .oracle import Result, Search, Trial
 from .space import Space, overrides, too_large
 
@@ -94,12 +94,12 @@ class Trials:
     def _state(self, trial: Trial) -> Path:
         """The folder of the trial's state between epochs; where it goes on from another, with that one's."""
         folder = self.folder / trial.id
-        earlier = self.folder / (trial.continues or trial.id) / FILE
-        if earlier.exists() and not (folder / FILE).exists():
+        earlier = self.folder / (trial.continues or trial.id) / STATE
+        if earlier.exists() and not (folder / STATE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / f"{FILE}.partial"
+            partial = folder / f"{STATE}.partial"
             shutil.copyfile(earlier, partial)
-            partial.rename(folder / FILE)
+            partial.rename(folder / STATE)
         return folder
 
     def _result(self, outcome: Outcome) -> Result:

@@ -38,8 +38,17 @@ def is_server(uri: str) -> bool:
 
 def unsent_root(config: TrackingConfig) -> Path:
     """Where the records of runs stand until the store has them: beside a SQLite store, else below `mlruns`."""
+    return _beside(config) / "unsent"
+
+
+def checkpoints_root(config: TrackingConfig) -> Path:
+    """Where the state of unfinished runs is kept."""
+    return _beside(config) / "checkpoints"
+
+
+def _beside(config: TrackingConfig) -> Path:
     database = tracking_uri(config).removeprefix("sqlite:///")
-    return (STORE if database == tracking_uri(config) else Path(database).parent) / "unsent"
+    return STORE if database == tracking_uri(config) else Path(database).parent
 
 
 def artifact_root(config: TrackingConfig) -> str | None:

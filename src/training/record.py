@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -40,6 +41,11 @@ class Record:
 
     def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
         self.config, self.run, self.console, self.name, self.command = config, run, console, name, command
+
+    @property
+    def state(self) -> Path | None:
+        """The folder for the state of the fit, where it is to be kept."""
+        return self.run.checkpoint if self.config.trainer.keep_state else None
 
     def data(self, dataset: PreparedDataset, report: Report) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
