@@ -24,7 +24,7 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     from rich.console import Console
 
     from .data.prepared import prepare
-    from .data.quarantine import copy_rejected
+    from .data.rejected_files import copy_rejected
     from .data.store import readable_disk_errors
     from .reports.data_report import write_report
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...config import SourceConfig, project_path
 from ...errors import DataError
-from ..progress import download_progress
 from ..store import readable_disk_errors
 from .listing import user_path
 
@@ -66,22 +68,27 @@ def _retrieve(url: str, sha256: str, target: Path, part: Path) -> None:
 
 
 def _complete(url: str, part: Path) -> None:
-    """Append to `part` what is missing of `url`. Raises requests' errors, also if the server ends too early."""
+    """Append to `part` what is missing of `url`, with a bar on a terminal. Raises requests' errors, also if the server
+    ends too early.
+    """
     import requests
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    columns = (TextColumn(url.rpartition("/")[2][:40]), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with requests.get(url, headers=headers, stream=True, timeout=_SECONDS_WITHOUT_DATA) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # the part is whole already; its checksum decides
+            return  # it is whole already; its checksum decides
         answer.raise_for_status()
         if answer.status_code != requests.codes.partial_content:
             have = 0
         total = have + int(answer.headers.get("Content-Length", 0))
-        with part.open("ab" if have else "wb") as file, download_progress(url, have, total) as advance:
+        bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        with part.open("ab" if have else "wb") as file, bar:
+            task = bar.add_task("", total=total or None, completed=have)
             for piece in answer.iter_content(_PIECE):
                 file.write(piece)
-                advance(len(piece))
+                bar.advance(task, len(piece))
             if file.tell() < total:
                 raise requests.ConnectionError(f"it broke off at {file.tell():,} of {total:,} bytes")
 

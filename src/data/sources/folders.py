@@ -13,7 +13,7 @@ from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator
 from .download import source_path
-from .listing import Entry, Listing, RejectedEntry, by_class_folders
+from .listing import Entry, Listing, RejectedEntry, by_class_folders, register_source
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -74,6 +74,7 @@ def _rejection_reason(name: str) -> str | None:
     return "a path that leaves the archive" if leaves else None
 
 
+@register_source("folder", fixed_by="file")
 def list_class_folders(config: SourceConfig) -> Listing:
     """Samples of a folder or archive of class folders. Raises DataError."""
     return by_class_folders(entries_of(source_path(config)), config)

@@ -1,18 +1,17 @@
-"""What a source gives, and how a picture's path tells its class and split."""
+"""What a source gives, how one is registered by its name, and how a picture's path tells its class and split."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ...config import SourceConfig
 from ...errors import DataError
-from ..locators import Locator
-from ..samples import Rejection, Sample, Split
+from ..samples import Locator, Rejection, Sample, Split
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),
@@ -20,6 +19,9 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
 }
 """What data sets call their splits, in lower case."""
+
+COMBINED = "combined"
+"""What `dataset.source` is for several sources together."""
 
 Entry: TypeAlias = "tuple[str, Locator | RejectedEntry]"
 """A path with forward slashes, relative to the root of the data, and where its bytes are or why it is rejected."""
@@ -39,6 +41,41 @@ class Listing:
     samples: list[Sample]
     rejections: list[Rejection] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+
+
+Lister: TypeAlias = "Callable[[SourceConfig], Listing]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to find pictures: the function that lists them, and what determines all that it lists."""
+
+    list: Lister
+    fixed_by: Literal["config", "file", "listing"]
+
+
+SOURCES: dict[str, Source] = {}
+"""By the name that `dataset.source` gives; filled by `register_source`."""
+
+
+def register_source(
+    name: str, *, fixed_by: Literal["config", "file", "listing"] = "listing"
+) -> Callable[[Lister], Lister]:
+    """Register the function that it decorates as the source of `dataset.source=name`, here or in another package.
+
+    The function lists samples without reading a single picture, and raises DataError. `fixed_by` tells how a change is
+    noticed: by the `listing` itself, which is made each time; where the config, or together with it the one `file` at
+    its path, determines the listing, it need not be made for data that is prepared already. Raises ValueError for a
+    name that is taken.
+    """
+
+    def register(lister: Lister) -> Lister:
+        if name in SOURCES or name == COMBINED:
+            raise ValueError(f"there is a source {name!r} already")
+        SOURCES[name] = Source(lister, fixed_by)
+        return lister
+
+    return register
 
 
 def user_path(path: str | None, what: str = "dataset.path") -> Path:
