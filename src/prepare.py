@@ -1,6 +1,6 @@
 """Prepare a data set without training and report on it: `python -m src.prepare dataset=photos dataset.path=PATH`.
 
-With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it tells whether the two share pictures.
+With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it checks whether the two share pictures.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
         f"{count:,} {VERDICT_MEANINGS[str(verdict)]} ({verdict})" for verdict, count in verdicts.items()
     )
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
-    console.print(f"{len(dataset.table):,} pictures used; left out: {reasons or 'none'}{limited}")
+    console.print(f"{len(dataset.table):,} pictures used; rejected: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
     console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one split")
     if dataset.ignored:
@@ -74,7 +74,7 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
     if dataset.crossing_groups:
         console.print(
             f"{dataset.crossing_groups:,} groups cross the splits that the data ships; "
-            f"{dataset.dropped_crossing:,} pictures set aside"
+            f"{dataset.dropped_crossing:,} pictures not used"
         )
 
 

@@ -45,7 +45,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
-_GREY_RANGES = (1, 255, 65535, 2**32 - 1)
+_GRAY_RANGES = (1, 255, 65535, 2**32 - 1)
 _UNOPENED: dict[Verdict, str] = {
     "not_an_image": "no picture format found",
     "unsupported_format": f"a format other than {', '.join(FORMATS)}",
@@ -165,12 +165,12 @@ def _eight_bits(image: Image.Image, size: int) -> Image.Image:
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
     _, high = cast("tuple[float, float]", image.getextrema())
-    top = 65535 if image.mode.startswith("I;16") else next((top for top in _GREY_RANGES if high <= top), high)
+    top = 65535 if image.mode.startswith("I;16") else next((top for top in _GRAY_RANGES if high <= top), high)
     values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are no finite numbers")
-    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(gray).convert("RGB")
 
 
 def _broken_verdict(data: bytes, error: BaseException) -> Verdict:

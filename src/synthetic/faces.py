@@ -1,8 +1,8 @@
 """synthetic faces: happy and sad, varied by independent factors, the same on every machine.
 
 Face `index` of a set depends on the set's seed and its own index alone, so that a larger set begins with the faces of
-a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is drawn at random without
-regard to the label (see `FaceFactors`). A model that is trained on these drawings reads drawings.
+a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is sampled without regard
+to the label (see `FaceFactors`). A model that is trained on synthetic faces reads synthetic faces.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _PICTURE = Placement(0.0, 0.0, 1.0)
 
 
 def background_color(face: FaceFactors) -> Color:
-    """The plain colour behind everything."""
+    """The plain color behind everything."""
     return hue_color(face.background_hue, int(100 * face.background_lightness))
 
 
 def draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A floor line or none, and `face.clutter` things of five kinds in colours near the background's."""
+    """A floor line or none, and `face.clutter` things of five kinds in colors near the background's."""
     lightness = int(100 * face.background_lightness)
     for _ in range(face.clutter):
-        x, y, size, turn, hue, depth, kind, opacity = (int(lot) for lot in details.integers(0, 1000, size=8))
+        x, y, size, turn, hue, depth, kind, opacity = (int(value) for value in details.integers(0, 1000, size=8))
         place = Placement(x / 1000, y / 1000, 0.05 + size / 6000, turn * 0.36)
         color = hue_color(face.background_hue + (hue - 500) // 6, (lightness + 20 + depth // 17) % 101)
         canvas.fill(_things(kind), place, color, 120 + opacity // 8)
@@ -51,7 +51,7 @@ def _things(kind: int) -> Points:
 
 
 def draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A ball, a card or a hand before a part of the face."""
+    """A ball, a card or a hand that hides some of the face."""
     if face.occluder == "none":
         return
     radius = face.occluder_size
@@ -95,7 +95,7 @@ __all__ = ["FaceFactors", "draw_face", "sample_factors"]
 def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
     """Draw face `index` of the set named by `seed`.
 
-    Returns the picture, shape (size, size, 3), and what was drawn at random for it. `size` is 16 to 1024 pixels;
+    Returns the picture, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
     `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
     """
     face = sample_factors(seed, index, ambiguity)
@@ -133,13 +133,13 @@ def _gain(face: FaceFactors, size: int) -> NDArray[np.int32]:
     """How bright each pixel is lit, shape (size, size), in 1/4096: the exposure, and a fall-off away from the light."""
     direction = math.radians(face.light_direction)
     fall_off = 0.3 * face.light_strength
-    across, down = (round(4096 * fall_off * round(part, 6)) for part in (math.cos(direction), math.sin(direction)))
+    across, down = (round(4096 * fall_off * round(slope, 6)) for slope in (math.cos(direction), math.sin(direction)))
     ramp = 2 * np.arange(size, dtype=np.int32) + 1 - size
     return round(4096 * face.exposure) + (across * ramp[None, :] + down * ramp[:, None]) // size
 
 
 def _noise(shape: tuple[int, ...], amplitude: float, details: np.random.Generator) -> NDArray[np.int16]:
-    """Noise of a triangular distribution within +-`amplitude` grey levels."""
+    """Noise of a triangular distribution within +-`amplitude` gray levels."""
     draws = details.integers(0, 256, size=(2, *shape), dtype=np.uint8).astype(np.int16)
     noise: NDArray[np.int16] = (draws[0] + draws[1] - 255) * round(amplitude * 4) >> 10
     return noise

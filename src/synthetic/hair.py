@@ -188,7 +188,7 @@ def _draw_beanie(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def _headwear_color(face: FaceFactors) -> Color:
-    """Headwear takes its colour from the lot of the hair's colour, made vivid."""
+    """A vivid color that follows from the sampled color of the hair."""
     return mix(HAIR[face.hair_color], (66, 134, 166), 55)
 
 

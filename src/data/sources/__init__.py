@@ -1,6 +1,7 @@
 """Every source gives the same thing: a `Listing` of samples, made without reading a single picture.
 
-A source is one function, registered by its name: see `register_source`. Those of this package are imported here.
+A source is one function, registered by its name: see `register_source`, and `source_path`, `entries_of` and
+`class_labels` for what most of them begin with. Those of this package are imported here.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ from ...errors import ConfigError, DataError
 from ..samples import Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
-from .listing import COMBINED, SOURCES, Listing, Source, register_source
+from .folders import entries_of
+from .listing import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, register_source
 
-__all__ = ["Listing", "list_samples", "listing_signature", "register_source"]
+__all__ = [
+    "Listing",
+    "RejectedEntry",
+    "class_labels",
+    "entries_of",
+    "list_samples",
+    "listing_signature",
+    "register_source",
+    "source_path",
+]
 
 
 def list_samples(config: DatasetConfig) -> Listing:
