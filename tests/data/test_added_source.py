@@ -105,15 +105,17 @@ def test_a_source_may_make_its_own_pictures_beside_files(tmp_path: Path) -> None
         "photos": SourceConfig(name="photos", source="folder", path=str(root)),
     }
     config = config_of(None, tmp_path / "cache", source="combined", sources=sources, verify="full")
-    for dataset in (prepare(config), prepare(config)):  # the second is verified, without files to read for the grays
-        made = dataset.table[dataset.table["source"] == "grays"]
-        assert made["level"].tolist() == list(range(24))
-        assert (dataset.images[made.index] == np.arange(24)[:, None, None, None]).all()
-        assert made["group"].nunique() == 24  # however alike they look
+    dataset = prepare(config)
+    made = dataset.table[dataset.table["source"] == "grays"]
+    assert made["level"].tolist() == list(range(24))
+    assert (dataset.images[made.index] == np.arange(24)[:, None, None, None]).all()
+    assert made["group"].nunique() == 24  # however alike they look
     assert copy_rejected(dataset, config, tmp_path / "rejected") == 1
 
 
-def test_a_picture_without_a_file_is_neither_verified_nor_copied(tmp_path: Path) -> None:
+def test_a_picture_without_a_file_is_neither_verified_nor_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def list_twice(config: SourceConfig) -> Listing:
         once = list_grays(config).samples
         return Listing([*once, *(replace(sample, path=f"again/{sample.path}") for sample in once)])
@@ -124,6 +126,8 @@ def test_a_picture_without_a_file_is_neither_verified_nor_copied(tmp_path: Path)
     assert set(dataset.rejected["verdict"]) == {"duplicate_of"}
     assert len(dataset.rejected) == len(dataset.table) == 24
     assert copy_rejected(dataset, config, tmp_path / "rejected") == 0
+    monkeypatch.setattr("src.data.prepared.build", pytest.fail)
+    assert prepare(config).digest == dataset.digest
 
 
 @pytest.mark.parametrize("name", ["grays", "combined", "folder"])
