@@ -1,4 +1,4 @@
-"""synthetic faces: happy and sad, varied by independent factors, the same on every machine.
+"""Synthetic faces: happy and sad, varied by independent factors, the same on every machine.
 
 Face `index` of a set depends on the set's seed and its own index alone, so that a larger set begins with the faces of
 a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is sampled without regard
@@ -20,15 +20,34 @@ from .geometry import Placement, Points, ellipse, ribbon, ring, rounded_rectangl
 from .hair import draw_back_hair, draw_front_hair
 from .head import draw_beard, draw_body, draw_head
 
-_PICTURE = Placement(0.0, 0.0, 1.0)
+__all__ = ["FaceFactors", "draw_face", "sample_factors"]
 
 
-def background_color(face: FaceFactors) -> Color:
-    """The plain color behind everything."""
-    return hue_color(face.background_hue, int(100 * face.background_lightness))
+def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
+    """Draw face `index` of the set named by `seed`.
+
+    Returns the picture, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
+    `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
+    """
+    face = sample_factors(seed, index, ambiguity)
+    details = stream(seed, index, DETAILS_STREAM)
+    canvas = Canvas(size, hue_color(face.background_hue, int(100 * face.background_lightness)))
+    _draw_background(canvas, face, details)
+    draw_back_hair(canvas, face)
+    draw_body(canvas, face, CLOTHES[int(details.integers(len(CLOTHES)))])
+    draw_head(canvas, face)
+    draw_nose(canvas, face)
+    draw_beard(canvas, face)
+    draw_mouth(canvas, face)
+    draw_eyes(canvas, face)
+    draw_brows(canvas, face)
+    draw_front_hair(canvas, face)
+    draw_glasses(canvas, face)
+    _draw_occluder(canvas, face, details)
+    return _photographed(canvas.picture(), face, details), face
 
 
-def draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
+def _draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
     """A floor line or none, and `face.clutter` things of five kinds in colors near the background's."""
     lightness = int(100 * face.background_lightness)
     for _ in range(face.clutter):
@@ -50,7 +69,7 @@ def _things(kind: int) -> Points:
     return outlines[kind % len(outlines)]
 
 
-def draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
+def _draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
     """A ball, a card or a hand that hides some of the face."""
     if face.occluder == "none":
         return
@@ -87,33 +106,6 @@ def _draw_hand(canvas: Canvas, place: Placement, skin: Color) -> None:
         x = -0.72 + 0.48 * finger
         canvas.fill(rounded_rectangle(x, -0.1, 0.27, 0.75), place, mix(skin, SHADOW, 32))
         canvas.fill(rounded_rectangle(x, -0.12, 0.23, 0.7), place, mix(skin, WHITE, 4))
-
-
-__all__ = ["FaceFactors", "draw_face", "sample_factors"]
-
-
-def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
-    """Draw face `index` of the set named by `seed`.
-
-    Returns the picture, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
-    `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
-    """
-    face = sample_factors(seed, index, ambiguity)
-    details = stream(seed, index, DETAILS_STREAM)
-    canvas = Canvas(size, background_color(face))
-    draw_background(canvas, face, details)
-    draw_back_hair(canvas, face)
-    draw_body(canvas, face, CLOTHES[int(details.integers(len(CLOTHES)))])
-    draw_head(canvas, face)
-    draw_nose(canvas, face)
-    draw_beard(canvas, face)
-    draw_mouth(canvas, face)
-    draw_eyes(canvas, face)
-    draw_brows(canvas, face)
-    draw_front_hair(canvas, face)
-    draw_glasses(canvas, face)
-    draw_occluder(canvas, face, details)
-    return _photographed(canvas.picture(), face, details), face
 
 
 def _photographed(picture: Image.Image, face: FaceFactors, details: np.random.Generator) -> NDArray[np.uint8]:

@@ -69,8 +69,8 @@ def list_grays(config: SourceConfig) -> Listing:
 
 @pytest.fixture(autouse=True)
 def added_sources() -> Iterator[None]:
-    register_source("named_files", fixed_by="file")(list_named_files)
-    register_source("grays", fixed_by="config")(list_grays)
+    register_source("named_files", changes_with="file")(list_named_files)
+    register_source("grays", changes_with="config")(list_grays)
     yield
     del SOURCES["named_files"], SOURCES["grays"]
 

@@ -58,11 +58,11 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 
 
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
-    fixed_by = _registered(config).fixed_by
+    changes_with = _registered(config).changes_with
     values = tuple(repr(getattr(config, field.name)) for field in fields(SourceConfig))
-    if fixed_by == "config":
+    if changes_with == "config":
         return values
-    path = source_path(config) if fixed_by == "file" else None
+    path = source_path(config) if changes_with == "file" else None
     if path is None or not path.is_file():
         return None
     status = path.stat()

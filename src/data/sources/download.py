@@ -1,4 +1,4 @@
-"""Data that is fetched once, checked against its SHA-256 and kept; a broken download goes on where it was."""
+"""Where data lie: at a path, or fetched once, checked against its SHA-256 and kept; a broken download goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from ...config import SourceConfig, project_path
 from ...errors import DataError
 from ..store import readable_disk_errors
-from .listing import user_path
 
 if TYPE_CHECKING:
     import requests
@@ -25,14 +24,25 @@ _SECONDS_WITHOUT_DATA = 30
 
 
 def source_path(config: SourceConfig) -> Path:
-    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError."""
-    if config.url is None:
-        return user_path(config.path)
-    if config.path is not None:
-        raise DataError("dataset.path and dataset.url are both given; one of them must be null")
-    if config.sha256 is None:
-        raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
-    return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError.
+
+    A path is meant as the user wrote it: relative to the working directory.
+    """
+    if config.url is not None:
+        if config.path is not None:
+            raise DataError("dataset.path and dataset.url are both given; one of them must be null")
+        if config.sha256 is None:
+            raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
+        return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+    if config.path is None:
+        raise DataError("dataset.path: no value given; name the folder or file that holds the data")
+    # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
+    found = Path(os.path.abspath(Path(config.path).expanduser()))
+    try:
+        found.stat()
+    except OSError as error:
+        raise DataError(f"dataset.path={config.path}: {error.strerror or error} ({found})") from None
+    return found
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ...config import SourceConfig
@@ -48,10 +46,10 @@ Lister: TypeAlias = "Callable[[SourceConfig], Listing]"
 
 @dataclass(frozen=True)
 class Source:
-    """A way to find pictures: the function that lists them, and what determines all that it lists."""
+    """A way to find pictures: the function that lists them, and what else than the config its listing depends on."""
 
     list: Lister
-    fixed_by: Literal["config", "file", "listing"]
+    changes_with: Literal["config", "file", "listing"]
 
 
 SOURCES: dict[str, Source] = {}
@@ -59,41 +57,23 @@ SOURCES: dict[str, Source] = {}
 
 
 def register_source(
-    name: str, *, fixed_by: Literal["config", "file", "listing"] = "listing"
+    name: str, *, changes_with: Literal["config", "file", "listing"] = "listing"
 ) -> Callable[[Lister], Lister]:
     """Register the function that it decorates as the source of `dataset.source=name`, here or in another package.
 
-    The function lists samples without reading a single picture, and raises DataError. `fixed_by` tells how a change is
-    noticed: by the `listing` itself, which is made each time; where the config, or together with it the one `file` at
-    its path, determines the listing, it need not be made for data that is prepared already. Raises ValueError for a
-    name that is taken.
+    The function lists samples without reading a single picture, and raises DataError. Whether data must be prepared
+    anew follows from the listing, which is made each time. A source may say that less will do: that its listing
+    `changes_with` the `config` alone, or with the `file` at the config's path where that is one file. Raises ValueError
+    for a name that is taken.
     """
 
     def register(lister: Lister) -> Lister:
         if name in SOURCES or name == COMBINED:
             raise ValueError(f"there is a source {name!r} already")
-        SOURCES[name] = Source(lister, fixed_by)
+        SOURCES[name] = Source(lister, changes_with)
         return lister
 
     return register
-
-
-def user_path(path: str | None, what: str = "dataset.path") -> Path:
-    """An existing path as the user meant it: relative to the working directory. Raises DataError."""
-    if path is None:
-        raise DataError(f"{what}: no value given; name the folder or file that holds the data")
-    # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
-    found = Path(os.path.abspath(Path(path).expanduser()))
-    try:
-        found.stat()
-    except OSError as error:
-        raise DataError(f"{what}={path}: {error.strerror or error} ({found})") from None
-    return found
-
-
-def printable(name: str) -> str:
-    """A file name in which bytes that are no text are written as hexadecimal escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def class_labels(config: SourceConfig) -> dict[str, int]:
@@ -107,7 +87,10 @@ def class_labels(config: SourceConfig) -> dict[str, int]:
 def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     """Samples of entries that lie in `class/...` or `split/class/...`, below folders that all of them share."""
     labels = class_labels(config)
-    entries = [(printable(path), locator) for path, locator in entries]
+    # Bytes of a name that are no text are written as hexadecimal escapes.
+    entries = [
+        (path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), at) for path, at in entries
+    ]
     depth = _shared_depth([path for path, _ in entries], set(labels) | set(SPLIT_NAMES))
     samples: list[Sample] = []
     rejections: list[Rejection] = []

@@ -19,7 +19,7 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Index = the number in the `emotion` column."""
 
 
-@register_source("fer2013", fixed_by="file")
+@register_source("fer2013", changes_with="file")
 def list_fer2013(config: SourceConfig) -> Listing:
     """Samples of FER-2013 in either form; with `Usage` or split folders each keeps its split. Raises DataError."""
     path = source_path(config)

@@ -35,7 +35,7 @@ class SyntheticLocator:
         return DecodedPicture(pixels, size, size, "synthetic", "RGB", columns)
 
 
-@register_source("synthetic", fixed_by="config")
+@register_source("synthetic", changes_with="config")
 def list_synthetic(config: SourceConfig) -> Listing:
     """`synthetic.count` faces, happy and sad in turn as `draw_face` has them."""
     faces = config.synthetic
