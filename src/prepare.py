@@ -31,7 +31,7 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     console = Console(soft_wrap=True, highlight=False)
     dataset = prepare(config.dataset)
     folder = project_path(config.output) / dataset.name
-    _say_what_it_holds(dataset, config.dataset, console)
+    _print_summary(dataset, config.dataset, console)
     with readable_disk_errors(folder):
         report = write_report(dataset, config.dataset, folder)
         for warning in report.warnings:
@@ -46,7 +46,7 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     return dataset
 
 
-def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
+def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
     from rich.table import Table
 
     from .data.samples import VERDICT_MEANINGS
