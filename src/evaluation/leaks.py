@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.fingerprints import perceptual_hashes
-from ..data.near_duplicates import connected_groups, near_duplicate_pairs
+from ..data.near_duplicates import connected_groups, near_duplicate_pairs, perceptual_hashes
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset

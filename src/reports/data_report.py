@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,9 @@ import yaml
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig, project_path
-from ..data.images import Limits, decode_image
-from ..data.locators import READ_ERRORS, SyntheticLocator
 from ..data.prepared import PreparedDataset
-from ..data.samples import SPLITS, VERDICT_MEANINGS, RejectedPictureError
-from ..data.sources import list_samples
+from ..data.rejected_files import rejected_files
+from ..data.samples import SPLITS, VERDICT_MEANINGS, Limits, RejectedPictureError
 from ..data.splits import UNUSED
 from ..data.store import locked, writing
 from ..errors import DataError
@@ -171,18 +170,10 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
 
 def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str, str], NDArray[np.uint8]]:
     """Pixels of rejected pictures that decode after all (found twice, or too small), by source and path."""
-    wanted = set(zip(rejected["source"], rejected["path"], strict=True))
     found: dict[tuple[str, str], NDArray[np.uint8]] = {}
-    try:
-        samples = list_samples(config).samples if wanted else []
-    except DataError:  # the source is not there any more; the report is about what was prepared
-        return found
-    for sample in samples:
-        if (sample.source, sample.path) in wanted and not isinstance(sample.locator, SyntheticLocator):
-            limits = Limits(config.max_megapixels, 1, config.max_megabytes)
-            try:
-                data = sample.locator.read(limits.bytes)
-                found[(sample.source, sample.path)] = decode_image(data, config.image_size, limits)
-            except (RejectedPictureError, *READ_ERRORS):
-                continue
+    limits = dataclasses.replace(Limits.of(config), min_side=1)
+    with suppress(DataError):  # the source is not there any more; the report is about what was prepared
+        for sample, data in rejected_files(rejected, config):
+            with suppress(RejectedPictureError):
+                found[(sample.source, sample.path)] = sample.locator.decode(data, config.image_size, limits).pixels
     return found

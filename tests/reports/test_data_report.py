@@ -173,7 +173,7 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     against = config_of(other, tmp_path / "cache", image_size=32)
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
-    assert "29 pictures used; left out: 2 the same file in both classes (label_conflict), 1 no image at all" in output
+    assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
     assert "5 groups of look-alikes or of one person" in output
     assert "12 groups of look-alikes are in both" in output
     assert "12 pictures are the very same file" in output
