@@ -35,8 +35,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
 
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
+    from .config.naming import run_name
     from .data.prepared import prepare
-    from .evaluation.summary import run_name
     from .tracking.store import check_store
 
     check_store(config.tracking)

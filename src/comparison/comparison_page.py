@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..reports.figure_style import save_png
-from ..reports.pages import TEMPLATES
+from ..reports.figure_style import png
+from ..reports.pages import data_uri, render
 from .comparison import Comparison, Ranking
 from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
 from .leaderboard import Metric
@@ -45,8 +42,7 @@ NOTES = (
 
 def render_markdown(comparison: Comparison) -> str:
     """The leaderboard and verdicts as Markdown tables."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701 - no HTML
-    return environment.get_template("comparison.md").render(**_content(comparison))
+    return render("comparison.md", **_content(comparison))
 
 
 def render_html(comparison: Comparison, histories: Histories) -> str:
@@ -54,9 +50,8 @@ def render_html(comparison: Comparison, histories: Histories) -> str:
     content = _content(comparison)
     for place, ranking in enumerate(comparison.rankings):
         drawn = comparison_figures(ranking, comparison.metric, histories if place == 0 else {})
-        content["rankings"][place]["figures"] = {name: data_uri(_png(figure)) for name, figure in drawn.items()}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("comparison.html").render(**content)
+        content["rankings"][place]["figures"] = {name: data_uri(png(figure)) for name, figure in drawn.items()}
+    return render("comparison.html", **content)
 
 
 def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -> dict[str, Figure]:
@@ -70,17 +65,6 @@ def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -
     if histories:
         drawn["learning_curves"] = curves_figure(histories, "Validation accuracy")
     return drawn
-
-
-def data_uri(png: bytes) -> str:
-    """A PNG inside an address, so that a page needs no other file."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    save_png(figure, buffer)
-    return buffer.getvalue()
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..metrics.bootstrap import group_codes
-from ..metrics.calibration import MIN_PROBABILITY
+from ..metrics.log_odds import MIN_PROBABILITY
 from ..tracking.read import RecordedRun
 
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
@@ -31,6 +31,7 @@ NOT_THE_MODEL = (
     "evaluation.min_slice_size",
     "evaluation.corruption",
     "evaluation.explanations",
+    "evaluation.figures",
     "evaluation.pointing_pictures",
     "dataset.cache",
     "dataset.downloads",

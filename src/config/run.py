@@ -104,7 +104,7 @@ class TrainerConfig(Strict):
 
 @dataclass(frozen=True)
 class ThresholdConfig(Strict):
-    """How the probability from which a picture is called positive is chosen on the validation part.
+    """How the probability from which a picture is predicted positive is chosen on the validation split.
 
     `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
     `false_positive_cost` false negatives.
@@ -122,6 +122,7 @@ class EvaluationConfig(Strict):
 
     `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
+    `figures` is false where every picture of the result is to be left out: curves, sheets and those of the card.
     """
 
     name: str = "default"
@@ -131,6 +132,7 @@ class EvaluationConfig(Strict):
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
     seed: Seed = 0
     slices: bool = True
+    figures: bool = True
     min_slice_size: Count = 30
     corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = field(default_factory=list)
     corruption_pictures: Count = 1000

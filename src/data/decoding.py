@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError
+from ..hardware import usable_cores
 from .fingerprints import perceptual_hashes, statistics
 from .images import DecodedPicture, Limits, decode_picture, prepare_image
 from .locators import READ_ERRORS, PixelTextLocator, SyntheticLocator
@@ -70,7 +70,7 @@ def decode_samples(
     Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
     """
     chunks = _chunks(enumerate(samples), max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
-    workers = workers or usable_cores()
+    workers = workers or len(usable_cores())
     if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
         for chunk in chunks:
             yield from _with_outcomes(chunk, decode_chunk(chunk, preparation))
@@ -83,11 +83,6 @@ def decode_samples(
         raise DataError("a process that decodes pictures was ended from outside, often for lack of memory") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(

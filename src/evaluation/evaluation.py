@@ -11,14 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..metrics.calibration import Decision, apply_temperature, expected_calibration_error
+from ..metrics.calibration import Decision, expected_calibration_error
+from ..metrics.log_odds import apply_temperature
 from ..metrics.scores import Score, proportion, score
 from ..metrics.slices import slice_table, with_picture_properties
-from .predictions import Predict, latency, predict_splits
+from ..models.predictions import Predict, latency, predict_splits
 
 if TYPE_CHECKING:
     import keras
-    from matplotlib.figure import Figure
 
     from ..data.prepared import PreparedDataset
     from ..explanation.explanation import Explanation
@@ -67,12 +67,6 @@ class Evaluation:
     def split(self, name: str) -> pd.DataFrame:
         """The predictions of one split."""
         return self.predictions[self.predictions["split"] == name]
-
-    def figures(self) -> dict[str, Figure]:
-        """Figures of the last evaluated split, by file name without suffix."""
-        from .gallery import draw_figures
-
-        return draw_figures(self)
 
 
 def evaluate_model(

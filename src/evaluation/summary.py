@@ -1,8 +1,7 @@
-"""How a run is named and told: its name, a table for the terminal, a note for the MLflow UI."""
+"""An evaluation in words: a table for the terminal, metrics and a note for MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -12,26 +11,6 @@ from ..metrics.calibration import at_its_bound
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
-
-# Groups whose option already stands in the name, and values that say how a run is shown rather than what it is.
-_NAMED_OPTIONS = ("model", "aug", "optimizer", "seed", "dataset", "name", "trainer")
-_UNNAMED = ("tracking", "output", "print_config", "hydra", "+experiment", "experiment", "dataset.path", "dataset.cache")
-
-
-def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
-    """A name that says what differs: `deep-strong-adam-s0`, and after it the values changed on the command line."""
-    if config.name:
-        return config.name
-    parts = [config.model.name, config.aug.name, config.optimizer.name]
-    if config.dataset.name != "synthetic":
-        parts.insert(0, config.dataset.name)
-    if config.trainer.name != "default":
-        parts.append(config.trainer.name)
-    last = dict(override.partition("=")[::2] for override in overrides)  # of a key given twice the last counts
-    for key, value in last.items():
-        if key not in _NAMED_OPTIONS and not key.startswith(_UNNAMED):
-            parts.append(f"{key.rpartition('.')[2]}={value}")
-    return "-".join([*parts, f"s{config.seed}"])
 
 
 def score_table(evaluation: Evaluation) -> Table:

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..evaluation.predictions import Predict
 from ..metrics.calibration import Decision, confidence
+from ..metrics.pointing import PointingGame, pointing_game, region_names
+from ..models.predictions import Predict
 from ..reports.figure_style import GREEN, RED, hide_frame, styled
-from .pointing import PointingGame, pointing_game, region_names
 from .saliency import grad_cam, occlusion
 
 if TYPE_CHECKING:

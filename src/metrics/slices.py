@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy.special import ndtri
 
-from ..explanation.pointing import region_columns
+from .pointing import region_columns
 from .scores import proportion
 
 NOT_SLICED = {

@@ -60,6 +60,13 @@ def save_png(figure: Figure, target: Path | BytesIO) -> None:
     figure.savefig(target, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
 
 
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure's PNG file."""
+    buffer = BytesIO()
+    save_png(figure, buffer)
+    return buffer.getvalue()
+
+
 def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """A figure of `width` x `height` inches with one labelled ax of axes."""
     figure = Figure(figsize=(width, height))

@@ -8,7 +8,6 @@ fog and elastic fields are made in the Fourier domain.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, signal
 
+from ..hardware import usable_cores
 from . import noise_fields
 
 REFERENCE_SIZE = 224
@@ -44,7 +44,7 @@ def corrupt(
         changed = function(pictures[position].astype(np.float32) / 255, generator, *strength)
         return (np.clip(changed, 0, 1) * 255 + 0.5).astype(np.uint8)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
         return np.stack(list(pool.map(change, range(len(pictures)))))
 
 

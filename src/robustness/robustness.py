@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..evaluation.predictions import PICTURES_AT_ONCE, Predict
-from ..metrics.calibration import Decision, apply_temperature
+from ..metrics.calibration import Decision
+from ..metrics.log_odds import apply_temperature
 from ..metrics.scores import Score, proportion
+from ..models.predictions import PICTURES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
 from .corruptions import CORRUPTIONS, corrupt
 

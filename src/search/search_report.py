@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import TuneConfig
 from ..reports.figure_style import BLUE, GREY, INK, SEQUENTIAL, axes, save_png, styled
+from ..reports.pages import markdown_table
 from ..sweeps.parent import Parent
 from ..sweeps.sweep_report import markdown
 from .oracle import Result, Search, Trial, minimised
@@ -179,5 +180,4 @@ def summary(search: Search) -> str:
 def _importance_lines(shares: pd.Series) -> list[str]:
     if shares.empty:
         return []
-    rows = [f"| {name} | {share:.2f} |" for name, share in shares.items()]
-    return ["| value | importance |", "| --- | --- |", *rows]
+    return [markdown_table(("value", "importance"), [(str(name), f"{share:.2f}") for name, share in shares.items()])]

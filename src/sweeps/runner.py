@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..evaluation.summary import run_name
+from ..config.naming import run_name
 from ..tracking.recording import config_digest
 from .jobs import Job, Outcome
 from .parent import Parent

@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 
 from ..config import Config, plain
+from ..config.naming import run_name
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
 from ..evaluation.artifacts import write_artifacts
@@ -19,9 +20,9 @@ from ..evaluation.card import ModelFacts
 from ..evaluation.evaluation import Evaluation, evaluate_model
 from ..evaluation.figures import learning_curves
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
-from ..evaluation.predictions import predictor
 from ..evaluation.sheets import validation_grid
 from ..models.cost import count_flops
+from ..models.predictions import predictor
 from ..models.weights import weights_digest
 from ..reports.data_report import kept_report
 from ..reports.figure_style import save_png
@@ -121,7 +122,7 @@ def start_record(
 ) -> Iterator[Record]:
     """Open the run and write down what goes into it; when the body is done, say where the run is found."""
     console = Console()
-    name = summary.run_name(config, overrides)
+    name = run_name(config, overrides)
     own = [override for override in overrides if not override.startswith("tracking.parent=")]  # of a sweep it was in
     command = command_line("train", own)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)

@@ -10,7 +10,7 @@ import pytest
 from src.config import Config, DatasetConfig, EvaluationConfig, SyntheticConfig, ThresholdConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import DataError
-from src.evaluation.artifacts import read_decision, write_artifacts
+from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
 from src.evaluation.sheets import validation_grid
@@ -108,7 +108,7 @@ def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(
         oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
     )
-    drawn = evaluation.figures()
+    drawn = draw_figures(evaluation)
     assert set(drawn) == {
         "confusion_matrix",
         "coverage_accuracy",
@@ -149,7 +149,7 @@ def test_a_single_class_is_judged_without_the_curves_that_need_two(faces: Prepar
     happy = faces.table["split"].where(faces.table["label"] == 1, "unused")
     evaluation = evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
     assert np.isnan(evaluation.scores["test"]["roc_auc"].value)
-    assert "roc_curve" not in evaluation.figures()
+    assert "roc_curve" not in draw_figures(evaluation)
 
 
 def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
@@ -159,7 +159,7 @@ def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
 
 def test_the_style_leaves_matplotlib_alone(faces: PreparedDataset) -> None:
     before = dict(matplotlib.rcParams)
-    evaluate_model(oracle(faces), faces, QUICK).figures()["slices"]
+    draw_figures(evaluate_model(oracle(faces), faces, QUICK))
     assert dict(matplotlib.rcParams) == before
 
 
