@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..metrics.bootstrap import group_codes
+from ..metrics.intervals import group_codes
 from ..metrics.log_odds import MIN_PROBABILITY
 from ..tracking.read import RecordedRun
 

@@ -16,8 +16,7 @@ from scipy.special import stdtrit
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from ..metrics.bootstrap import group_weights
-from ..metrics.scores import NORMAL_QUANTILE_95, wilson_interval
+from ..metrics.intervals import NORMAL_QUANTILE_95, group_weights, wilson_interval
 
 SIGNIFICANCE = 0.05
 POWER_QUANTILE = 0.8416212335729143  # of 80 % power

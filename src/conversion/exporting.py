@@ -17,7 +17,8 @@ from ..data.prepared import PreparedDataset
 from ..errors import BundleError, TrackingError
 from ..evaluation.artifacts import PREDICTIONS
 from ..evaluation.recorded import RecordedModel
-from ..metrics.scores import proportion, score
+from ..metrics.intervals import proportion
+from ..metrics.scores import score
 from ..models.predictions import predict_rows, predictor
 from ..reports.pages import markdown_table
 from ..runtime.bundle import CARD, MANIFEST, Bundle, finite_scores, write_manifest

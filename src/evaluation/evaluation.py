@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
 from ..metrics.calibration import Decision, expected_calibration_error
+from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
-from ..metrics.scores import Score, proportion, score
+from ..metrics.scores import score
 from ..metrics.slices import slice_table, with_picture_properties
 from ..models.predictions import Predict, latency, predict_splits
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
 from ..metrics.calibration import coverage_curve, expected_calibration_error, reliability
-from ..metrics.scores import Score, wilson_interval
+from ..metrics.intervals import Score, wilson_interval
 from ..reports.figure_style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
 
 CLASS_NAMES = ("sad", "happy")

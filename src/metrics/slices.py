@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy.special import ndtri
 
+from .intervals import proportion
 from .pointing import region_columns
-from .scores import proportion
 
 NOT_SLICED = {
     "index",

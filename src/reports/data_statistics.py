@@ -70,7 +70,7 @@ def _baseline(features: str, values: NDArray[np.float64], rows: pd.DataFrame) ->
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from ..metrics.scores import proportion
+    from ..metrics.intervals import proportion
 
     labels = rows["label"].to_numpy()
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)

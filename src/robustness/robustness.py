@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
 from ..metrics.calibration import Decision
+from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
-from ..metrics.scores import Score, proportion
 from ..models.predictions import PICTURES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
 from .corruptions import CORRUPTIONS, corrupt

@@ -14,7 +14,9 @@ from src.evaluation.artifacts import draw_figures, read_decision, write_artifact
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
 from src.evaluation.sheets import validation_grid
+from src.evaluation.summary import score_metrics, score_table
 from src.metrics.calibration import Decision
+from src.metrics.scores import SCORES, Share, of_confusion
 
 QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_pictures=4)
 
@@ -140,6 +142,24 @@ def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
     assert (foot[50:80] == 255).all()
 
 
+def test_scores_added_from_outside_are_computed_with_their_intervals_and_shown(
+    faces: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right_about_no = Share(hits=lambda truth, _: ~truth, among=lambda _, predicted: ~predicted)
+    youden = of_confusion(lambda hits, alarms, misses, rest: hits / (hits + misses) + rest / (rest + alarms) - 1)
+    monkeypatch.setitem(SCORES, "negative_predictive_value", right_about_no)
+    monkeypatch.setitem(SCORES, "youden", youden)
+    evaluation = evaluate_model(oracle(faces), faces, QUICK)
+    rows, scores = evaluation.split("test"), evaluation.scores["test"]
+    answered_no = rows[~rows["predicted"]]
+    assert scores["negative_predictive_value"].value == pytest.approx((answered_no["label"] == 0).mean())
+    assert scores["youden"].value == pytest.approx(2 * scores["balanced_accuracy"].value - 1)
+    for name in ("negative_predictive_value", "youden"):
+        assert 0 < scores[name].low < scores[name].value < scores[name].high <= 1
+    assert {"test/youden", "test/youden_low", "test/youden_high"} <= set(score_metrics(evaluation))
+    assert "negative predictive value" in list(score_table(evaluation).columns[0].cells)
+
+
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
@@ -186,3 +206,16 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
         assert wanted in card
     assert 'src="figures/' not in page
     assert page.count("data:image/png") == 3
+
+
+def test_an_evaluation_without_figures_writes_and_names_none(
+    faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
+) -> None:
+    evaluation = evaluate_model(oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5))
+    config, facts = make_config("evaluation.figures=false"), ModelFacts("m", 10, 1000, "python -m src.train")
+    write_artifacts(evaluation, config, faces, facts, lambda name: tmp_path / name)  # makes no folder
+    files = {"predictions.parquet", "decision.json", "slices.csv", "robustness.csv", "model_card.md", "model_card.html"}
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == files
+    assert "![" not in (tmp_path / "model_card.md").read_text()
+    assert "<img" not in (tmp_path / "model_card.html").read_text()
+    assert str(evaluation.scores["test"]["f1"]) in (tmp_path / "model_card.md").read_text()
