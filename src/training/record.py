@@ -24,7 +24,7 @@ from ..evaluation.sheets import validation_grid
 from ..models.cost import count_flops
 from ..models.predictions import predictor
 from ..models.weights import weights_digest
-from ..reports.data_report import kept_report
+from ..reports.data_report import data_report
 from ..reports.figure_style import save_png
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
 from ..tracking.recording import Run, start_run
@@ -55,7 +55,7 @@ class Record:
         shown = dataset.rows("validation")[:SHOWN_PICTURES]
         self.samples = np.asarray(dataset.images[shown]), dataset.table["label"].to_numpy()[shown]
         fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
-        report = kept_report(dataset, self.config.dataset)
+        report = data_report(dataset, self.config.dataset)
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
