@@ -108,7 +108,7 @@ def _evidence_by_cell(
 ) -> tuple[NDArray[np.float64], float]:
     """Evidence for class 1, float64 (GRID, GRID), and the log-odds of the picture as it is.
 
-    The evidence of a cell is by how much the log-odds fall where a square of `patch` cells, grey as the picture's mean,
+    The evidence of a cell is by how much the log-odds fall where a square of `patch` cells, gray as the picture's mean,
     is laid over it, as the mean of all squares that cover it (Zeiler and Fergus 2014, arXiv 1311.2901). Squares lie a
     cell apart and reach up to `overhang` cells over the border.
     """
@@ -117,9 +117,9 @@ def _evidence_by_cell(
     spans = [slice(max(start, 0), min(start + patch, GRID)) for start in starts]
     squares = [(rows, columns) for rows in spans for columns in spans]
     covered = np.repeat(picture[None], len(squares) + 1, axis=0)
-    grey = np.rint(picture.mean(axis=(0, 1))).astype(np.uint8)
+    gray = np.rint(picture.mean(axis=(0, 1))).astype(np.uint8)
     for changed, (rows, columns) in zip(covered[1:], squares, strict=True):
-        changed[edges[rows.start] : edges[rows.stop], edges[columns.start] : edges[columns.stop]] = grey
+        changed[edges[rows.start] : edges[rows.stop], edges[columns.start] : edges[columns.stop]] = gray
     values = log_odds(np.asarray(predict(covered)).reshape(-1))
     total, count = np.zeros((GRID, GRID)), np.zeros((GRID, GRID))
     for square, fall in zip(squares, values[0] - values[1:], strict=True):
@@ -129,13 +129,13 @@ def _evidence_by_cell(
 
 
 def draw_evidence(picture: NDArray[np.uint8], evidence: NDArray[np.float64]) -> Image.Image:
-    """A prepared picture in grey with the evidence by cell over it: orange speaks for the answer, blue against it."""
+    """A prepared picture in gray with the evidence by cell over it: orange speaks for the answer, blue against it."""
     shown = (SHOWN_SIZE, SHOWN_SIZE)
-    grey = Image.fromarray(picture).convert("L").resize(shown, Image.Resampling.BICUBIC).convert("RGB")
+    gray = Image.fromarray(picture).convert("L").resize(shown, Image.Resampling.BICUBIC).convert("RGB")
     smooth = np.asarray(Image.fromarray(evidence.astype(np.float32)).resize(shown, Image.Resampling.BICUBIC))
     strength = np.clip(smooth / max(float(np.abs(evidence).max()), 1e-9), -1, 1)[..., None]
     color = np.where(strength > 0, np.array([255.0, 122, 0]), np.array([30.0, 110, 255]))
-    mixed = grey + (color - grey) * 0.75 * np.abs(strength)
+    mixed = gray + (color - gray) * 0.75 * np.abs(strength)
     return Image.fromarray(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8))
 
 

@@ -61,12 +61,12 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
     """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
     probability = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
+    bins = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
     truth = np.asarray(labels, dtype=np.float64)
     return Reliability(
-        predicted=np.array([probability[part].mean() for part in parts]),
-        observed=np.array([truth[part].mean() for part in parts]),
-        count=np.array([part.size for part in parts]),
+        predicted=np.array([probability[rows].mean() for rows in bins]),
+        observed=np.array([truth[rows].mean() for rows in bins]),
+        count=np.array([rows.size for rows in bins]),
     )
 
 
@@ -169,8 +169,8 @@ def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, 
     if last == curve.coverage.size - 1:
         return threshold, threshold
     half = (curve.confidence[last] + curve.confidence[last + 1]) / 2
-    centre = float(log_odds(threshold))
-    return float(sigmoid(centre - half)), float(sigmoid(centre + half))
+    center = float(log_odds(threshold))
+    return float(sigmoid(center - half)), float(sigmoid(center + half))
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ def wilson_interval(
     squared = quantile**2
     with np.errstate(invalid="ignore", divide="ignore"):
         shrink = 1 + squared / trials
-        centre = (share + squared / (2 * trials)) / shrink
+        center = (share + squared / (2 * trials)) / shrink
         half = quantile * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2)) / shrink
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    return np.maximum(center - half, 0.0), np.minimum(center + half, 1.0)
 
 
 def proportion(hits: ArrayLike, groups: ArrayLike | None = None, quantile: float = NORMAL_QUANTILE_95) -> Score:
@@ -86,15 +86,15 @@ def group_codes(groups: ArrayLike | None, count: int) -> NDArray[np.intp]:
 
 
 def group_weights(codes: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Chunks of float32 (resamples, groups): how often each group was drawn, with replacement, in each resample."""
+    """Chunks of float32 (resamples, groups): how often each group was sampled, with replacement, in each resample."""
     generator = np.random.default_rng(seed)
     size = int(codes.max()) + 1
     step = max(1, CHUNK_ELEMENTS // size)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        drawn = generator.integers(0, size, (rows, size), dtype=np.int32).astype(np.intp)
-        drawn += np.arange(rows)[:, None] * size
-        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float32)
+        sampled = generator.integers(0, size, (rows, size), dtype=np.int32).astype(np.intp)
+        sampled += np.arange(rows)[:, None] * size
+        yield np.bincount(sampled.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float32)
 
 
 def percentile_interval(replicates: NDArray[np.floating], groups: int) -> tuple[float, float]:

@@ -78,7 +78,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Predictions under row weights (resamples, n), which say how often each was drawn."""
+    """Predictions under row weights (resamples, n), which say how often each was sampled."""
 
     rows: Predictions
     weights: Floats

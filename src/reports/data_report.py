@@ -44,7 +44,7 @@ class DataReport:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to tell the classes apart without a face."""
+        """A sentence for each way to separate the classes without a face."""
         return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
 
 

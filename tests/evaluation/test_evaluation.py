@@ -62,12 +62,12 @@ def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
     assert set(predictions["split"]) == {"validation", "test"}
     assert predictions["uncalibrated"].to_numpy() == pytest.approx(predict(faces.images[predictions.index]))
     assert predictions["sha256"].tolist() == faces.table["sha256"].iloc[predictions.index].tolist()
-    calls = predictions["predicted"] == (predictions["label"] == 1)
+    right = predictions["predicted"] == (predictions["label"] == 1)
     for split in ("validation", "test"):
-        assert evaluation.scores[split]["accuracy"].value == pytest.approx(calls[predictions["split"] == split].mean())
+        assert evaluation.scores[split]["accuracy"].value == pytest.approx(right[predictions["split"] == split].mean())
 
 
-def test_the_most_wrong_pictures_are_wrong_and_the_surest_mistake_comes_first(faces: PreparedDataset) -> None:
+def test_the_most_wrong_pictures_are_wrong_and_the_most_confident_mistake_comes_first(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(oracle(faces, noise=3.0), faces, QUICK)
     worst = evaluation.worst
     assert (worst["predicted"] != (worst["label"] == 1)).all()
@@ -106,7 +106,7 @@ def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
     assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
 
 
-def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
+def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(
         oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
     )
@@ -124,9 +124,9 @@ def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
         "slices",
     }
     for name in ("roc_curve", "precision_recall_curve", "reliability", "coverage_accuracy", "probabilities"):
-        pair = drawn[name].axes[0]
-        assert pair.get_xlabel()
-        assert pair.get_ylabel()
+        ax = drawn[name].axes[0]
+        assert ax.get_xlabel()
+        assert ax.get_ylabel()
     assert "test/occlusion/pointing_gain" in evaluation.metrics
 
 
@@ -165,14 +165,14 @@ def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) 
     assert fixed.threshold == 0.7
 
 
-def test_a_single_class_is_judged_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
+def test_a_single_class_is_evaluated_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
     happy = faces.table["split"].where(faces.table["label"] == 1, "unused")
     evaluation = evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
     assert np.isnan(evaluation.scores["test"]["roc_auc"].value)
     assert "roc_curve" not in draw_figures(evaluation)
 
 
-def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
+def test_nothing_to_evaluate_is_a_clear_error(faces: PreparedDataset) -> None:
     with pytest.raises(DataError, match="nothing to evaluate"):
         evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split="train")), QUICK)
 
