@@ -57,45 +57,32 @@ def read_decision(file: Path) -> Decision:
 
 
 def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:
-    """Figures of the last evaluated split, those that its data and config allow."""
-    return _score_figures(evaluation) | _curves(evaluation) | _findings(evaluation)
+    """Figures of the last evaluated split by name, those that its data and config allow.
 
-
-def _score_figures(evaluation: Evaluation) -> dict[str, Figure]:
-    rows, worst = evaluation.split(evaluation.last_split), evaluation.worst
+    The curves over all thresholds need both classes.
+    """
+    rows, scores = evaluation.split(evaluation.last_split), evaluation.scores[evaluation.last_split]
     labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
     threshold, names = evaluation.threshold, evaluation.class_names
+    worst = evaluation.worst
     wrong = (evaluation.worst_pictures, worst["label"].to_numpy(), worst["probability"].to_numpy())
-    return {
+    drawn = {
         "confusion_matrix": figures.confusion_matrix(labels, probabilities, threshold=threshold, class_names=names),
         "probabilities": figures.probability_histogram(labels, probabilities, threshold=threshold, class_names=names),
         "reliability": figures.reliability_diagram(labels, probabilities, rows["uncalibrated"].to_numpy()),
         "coverage_accuracy": figures.coverage_accuracy(labels, probabilities, threshold=threshold),
         "most_wrong": most_wrong(*wrong, threshold=threshold, class_names=names),
     }
-
-
-def _curves(evaluation: Evaluation) -> dict[str, Figure]:
-    """The two curves over all thresholds, which need both classes."""
-    rows, scores = evaluation.split(evaluation.last_split), evaluation.scores[evaluation.last_split]
-    labels, probabilities, threshold = rows["label"].to_numpy(), rows["probability"].to_numpy(), evaluation.threshold
-    if len(np.unique(labels)) < 2:
-        return {}
-    average = scores["average_precision"]
-    return {
-        "roc_curve": figures.roc_curve(labels, probabilities, threshold=threshold, area=scores["roc_auc"]),
-        "precision_recall_curve": figures.precision_recall_curve(
+    if len(np.unique(labels)) == 2:
+        area, average = scores["roc_auc"], scores["average_precision"]
+        drawn["roc_curve"] = figures.roc_curve(labels, probabilities, threshold=threshold, area=area)
+        drawn["precision_recall_curve"] = figures.precision_recall_curve(
             labels, probabilities, threshold=threshold, area=average
-        ),
-    }
-
-
-def _findings(evaluation: Evaluation) -> dict[str, Figure]:
-    drawn = {}
+        )
     if evaluation.slices is not None and len(evaluation.slices):
-        drawn["slices"] = figures.slices_figure(evaluation.slices, evaluation.scores[evaluation.last_split]["accuracy"])
+        drawn["slices"] = figures.slices_figure(evaluation.slices, scores["accuracy"])
     if evaluation.robustness is not None:
         drawn["robustness"] = robustness_heat_map(evaluation.robustness)
     if evaluation.explanation is not None and evaluation.explanation.maps:
-        drawn["explanations"] = explanation_sheet(evaluation.explanation, evaluation.threshold, evaluation.class_names)
+        drawn["explanations"] = explanation_sheet(evaluation.explanation, threshold, names)
     return drawn
