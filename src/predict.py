@@ -160,11 +160,12 @@ def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file
 
 def _explain(classifier: Classifier, picture: Picture, file: Path) -> None:
     from .data.samples import RejectedPictureError
-    from .explanation.occlusion import draw_evidence, evidence
+    from .explanation.saliency import answer_evidence, draw_evidence
 
     pixels = classifier.prepare(picture)
     if not isinstance(pixels, RejectedPictureError):
-        _save(draw_evidence(pixels, evidence(classifier, pixels)), file)
+        evidence = answer_evidence(classifier.probabilities, pixels, classifier.bundle.threshold)
+        _save(draw_evidence(pixels, evidence), file)
 
 
 def _save(picture: Image, file: Path) -> None:

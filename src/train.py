@@ -39,7 +39,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     """
     from .config.identity import run_name
     from .data.prepared import prepare
-    from .reports.data_report import kept_report
+    from .reports.data_report import data_report
     from .tracking.store import check_store
 
     check_store(config.tracking, part_of_sweep=link is not None)
@@ -50,7 +50,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
         config, resumed = run_to_resume(config)
         link = RunLink(resumed=resumed)
     dataset = prepare(config.dataset)
-    report = kept_report(dataset, config.dataset)
+    report = data_report(dataset, config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
     from .training.backend import distribution, reset, start_backend

@@ -111,7 +111,7 @@ class TrainerConfig(Strict):
 
 @dataclass(frozen=True)
 class ThresholdConfig(Strict):
-    """How the probability from which a picture is called positive is chosen on the validation part.
+    """How the probability from which a picture is predicted positive is chosen on the validation split.
 
     `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
     `false_positive_cost` false negatives.
@@ -129,6 +129,7 @@ class EvaluationConfig(Strict):
 
     `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
+    `figures` is false where every picture of the result is to be left out: curves, sheets and those of the card.
     """
 
     name: str = with_role(EVALUATION, default="default")
@@ -138,6 +139,7 @@ class EvaluationConfig(Strict):
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = with_role(EVALUATION, default=2000)
     seed: Seed = with_role(EVALUATION, default=0)
     slices: bool = with_role(EVALUATION, default=True)
+    figures: bool = with_role(EVALUATION, default=True)
     min_slice_size: Count = with_role(EVALUATION, default=30)
     corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = with_role(
         EVALUATION, default_factory=list

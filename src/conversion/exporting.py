@@ -16,9 +16,11 @@ from ..config import ExportConfig
 from ..data.prepared import PreparedDataset
 from ..errors import BundleError, TrackingError
 from ..evaluation.artifacts import PREDICTIONS
-from ..evaluation.predictions import predict_rows, predictor
 from ..evaluation.recorded import RecordedModel
-from ..metrics.scores import proportion, score
+from ..metrics.intervals import proportion
+from ..metrics.scores import score
+from ..models.predictions import predict_rows, predictor
+from ..reports.pages import markdown_table
 from ..runtime.bundle import CARD, MANIFEST, Bundle, finite_scores, write_manifest
 from ..runtime.runners import create_runner
 from ..tracking.read import artifact
@@ -176,7 +178,7 @@ def _card(recorded_card: str, by_source: str, parities: Sequence[Parity]) -> str
     text = "\n".join(line for line in recorded_card.splitlines() if not line.startswith("!["))
     text = re.sub(r" (output|tracking\.\w+|dataset\.cache)=\S+", "", text)
     header = ("", *(parity.model_format for parity in parities))
-    table = _markdown(header, _table_rows(parities))
+    table = markdown_table(header, _table_rows(parities))
     return (
         f"{text}\n{by_source}\n## Formats\n\nAgainst Keras on {parities[0].pictures:,} validation pictures.\n\n{table}"
     )
@@ -195,8 +197,4 @@ def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
         (str(split), str(source), f"{len(part):,}", str(proportion(part["right"], part["group"])))
         for (split, source), part in named.groupby(["split", "source"])
     ]
-    return f"\n## By source\n\n{_markdown(('part', 'source', 'pictures', 'accuracy'), rows)}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, ["---"] * len(header), *rows))
+    return f"\n## By source\n\n{markdown_table(('split', 'source', 'pictures', 'accuracy'), rows)}"

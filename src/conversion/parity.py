@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from ..errors import BundleError
-from ..metrics.scores import Score, proportion
+from ..metrics.intervals import Score, proportion
 from ..runtime.bundle import Bundle
 from ..runtime.runners import Runner, litert_runner, onnx_runner
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError
+from ..hardware import usable_cores
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
 from .samples import Limits, RejectedPictureError, Sample, Verdict
@@ -70,7 +70,7 @@ def decode_samples(
     Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
     """
     chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
-    workers = workers or usable_cores()
+    workers = workers or len(usable_cores())
     decoded: Iterator[tuple[Chunk, list[Outcome]]]
     if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
         decoded = ((chunk, decode_chunk(chunk, preparation)) for chunk in chunks)
@@ -79,11 +79,6 @@ def decode_samples(
     for chunk, outcomes in decoded:
         for (slot, sample), outcome in zip(chunk, outcomes, strict=True):
             yield slot, sample, outcome
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(samples: Iterable[Sample], size: int) -> Iterator[Chunk]:

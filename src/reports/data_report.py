@@ -1,4 +1,4 @@
-"""The data report: what a data set holds, what was left out and why, and what a model could cheat with."""
+"""The data report: what a data set holds, what was rejected and why, and what a model could cheat with."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ _EXAMPLES = 22
 _MAX_GROUPS = 60
 _MAX_IN_GROUP = 8
 _MAX_REJECTED = 60
+_DECODABLE = ("label_conflict", "duplicate_of", "too_small")
+"""Verdicts of files that hold a picture all the same; for those alone is the source listed again."""
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """A written report: its page, and the baselines that see no face."""
 
     page: Path
@@ -41,11 +43,11 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to tell the classes apart without a face."""
+        """A sentence for each way to separate the classes without a face."""
         return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
 
 
-def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> Report:
+def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> DataReport:
     """Write `report.html` into `folder`, and for machines `samples.parquet`, `rejected.parquet`, `shortcuts.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     content = report_content(dataset, config)
@@ -54,13 +56,14 @@ def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) 
     shortcuts: list[Shortcut] = content["shortcuts"]
     (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
     write_page(folder / REPORT, render("data_report.html", **content))
-    return Report(folder / REPORT, shortcuts)
+    return DataReport(folder / REPORT, shortcuts)
 
 
-def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
+def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
     """The report of `dataset` as `config` splits it, written once into the cache for all runs that use it.
 
-    Raises DataError if the cache cannot be written.
+    Imports no Keras, so that a training run can make it before the backend starts. Raises DataError if the cache
+    cannot be written.
     """
     made_of = (dataset.digest, dataset.split_digests, config)
     key = hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
@@ -70,7 +73,7 @@ def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
             with writing(folder) as partial:
                 write_report(dataset, config, partial)
     found = json.loads((folder / SHORTCUTS).read_text())
-    return Report(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
+    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:
@@ -157,7 +160,8 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
     urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
     shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MAX_REJECTED]]
     known = dict(zip(dataset.table["sha256"], range(len(dataset.table)), strict=True))
-    elsewhere = _pixels_of(shown[~shown["sha256"].isin(list(known))], config)
+    decodable = shown["verdict"].isin(_DECODABLE) & ~shown["sha256"].isin(list(known))
+    elsewhere = _pixels_of(shown[decodable], config)
     rows = []
     for record in shown.to_dict("records"):
         pixels = dataset.images[known[record["sha256"]]] if record["sha256"] in known else None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import BundleError
+from ..metrics.log_odds import apply_temperature
 
 SCHEMA_VERSION = 1
 MANIFEST, CARD = "bundle.json", "model_card.md"
@@ -33,7 +34,6 @@ PREPARATION = "rgb-stretch-bilinear-uint8"
 """The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
 
 _MAX_MANIFEST_BYTES = 1_000_000
-_MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ class Bundle:
 
     def calibrated(self, probabilities: ArrayLike) -> NDArray[np.float64]:
         """Probabilities with their log-odds divided by the temperature; the model's own are kept 1e-7 off 0 and 1."""
-        clipped = np.clip(np.asarray(probabilities, np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
-        log_odds = np.log(clipped) - np.log1p(-clipped)
-        return 1 / (1 + np.exp(-log_odds / self.temperature))
+        return apply_temperature(probabilities, self.temperature)
 
     def label(self, probability: float) -> str:
         """The class of a calibrated probability, or `unsure` inside the abstain band."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from PIL import Image
 
 from ..data.images import DEFAULT_LIMITS, Limits, decode_image
 from ..data.samples import RejectedPictureError, Verdict
+from ..hardware import usable_cores
 from .bundle import Bundle
 from .pictures import Picture
 from .runners import create_runner
@@ -71,7 +71,7 @@ class Classifier:
             yield from self.answer(first, [self.prepare(first[0])])
             return
         Image.init()  # Pillow loads its formats at first use, which threads must not do at once
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(len(usable_cores())) as pool:
             waiting: deque[tuple[list[Picture], list[Future[Prepared]]]] = deque()
             for batch in _chain(first, batches):
                 waiting.append((batch, [pool.submit(self.prepare, picture) for picture in batch]))
@@ -111,7 +111,3 @@ def _chain(first: list[Picture], rest: Iterator[list[Picture]]) -> Iterator[list
     if first:
         yield first
     yield from rest
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..hardware import usable_cores
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -34,7 +35,7 @@ class Slot:
 
 def slots(count: int) -> list[Slot]:
     """The slots of `count` workers. Raises ConfigError for more workers than GPUs, where there are GPUs."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = usable_cores()
     gpus = _gpus()
     if len(gpus) > 1 and count > len(gpus):
         raise ConfigError(f"sweep.n_jobs={count}: accepts at most {len(gpus)}, one job for each GPU")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from io import BytesIO
 from PIL import Image
 
 from ..data.samples import RejectedPictureError
-from ..explanation.occlusion import draw_evidence, evidence
+from ..explanation.saliency import answer_evidence, draw_evidence
+from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Classifier
 from ..runtime.faces import Detector, classify_faces, open_upright
 from ..runtime.pictures import Picture
@@ -83,7 +83,8 @@ class PageAnswers:
         if isinstance(pixels, RejectedPictureError):
             raise pixels
         upright.thumbnail((SHOWN, SHOWN))
-        drawn = draw_evidence(pixels, evidence(self.classifier, pixels))
+        evidence = answer_evidence(self.classifier.probabilities, pixels, self.classifier.bundle.threshold)
+        drawn = draw_evidence(pixels, evidence)
         return upright, drawn.resize(upright.size, Image.Resampling.BICUBIC)
 
     def thumbnail(self, answer: Answer) -> Image.Image:
@@ -130,4 +131,5 @@ def note(text: str) -> str:
 def _inset(picture: Image.Image) -> str:
     stream = BytesIO()
     picture.save(stream, "JPEG")
-    return f'<img alt="the face" src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+    source = data_uri(stream.getvalue(), "jpeg")
+    return f'<img alt="the face" src="{source}">'

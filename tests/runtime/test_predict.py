@@ -189,15 +189,15 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path) -> None:
     from dataclasses import replace
 
-    from src.explanation.occlusion import evidence
+    from src.explanation.saliency import answer_evidence
     from src.runtime.classifier import Classifier
     from src.runtime.pictures import Picture
 
     happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
     pixels = happy.prepare(Picture(str(album / "a.png")))
-    found = evidence(happy, pixels)
+    found = answer_evidence(happy.probabilities, pixels, happy.bundle.threshold)
     assert abs(found).max() > 0
-    assert (evidence(sad, pixels) == -found).all()
+    assert (answer_evidence(sad.probabilities, pixels, sad.bundle.threshold) == -found).all()
 
 
 def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path) -> None:
