@@ -44,7 +44,7 @@ def serve(
         from .web.server import run
         from .web.service import create_service
     except ImportError as error:
-        raise BundleError(f"serving needs {error.name}: pip install 'happy-sad[serve]'") from None
+        raise BundleError(f"serving needs {error.name}: pip install '.[serve]' in the checkout") from None
     from .conversion.opening import open_model
     from .runtime.classifier import Classifier
 
@@ -59,7 +59,7 @@ def serve(
 def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[], FastAPI]:
     """What makes the page, later and in a thread: importing Gradio takes seconds."""
     if importlib.util.find_spec("gradio") is None:
-        raise BundleError("the page needs gradio: pip install 'happy-sad[serve]', or serve with --no-page")
+        raise BundleError("the page needs gradio: pip install '.[serve]' in the checkout, or serve with --no-page")
     from .web.corrections import Corrections
 
     corrections = Corrections(folder, classifier.bundle.class_names)
@@ -76,7 +76,7 @@ def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket, so that port 0 is known before it is told. Raises ConfigError where it cannot be had."""
+    """A listening socket, so that port 0 is known before it is printed. Raises ConfigError where it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Asyncio sends without delay (TCP_NODELAY, 40 ms for a small answer) only where the protocol is named.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -28,11 +28,11 @@ SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false"]
 
 def write_light_and_dark(folder: Path) -> None:
     """Happy pictures are light and sad ones dark: what a small model learns in seconds, whatever its seed."""
-    lots = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     for name, level in (("happy", 170), ("sad", 85)):
         (folder / name).mkdir(parents=True)
         for index in range(60):
-            pixels = lots.integers(level - 60, level + 60, (32, 32, 3), np.uint8)
+            pixels = random.integers(level - 60, level + 60, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
 
 
@@ -40,7 +40,7 @@ def write_light_and_dark(folder: Path) -> None:
 def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Bundles made of runs are kept where no user's are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "MADE", tmp_path_factory.mktemp("bundles"))
+        patch.setattr(opening, "BUNDLES", tmp_path_factory.mktemp("bundles"))
         yield
 
 

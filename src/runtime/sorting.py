@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ..errors import DataError
+from ..journal import append_entry, read_entries
 from .classifier import Answer
 
-How: TypeAlias = Literal["copy", "link", "move"]
+Mode: TypeAlias = Literal["copy", "link", "move"]
 
 LOG = "sorted.jsonl"
 REJECTED = "rejected"
@@ -24,10 +25,10 @@ class Sorter:
     that a run that was broken off can simply be started again.
     """
 
-    def __init__(self, folder: Path, how: How) -> None:
+    def __init__(self, folder: Path, mode: Mode) -> None:
         """Raises DataError where the folder cannot be made."""
         self.folder = folder
-        self.how = how
+        self.mode = mode
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -51,7 +52,7 @@ class Sorter:
     def _place(self, source: Path, folder: Path) -> Path:
         """A finished copy or link appears under its name in one step, after its line in the log."""
         partial = folder / f".{uuid.uuid4().hex}.part"
-        if self.how == "link":
+        if self.mode == "link":
             partial.symlink_to(source)
         else:
             shutil.copy2(source, partial)
@@ -62,7 +63,7 @@ class Sorter:
                 except FileExistsError:
                     continue
                 self._log(source, target)
-                if self.how == "move":
+                if self.mode == "move":
                     source.unlink()
                 return target
         finally:
@@ -70,11 +71,8 @@ class Sorter:
         raise AssertionError("names never end")
 
     def _log(self, source: Path, target: Path) -> None:
-        entry = {"source": str(source), "target": str(target.relative_to(self.folder)), "how": self.how}
-        with (self.folder / LOG).open("a", encoding="utf-8", errors="surrogateescape") as log:
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        entry = {"source": str(source), "target": str(target.relative_to(self.folder)), "mode": self.mode}
+        append_entry(self.folder / LOG, entry)
 
 
 def undo(folder: Path) -> int:
@@ -101,11 +99,11 @@ def _undo_one(folder: Path, entry: dict[str, Any]) -> bool:
     target, source = folder / entry["target"], Path(entry["source"])
     if not os.path.lexists(target):
         return True
-    if entry["how"] == "move" and not source.exists():
+    if entry["mode"] == "move" and not source.exists():
         source.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(target, source)
         return True
-    if entry["how"] == "move":
+    if entry["mode"] == "move":
         return False
     target.unlink()
     return True
@@ -113,14 +111,8 @@ def _undo_one(folder: Path, entry: dict[str, Any]) -> bool:
 
 def _entries(folder: Path) -> Iterator[dict[str, Any]]:
     """The log's lines; a last one that a crash cut short is passed over."""
-    if not (folder / LOG).exists():
-        return
-    for line in (folder / LOG).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if (folder / entry["target"]).resolve().is_relative_to(folder.resolve()) or entry["how"] == "link":
+    for entry in read_entries(folder / LOG):
+        if (folder / entry["target"]).resolve().is_relative_to(folder.resolve()) or entry["mode"] == "link":
             yield entry
 
 

@@ -27,7 +27,7 @@ THUMBNAIL, SHOWN = 240, 720
 
 @dataclass(frozen=True)
 class PageAnswers:
-    """A classifier, and the words, marks and pictures in which the page tells its answers."""
+    """A classifier, and the words, marks and pictures in which the page shows its answers."""
 
     classifier: Classifier
     corrections: Corrections

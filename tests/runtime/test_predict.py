@@ -81,16 +81,16 @@ def test_recursive_and_order_of_arguments(predict: Run, album: Path) -> None:
     assert names == [str(album / "e.webp"), str(album / "a.png")]
 
 
-def test_tables_hold_what_json_tells(predict: Run, album: Path, tmp_path: Path) -> None:
+def test_tables_hold_what_json_says(predict: Run, album: Path, tmp_path: Path) -> None:
     result = predict(album, "--json", "--csv", tmp_path / "out.csv", "--parquet", tmp_path / "out.parquet")
-    told = [json.loads(line) for line in result.lines]
+    printed = [json.loads(line) for line in result.lines]
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["label"] or None, row["verdict"]) for row in rows] == [
-        (row["path"], row["label"], row["verdict"]) for row in told
+        (row["path"], row["label"], row["verdict"]) for row in printed
     ]
     table = pd.read_parquet(tmp_path / "out.parquet")
-    assert table["probability"].dropna().tolist() == [row["probability"] for row in told if row["label"]]
+    assert table["probability"].dropna().tolist() == [row["probability"] for row in printed if row["label"]]
 
 
 @pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet", "--explain=no/a.png"])
