@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
@@ -17,6 +18,7 @@ from ..runtime.classifier import Answer, Classifier
 from ..runtime.faces import Detector, classify_faces, open_upright
 from ..runtime.pictures import Picture
 from .corrections import Corrections
+from .page_guard import is_upload
 
 DOUBTFUL = 0.75
 """A calibrated confidence below this is marked: about one such answer in three is wrong."""
@@ -31,10 +33,12 @@ class PageAnswers:
 
     classifier: Classifier
     corrections: Corrections
+    uploads: Path
 
     def answer(self, paths: Sequence[str]) -> list[Answer]:
-        """Answers for at most `MAX_PICTURES` files, the least sure first and those that are no picture last."""
-        answers = self.classifier.answers(Picture(path) for path in paths[:MAX_PICTURES])
+        """Answers for `MAX_PICTURES` files below `uploads` at most, the least sure first, what is no picture last."""
+        own = [path for path in paths[:MAX_PICTURES] if is_upload(path, self.uploads)]
+        answers = self.classifier.answers(map(Picture, own))
         return sorted(answers, key=lambda answer: (answer.verdict != "ok", self.confidence(answer)))
 
     def confidence(self, answer: Answer) -> float:
