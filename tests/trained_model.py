@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
+from typer.testing import CliRunner
 
 from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
 from src.conversion import opening
@@ -123,3 +125,32 @@ def picture_bytes(picture: Image.Image, picture_format: str) -> bytes:
 def picture() -> Callable[[int], Image.Image]:
     """A synthetic face by its number."""
     return lambda index: Image.fromarray(draw_face(7, index, 96)[0])
+
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in this process with the small model: exit code, lines and error."""
+    from src import predict as module
+
+    monkeypatch.setattr(module, "CACHE", tmp_path / "answers.sqlite")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*arguments: object, stdin: bytes | None = None) -> SimpleNamespace:
+        import typer
+
+        from src.errors import UserError
+
+        app = typer.Typer()
+        app.command()(module.predict)
+        result = CliRunner().invoke(app, ["--model", str(bundle.folder), *map(str, arguments)], input=stdin)
+        code, error = result.exit_code, result.exception
+        if error and not isinstance(error, UserError | SystemExit):
+            raise error
+        if isinstance(error, UserError):
+            code = error.exit_code
+        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), error=str(error or result.stderr))
+
+    return run
