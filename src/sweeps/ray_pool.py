@@ -107,7 +107,7 @@ def connect(cluster: ClusterConfig) -> Any:
     try:
         import ray
     except ImportError:
-        raise SweepError("running on Ray needs ray: pip install 'happy-sad[cluster]'") from None
+        raise SweepError("running on Ray needs ray: pip install '.[cluster]' in the checkout") from None
     if ray.is_initialized():
         return ray
     address = cluster.address or os.environ.get("RAY_ADDRESS")

@@ -224,7 +224,7 @@ def test_a_registered_model_is_opened_where_nothing_can_be_exported(
     contest: Contest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     contest.register(contest.good, "whole")
-    monkeypatch.setattr(opening, "MADE", tmp_path / "empty")
+    monkeypatch.setattr(opening, "BUNDLES", tmp_path / "empty")
     monkeypatch.setattr(opening, "export_run", lambda run, tracking: pytest.fail("exported again"))
     whole = open_model("models:/whole@champion", contest.trained.tracking.uri)
     assert whole.run_id == contest.good
