@@ -14,6 +14,7 @@ from .config import Config
 
 if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
+    from .tracking.link import RunLink
     from .training.fit import Fit
 
 
@@ -29,9 +30,19 @@ class TrainResult:
     fit: Fit
     evaluation: Evaluation | None
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """`best/val_*` of the epoch whose weights are restored, `validation/*` and `test/*`, named as in MLflow."""
+        from .evaluation.summary import score_metrics
 
-def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
-    """Prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and command.
+        history, best = self.fit.history, self.fit.best_epoch - 1
+        fitted = {f"best/{name}": values[best] for name, values in history.items() if name.startswith("val_")}
+        return fitted if self.evaluation is None else fitted | score_metrics(self.evaluation)
+
+
+def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = None) -> TrainResult:
+    """Prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and command;
+    `link` ties the run to the sweep that it is a job of.
 
     Raises DataError, TrainingError or TrackingError for what a user can mend.
     """
@@ -39,7 +50,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     from .evaluation.summary import run_name
     from .tracking.store import check_store
 
-    check_store(config.tracking)
+    check_store(config.tracking, patient=link is not None)
     dataset = prepare(config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
@@ -52,7 +63,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     from .training.record import start_record
 
     precision = reset(config.seed, config.trainer.precision)
-    with start_record(config, overrides, dataset, precision) as record:
+    with start_record(config, overrides, dataset, precision, link) as record:
         with distribution():
             classifier = create_classifier(config.model, config.dataset.image_size)
             parameters, flops = record.model(classifier)
@@ -65,7 +76,12 @@ def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
     return TrainResult(record.run.id, record.name, parameters, flops, digest, fitted, evaluation)
 
 
-main = hydra_command(train, schema=Config)
+def objective(config: Config, result: TrainResult) -> float | None:
+    """What an optimising sweeper gets of a run; None for `trainer=overfit`, which evaluates nothing."""
+    return result.scores.get(config.objective)
+
+
+main = hydra_command(train, schema=Config, objective=objective)
 
 if __name__ == "__main__":
     main()

@@ -140,16 +140,12 @@ class EvaluationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
-    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`; `parent` is the id of
-    the sweep's run that this run belongs to; `job` names it within a sweep whose jobs may be begun again.
-    """
+    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
 
     name: Literal["local", "server", "off"]
     uri: str | None = None
     experiment: str = "happy-sad"
     log_model: bool = True
-    parent: str | None = None
-    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,9 +174,28 @@ class ClusterConfig(Strict):
     max_retries: Annotated[int, Ge(0)] = 3
 
 
+Objective = Literal[
+    "validation/accuracy",
+    "validation/balanced_accuracy",
+    "validation/precision",
+    "validation/recall",
+    "validation/specificity",
+    "validation/f1",
+    "validation/mcc",
+    "validation/roc_auc",
+    "validation/average_precision",
+    "validation/log_loss",
+    "validation/brier",
+    "best/val_loss",
+    "best/val_accuracy",
+    "best/val_auc",
+]
+"""What a sweeper may optimise: a score on validation, or a value of the epoch whose weights are restored."""
+
+
 @dataclass(frozen=True)
 class Config(Strict):
-    """Everything that can differ between two runs."""
+    """Everything that can differ between two runs. `objective` is what an optimising sweeper gets of each job."""
 
     dataset: DatasetConfig
     model: ModelConfig
@@ -191,6 +206,7 @@ class Config(Strict):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    objective: Objective = "validation/roc_auc"
     seed: Seed = 0
     name: str | None = None
     output: str | None = None

@@ -20,8 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import TuneConfig
 from ..reports.figure_style import BLUE, GREY, INK, SEQUENTIAL, axes, save_png, styled
-from ..sweeps.parent import Parent
-from ..sweeps.sweep_report import markdown
+from ..sweeps.parent import Parent, markdown
 from .oracle import Result, Search, Trial, minimised
 
 NOT_SET = -0.12  # where a trial crosses the axis of a value that it does not set

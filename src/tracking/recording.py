@@ -18,6 +18,7 @@ import numpy as np
 from ..config import Config, plain
 from ..errors import TrackingError
 from .entities import dataset_inputs, log_keras_model
+from .link import RunLink
 from .store import DATA_TAG, on_a_server, open_store
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class MlflowRun(Run):
 
 
 @contextlib.contextmanager
-def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None = None) -> Iterator[Run]:
     """Open a run; it ends FINISHED, or FAILED (with the reason as the tag `failure`) when the body raises.
 
     The folder is `config.output`, or a temporary one that is gone afterwards. On a tracking server the run outlives the
@@ -122,15 +123,15 @@ def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Ru
     if config.tracking.name != "off" and on_a_server(config.tracking):
         from .server import start_server_run
 
-        with start_server_run(config, name, tags) as server_run:
+        with start_server_run(config, name, tags, link) as server_run:
             yield server_run
         return
     with _record_folder(config) as folder:
         if config.tracking.name == "off":
             yield Run(folder)
             return
-        mlflow = open_store(config.tracking)
-        begun = begin_run(mlflow, config, name, tags)
+        mlflow = open_store(config.tracking, patient=link is not None)
+        begun = begin_run(mlflow, config, name, tags, link)
         with mlflow.start_run(run_id=begun.run_id, log_system_metrics=False):
             run = MlflowRun(folder, mlflow, begun, log_model=config.tracking.log_model)
             try:
@@ -144,19 +145,21 @@ def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Ru
             run.upload()
 
 
-def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str]) -> Begun:
+def begin_run(
+    mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink | None = None
+) -> Begun:
     """Make the run that `config` describes, below its parent and with its parameters.
 
     A job of a sweep that is begun again, because its machine was lost, goes on in the run that it had.
     """
     from mlflow.tracking.context.registry import resolve_tags  # who, from where, by which command
 
-    client, tracking = mlflow.MlflowClient(), config.tracking
-    experiment = client.get_experiment_by_name(tracking.experiment).experiment_id
-    links = {PARENT_TAG: tracking.parent, JOB_TAG: tracking.job}
+    client, link = mlflow.MlflowClient(), link or RunLink()
+    experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
+    links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
-    query = f"tags.`{JOB_TAG}` = '{tracking.job}'"
-    earlier = client.search_runs([experiment], query, max_results=1) if tracking.job else []
+    query = f"tags.`{JOB_TAG}` = '{link.job}'"
+    earlier = client.search_runs([experiment], query, max_results=1) if link.job else []
     if earlier:
         run_id = earlier[0].info.run_id
         client.update_run(run_id, status="RUNNING")
@@ -201,7 +204,7 @@ def config_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_NOT_THE_RUN = ("tracking", "sweep", "cluster", "output", "print_config", "name")
+_NOT_THE_RUN = ("tracking", "sweep", "cluster", "objective", "output", "print_config", "name")
 _NOT_THE_RESULT = ("dataset.cache", "dataset.workers", "dataset.verify", "trainer.checkpoint")
 
 

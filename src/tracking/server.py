@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from ..config import Config, TrackingConfig
 from ..errors import TrackingError
 from .entities import dataset_inputs, log_keras_model
+from .link import RunLink
 from .recording import Begun, Run, begin_run, data_tags, failure_tag
 from .spool import Event, ServerAwayError, ServerRejectedError, Spool, milliseconds, read_events
 from .store import STORE, open_store, tracking_uri
@@ -81,14 +82,14 @@ class ServerRun(Run):
 
 
 @contextlib.contextmanager
-def start_server_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+def start_server_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None = None) -> Iterator[Run]:
     """Open a run on the server; it ends as `src.tracking.recording.start_run` says, now or when the server is back.
 
     Raises TrackingError where the server is not there at the start.
     """
-    mlflow = open_store(config.tracking)
+    mlflow = open_store(config.tracking, patient=link is not None)
     try:
-        begun = begin_run(mlflow, config, name, tags)
+        begun = begin_run(mlflow, config, name, tags, link)
     except (mlflow.MlflowException, OSError) as error:
         raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {_line(error)}") from error
     unsent = UNSENT / f"{begun.run_id}-{os.getpid()}"  # each attempt at a run has its own

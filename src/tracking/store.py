@@ -44,7 +44,7 @@ def artifact_root(config: TrackingConfig) -> str | None:
     return (Path(database).parent / "artifacts").as_uri()
 
 
-def check_store(config: TrackingConfig) -> None:
+def check_store(config: TrackingConfig, *, patient: bool = False) -> None:
     """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
 
     A SQLite store is only looked at, without importing MLflow; a server or another database is asked.
@@ -54,21 +54,21 @@ def check_store(config: TrackingConfig) -> None:
     if tracking_uri(config).startswith("sqlite:///"):
         _check_folder(tracking_uri(config))
     else:
-        open_store(config)
+        open_store(config, patient=patient)
 
 
-def check_server(config: TrackingConfig) -> None:
+def check_server(config: TrackingConfig, *, patient: bool = False) -> None:
     """Raise TrackingError where runs belong on a server and nothing answers there.
 
-    Call it before MLflow is imported, which would try again and again. What belongs to a sweep waits for five minutes,
-    so that a sweep outlives a restart of its server.
+    Call it before MLflow is imported, which would try again and again. With `patient`, as what belongs to a sweep,
+    wait for five minutes, so that a sweep outlives a restart of its server.
     """
     uri = tracking_uri(config)
     if not on_a_server(config):
         return
     for name, value in REQUESTS.items():
         os.environ.setdefault(name, value)
-    deadline = time.monotonic() + (SWEEP_WAITS_SECONDS if config.parent else 0)
+    deadline = time.monotonic() + (SWEEP_WAITS_SECONDS if patient else 0)
     while reason := _silence(uri):
         if time.monotonic() >= deadline:
             raise TrackingError(
@@ -93,7 +93,7 @@ def _silence(uri: str) -> str:
     return ""
 
 
-def open_store(config: TrackingConfig) -> ModuleType:
+def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     """Import MLflow, point it at the store, select the experiment and return the `mlflow` module.
 
     The store and the experiment are made where they are missing. Raises TrackingError where it cannot be reached or
@@ -101,7 +101,7 @@ def open_store(config: TrackingConfig) -> ModuleType:
     """
     uri = tracking_uri(config)
     _check_folder(uri)
-    check_server(config)
+    check_server(config, patient=patient)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)

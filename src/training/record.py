@@ -25,6 +25,7 @@ from ..models.cost import count_flops
 from ..models.weights import weights_digest
 from ..reports.data_report import kept_report
 from ..reports.figure_style import save_png
+from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
 from ..tracking.recording import Run, start_run
 from .backend import device_name
@@ -37,8 +38,11 @@ SHOWN_PICTURES = 16
 class Record:
     """One run's record. Each method notes one step: prints what a person wants to see of it and stores it."""
 
-    def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
+    def __init__(
+        self, config: Config, run: Run, console: Console, name: str, command: str, link: RunLink | None = None
+    ) -> None:
         self.config = config
+        self.link = link or RunLink()
         self.run = run
         self.console = console
         self.name = name
@@ -75,6 +79,7 @@ class Record:
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
         """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
+        self.link.report(metrics, epoch + 1, self.config.trainer.stop_after or self.config.trainer.epochs)
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
         if self.run.id is not None and self.samples is not None and self.classifier is not None:
             pictures, labels = self.samples
@@ -117,16 +122,15 @@ class Record:
 
 @contextlib.contextmanager
 def start_record(
-    config: Config, overrides: Sequence[str], dataset: PreparedDataset, precision: str
+    config: Config, overrides: Sequence[str], dataset: PreparedDataset, precision: str, link: RunLink | None = None
 ) -> Iterator[Record]:
     """Open the run and write down what goes into it; when the body is done, say where the run is found."""
     console = Console()
     name = summary.run_name(config, overrides)
-    own = [override for override in overrides if not override.startswith("tracking.parent=")]  # of a sweep it was in
-    command = command_line("train", own)
+    command = command_line("train", overrides)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
-    with start_run(config, name, tags) as run:
-        record = Record(config, run, console, name, command)
+    with start_run(config, name, tags, link) as run:
+        record = Record(config, run, console, name, command, link)
         record.inputs(dataset)
         yield record
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
