@@ -185,9 +185,28 @@ class ClusterConfig(Strict):
     max_retries: Annotated[int, Ge(0)] = 3
 
 
+Objective = Literal[
+    "validation/accuracy",
+    "validation/balanced_accuracy",
+    "validation/precision",
+    "validation/recall",
+    "validation/specificity",
+    "validation/f1",
+    "validation/mcc",
+    "validation/roc_auc",
+    "validation/average_precision",
+    "validation/log_loss",
+    "validation/brier",
+    "best/val_loss",
+    "best/val_accuracy",
+    "best/val_auc",
+]
+"""What a sweeper may optimise: a score on validation, or a value of the epoch whose weights are restored."""
+
+
 @dataclass(frozen=True)
 class Config(Strict):
-    """Everything that can differ between two runs."""
+    """Everything that can differ between two runs. `objective` is what an optimising sweeper gets of each job."""
 
     dataset: DatasetConfig
     model: ModelConfig
@@ -198,6 +217,7 @@ class Config(Strict):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = with_role(SESSION, default_factory=SweepConfig)
     cluster: ClusterConfig = with_role(SESSION, default_factory=ClusterConfig)
+    objective: Objective = with_role(SESSION, default="validation/roc_auc")
     seed: Seed = 0
     name: str | None = with_role(SESSION, default=None)
     output: str | None = with_role(SESSION, default=None)

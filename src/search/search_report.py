@@ -21,8 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from ..config import TuneConfig
 from ..reports.figure_style import BLUE, GRAY, INK, SEQUENTIAL, axes, save_png, styled
 from ..reports.pages import markdown_table
-from ..sweeps.parent import Parent
-from ..sweeps.sweep_report import markdown
+from ..sweeps.parent import Parent, markdown
 from .oracle import Result, Search, Trial, minimised
 
 NOT_SET = -0.12  # where a trial crosses the axis of a value that it does not set

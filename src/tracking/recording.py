@@ -28,6 +28,7 @@ from ..config import Config
 from ..config.identity import config_digest, flat_params
 from ..errors import TrackingError
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
+from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
 from .store import DATA_TAG, open_store, tracking_uri, unsent_root
@@ -39,21 +40,8 @@ if TYPE_CHECKING:
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
-PARENT_VARIABLE = "HAPPY_SAD_PARENT_RUN"
-"""The environment variable by which jobs that a scheduler starts learn the id of their sweep's run."""
 DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 PATIENCE_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class RunLink:
-    """How a run belongs to others: the id of its sweep's run; a name by which a job that is begun again, because its
-    machine was lost, finds the run that it had; the id of the run that it goes on with.
-    """
-
-    parent: str | None = None
-    job: str | None = None
-    resumed: str | None = None
 
 
 class Run:

@@ -25,8 +25,9 @@ from ..evaluation.sheets import validation_grid
 from ..models.inspection import ModelCost
 from ..reports.data_report import DataReport
 from ..reports.figure_style import save_png
+from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from ..tracking.recording import Run, RunLink, start_run
+from ..tracking.recording import Run, start_run
 from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
@@ -39,8 +40,11 @@ class Record:
     all of it. Nothing is computed here but how it looks.
     """
 
-    def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
-        self.config, self.run, self.console, self.name, self.command = config, run, console, name, command
+    def __init__(
+        self, config: Config, run: Run, console: Console, name: str, command: str, link: RunLink | None
+    ) -> None:
+        self.config, self.run, self.console = config, run, console
+        self.name, self.command, self.link = name, command, link or RunLink()
 
     @property
     def state(self) -> Path | None:
@@ -69,6 +73,7 @@ class Record:
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
         """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
+        self.link.report(metrics, epoch + 1, self.config.trainer.stop_after or self.config.trainer.epochs)
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
         if self.run.id is None or not self.config.evaluation.figures:
             return
@@ -116,7 +121,7 @@ def start_record(
         run.path("config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
-        yield Record(config, run, console, name, command)
+        yield Record(config, run, console, name, command, link)
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
     kept = f"; files in {run.folder}" if config.output else ""
     console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)
