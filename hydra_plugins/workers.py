@@ -1,8 +1,13 @@
-"""Hydra's door to `src.sweeps`: launchers must live in `hydra_plugins`, and Hydra imports this at every start."""
+"""Hydra's door to the package `sweeps`: launchers must live in `hydra_plugins`, and Hydra imports this at every start.
+
+The package is `src` in a checkout and `happy_sad` where it is installed; the task that Hydra runs tells which.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.plugins.launcher import Launcher
@@ -20,12 +25,15 @@ class WorkerLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
+        self.package = task_function.__module__.partition(".")[0]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src.sweeps.multirun import multirun
-
-        multirun(self.trees(job_overrides), job_overrides, self.backend)
+        self.sweeps("multirun").multirun(self.trees(job_overrides), job_overrides, self.backend)
         return []
+
+    def sweeps(self, module: str) -> ModuleType:
+        """A module of the package `sweeps`, imported when jobs are there to run."""
+        return importlib.import_module(f"{self.package}.sweeps.{module}")
 
     def trees(self, job_overrides: Sequence[Sequence[str]]) -> list[DictConfig]:
         """The composed config of each job."""
@@ -49,9 +57,7 @@ class SlurmLauncher(WorkerLauncher):
         self.inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src.sweeps.submission import submit
-
-        submit(self.trees(job_overrides), job_overrides, self.inner.launch)
+        self.sweeps("submission").submit(self.trees(job_overrides), job_overrides, self.inner.launch)
         return []
 
 
