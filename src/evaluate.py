@@ -99,14 +99,15 @@ def _folder(output: str | None) -> Iterator[Path]:
 def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> None:  # type: ignore[no-untyped-def]
     from .evaluation.artifacts import write_artifacts
     from .evaluation.card import ModelFacts
-    from .models.cost import count_flops
+    from .models.inspection import model_cost
     from .tracking.provenance import command_line
 
     def path(name: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    facts = ModelFacts(recorded.name, model.count_params(), count_flops(model), command_line("evaluate", overrides))
+    cost = model_cost(model)
+    facts = ModelFacts(recorded.name, cost.parameters, cost.flops, command_line("evaluate", overrides))
     data = config.dataset or recorded.config.dataset
     write_artifacts(evaluation, replace(recorded.config, dataset=data), dataset, facts, path)
 

@@ -1,4 +1,4 @@
-"""Send what runs could not tell their tracking server because it was away: `python -m src.send`."""
+"""Deliver what runs could not because their tracking store was away or locked: `python -m src.send`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def send(
         list[Path] | None, typer.Argument(help="Folders that runs named; default: all there are.")
     ] = None,
 ) -> None:
-    """Send the records that wait in mlruns/unsent, each to the server of its run, and remove them here."""
-    from .tracking import server
+    """Send the records that wait in mlruns/unsent, each to the store of its run, and remove them here."""
+    from .tracking import delivery, store
 
-    waiting = folders or server.unsent_folders()
+    waiting = folders or delivery.unsent_folders(store.STORE / "unsent")
     for folder in waiting:
-        if not (folder / server.ABOUT).exists():
+        if not (folder / delivery.ABOUT).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
-        run_id = server.send(folder)
+        run_id = delivery.send(folder)
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)
     if not waiting:
         print("nothing waits")

@@ -14,6 +14,8 @@ from .config import Config
 
 if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
+    from .models.inspection import ModelCost
+    from .tracking.recording import RunLink
     from .training.fit import Fit
 
 
@@ -23,46 +25,55 @@ class TrainResult:
 
     run_id: str | None
     name: str
-    parameters: int
-    flops: int
+    cost: ModelCost
     weights_digest: str
     fit: Fit
     evaluation: Evaluation | None
 
 
-def train(config: Config, overrides: Sequence[str] = ()) -> TrainResult:
-    """Prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and command.
+def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = None) -> TrainResult:
+    """Check, prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and
+    command; `link` is given by the sweep that the run is a job of.
 
-    Raises DataError, TrainingError or TrackingError for what a user can mend.
+    Raises DataError, TrainingError or TrackingError for what the user can fix.
     """
+    from .config.identity import run_name
     from .data.prepared import prepare
-    from .evaluation.summary import run_name
+    from .reports.data_report import kept_report
     from .tracking.store import check_store
 
-    check_store(config.tracking)
+    check_store(config.tracking, part_of_sweep=link is not None)
     dataset = prepare(config.dataset)
+    report = kept_report(dataset, config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
     from .training.backend import distribution, reset, start_backend
 
     start_backend()  # quietly, before anything else imports Keras
-    from .models.cnn import create_classifier
-    from .models.weights import full_precision
+    from .evaluation.evaluation import evaluate_model
+    from .evaluation.predictions import predictor
+    from .models.classifier import create_classifier
+    from .models.inspection import model_cost
+    from .models.weights import full_precision, weights_digest
     from .training.fit import fit
     from .training.record import start_record
 
     precision = reset(config.seed, config.trainer.precision)
-    with start_record(config, overrides, dataset, precision) as record:
+    with start_record(config, overrides, precision, link) as record:
+        record.data(dataset, report)
         with distribution():
             classifier = create_classifier(config.model, config.dataset.image_size)
-            parameters, flops = record.model(classifier)
+            cost = model_cost(classifier)
+            record.model(classifier, cost)
             fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console)
         final = full_precision(classifier, config)
-        digest = record.fitted(fitted, final, dataset)
+        digest = weights_digest(final)
+        record.fit(fitted, final, digest)
         evaluation = None
         if not config.trainer.overfit:
-            evaluation = record.evaluate_model(final, dataset, parameters=parameters, flops=flops)
-    return TrainResult(record.run.id, record.name, parameters, flops, digest, fitted, evaluation)
+            evaluation = evaluate_model(predictor(final), dataset, config.evaluation, model=final)
+            record.evaluation(evaluation, cost)
+    return TrainResult(record.run.id, record.name, cost, digest, fitted, evaluation)
 
 
 main = hydra_command(train, schema=Config)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
+from .roles import PLACE, with_role
 from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
 
@@ -70,7 +71,7 @@ class SourceConfig(Strict):
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
-    downloads: str = ".cache/downloads"
+    downloads: str = with_role(PLACE, default=".cache/downloads")
     positive: str = "happy"
     negative: str = "sad"
     group_pattern: str | None = None
@@ -101,7 +102,7 @@ class DatasetConfig(SourceConfig):
     max_megapixels: Annotated[float, Gt(0), Le(170)] = 64.0
     max_megabytes: PositiveNumber = 128.0
     min_side: Count = 8
-    verify: Literal["stat", "full"] = "stat"
-    workers: Count | None = None
-    cache: str = ".cache/prepared"
+    verify: Literal["stat", "full"] = with_role(PLACE, default="stat")
+    workers: Count | None = with_role(PLACE, default=None)
+    cache: str = with_role(PLACE, default=".cache/prepared")
     split: SplitConfig = field(default_factory=SplitConfig)

@@ -8,18 +8,20 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
 from .data import DatasetConfig
+from .roles import EVALUATION, PLACE, SESSION, with_role
 from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
 
 
 @dataclass(frozen=True)
 class ModelConfig(Strict):
-    """One CNN family. `filters` gives the width of each stage; a stage is `convolutions` layers and a pooling.
+    """`architecture` is one that is registered in `src/models`; the other values describe the CNN family. `filters`
+    gives the width of each stage; a stage is `convolutions` layers and a pooling.
 
     `grey` lets the model see lightness only, so that grey and coloured pictures of one face are one to it.
     """
 
     name: str
-    architecture: Literal["cnn"] = "cnn"
+    architecture: str = "cnn"
     grey: bool = False
     filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
     convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
@@ -86,6 +88,8 @@ class TrainerConfig(Strict):
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
     `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it.
+    `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
+    before each validation; 0 keeps Keras's moving averages.
     """
 
     name: str
@@ -97,9 +101,10 @@ class TrainerConfig(Strict):
     monitor: Literal["val_loss", "val_accuracy", "val_auc"] = "val_loss"
     early_stopping: WholeNumber = 6
     steps_per_execution: Count = 1
+    statistics_pictures: WholeNumber = 2048
     overfit: bool = False
     stop_after: Count | None = None
-    checkpoint: str | None = None
+    checkpoint: str | None = with_role(PLACE, default=None)
 
 
 @dataclass(frozen=True)
@@ -124,32 +129,30 @@ class EvaluationConfig(Strict):
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
     """
 
-    name: str = "default"
+    name: str = with_role(EVALUATION, default="default")
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
     calibrate: bool = True
     abstain_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
-    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
-    seed: Seed = 0
-    slices: bool = True
-    min_slice_size: Count = 30
-    corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = field(default_factory=list)
-    corruption_pictures: Count = 1000
-    explanations: WholeNumber = 8
-    pointing_pictures: WholeNumber = 64
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = with_role(EVALUATION, default=2000)
+    seed: Seed = with_role(EVALUATION, default=0)
+    slices: bool = with_role(EVALUATION, default=True)
+    min_slice_size: Count = with_role(EVALUATION, default=30)
+    corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = with_role(
+        EVALUATION, default_factory=list
+    )
+    corruption_pictures: Count = with_role(EVALUATION, default=1000)
+    explanations: WholeNumber = with_role(EVALUATION, default=8)
+    pointing_pictures: WholeNumber = with_role(EVALUATION, default=64)
 
 
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
-    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`; `parent` is the id of
-    the sweep's run that this run belongs to; `job` names it within a sweep whose jobs may be begun again.
-    """
+    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
 
     name: Literal["local", "server", "off"]
     uri: str | None = None
     experiment: str = "happy-sad"
     log_model: bool = True
-    parent: str | None = None
-    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,14 +190,14 @@ class Config(Strict):
     optimizer: OptimizerConfig
     aug: AugmentationConfig
     trainer: TrainerConfig
-    tracking: TrackingConfig
+    tracking: TrackingConfig = with_role(SESSION)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    sweep: SweepConfig = with_role(SESSION, default_factory=SweepConfig)
+    cluster: ClusterConfig = with_role(SESSION, default_factory=ClusterConfig)
     seed: Seed = 0
-    name: str | None = None
-    output: str | None = None
-    print_config: bool = False
+    name: str | None = with_role(SESSION, default=None)
+    output: str | None = with_role(SESSION, default=None)
+    print_config: bool = with_role(SESSION, default=False)
 
     def __post_init__(self) -> None:
         if self.output == "":

@@ -27,7 +27,7 @@ class ModelFacts:
 
     name: str
     parameters: int
-    flops: int
+    flops: int | None
     command: str
 
 

@@ -1,8 +1,7 @@
-"""How a run is named and told: its name, a table for the terminal, a note for the MLflow UI."""
+"""What an evaluation says: a table for the terminal, metrics and a note for MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -11,27 +10,8 @@ from ..config import Config
 from ..metrics.calibration import at_its_bound
 
 if TYPE_CHECKING:
+    from ..models.inspection import ModelCost
     from .evaluation import Evaluation
-
-# Groups whose option already stands in the name, and values that say how a run is shown rather than what it is.
-_NAMED_OPTIONS = ("model", "aug", "optimizer", "seed", "dataset", "name", "trainer")
-_UNNAMED = ("tracking", "output", "print_config", "hydra", "+experiment", "experiment", "dataset.path", "dataset.cache")
-
-
-def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
-    """A name that says what differs: `deep-strong-adam-s0`, and after it the values changed on the command line."""
-    if config.name:
-        return config.name
-    parts = [config.model.name, config.aug.name, config.optimizer.name]
-    if config.dataset.name != "synthetic":
-        parts.insert(0, config.dataset.name)
-    if config.trainer.name != "default":
-        parts.append(config.trainer.name)
-    last = dict(override.partition("=")[::2] for override in overrides)  # of a key given twice the last counts
-    for key, value in last.items():
-        if key not in _NAMED_OPTIONS and not key.startswith(_UNNAMED):
-            parts.append(f"{key.rpartition('.')[2]}={value}")
-    return "-".join([*parts, f"s{config.seed}"])
 
 
 def score_table(evaluation: Evaluation) -> Table:
@@ -82,7 +62,7 @@ def unshared(config: Config) -> str:
     return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
 
 
-def note(config: Config, evaluation: Evaluation, *, parameters: int, flops: int, digest: str, command: str) -> str:
+def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str, command: str) -> str:
     """A short Markdown description of the run for the top of its page in the MLflow UI."""
     accuracy = evaluation.scores["test"]["accuracy"]
     pictures = len(evaluation.split("test"))
@@ -92,7 +72,7 @@ def note(config: Config, evaluation: Evaluation, *, parameters: int, flops: int,
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
             f"on {pictures} pictures that share no {unshared(config)} with training.",
             "",
-            f"- model `{config.model.name}`: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture",
+            f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
             f"- decision: {positive} from {evaluation.threshold:.3f} on, temperature {evaluation.temperature:.2f}, "
             "both chosen on validation",

@@ -32,7 +32,7 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     """
     import keras
 
-    from ..models.cnn import last_convolution
+    from ..models.classifier import last_convolution
 
     maps_layer = last_convolution(model)
     features = keras.Model(model.inputs[0], maps_layer.output)(pictures.astype(np.float32), training=False)

@@ -5,37 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import layers
 
 from ..config import ModelConfig
 from ..errors import ConfigError
+from .registry import architecture
 
 Tensor = Any
 
 
-def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
-    """Build the classifier that `config` names.
-
-    The model maps float32 pixels in 0..255 of shape (batch, image_size, image_size, 3) to P(positive class) of shape
-    (batch, 1), float32. Weights are drawn from Keras's global seed; compute runs under the global dtype policy.
-    Raises ConfigError where the stages shrink the picture away.
+@architecture("cnn")
+def cnn_features(x: Tensor, config: ModelConfig) -> Tensor:
+    """Stages of convolutions and pooling, then the head and its dense layers: (batch, size, size, channels) in 0..1 to
+    (batch, features). Raises ConfigError where the stages shrink the picture away.
     """
-    _check_spatial_size(config, image_size)
-    inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
-    if config.grey:
-        x = keras.ops.image.rgb_to_grayscale(x)
+    _check_spatial_size(config, x.shape[1])
     for stage, filters in enumerate(config.filters, start=1):
         x = _stage(x, config, filters, f"stage{stage}", stride=config.stem_stride if stage == 1 else 1)
-    x = _head(x, config)
-    outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(x)
-    return keras.Model(inputs, outputs, name=config.name)
-
-
-def last_convolution(model: keras.Model) -> layers.Layer:
-    """The layer whose output is the last map with a place in the picture: what Grad-CAM looks at."""
-    return next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+    return _head(x, config)
 
 
 def _check_spatial_size(config: ModelConfig, image_size: int) -> None:

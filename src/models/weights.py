@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from ..config import Config
-from .cnn import create_classifier
+from .classifier import create_classifier
 
 
 @contextlib.contextmanager

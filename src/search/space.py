@@ -111,14 +111,14 @@ def too_large(config: Config, tuner: TunerConfig) -> str:
         return ""
     import keras
 
-    from ..models.cnn import create_classifier
-    from ..models.cost import count_flops
+    from ..models.classifier import create_classifier
+    from ..models.inspection import model_cost
 
     keras.backend.clear_session()
     model = create_classifier(config.model, config.dataset.image_size)
-    parameters, flops = model.count_params(), count_flops(model)
-    if tuner.max_parameters is not None and parameters > tuner.max_parameters:
-        return f"{parameters:,} parameters, more than tuner.max_parameters={tuner.max_parameters}"
-    if tuner.max_flops is not None and flops > tuner.max_flops:
-        return f"{flops:,} FLOPs a picture, more than tuner.max_flops={tuner.max_flops}"
+    cost = model_cost(model)
+    if tuner.max_parameters is not None and cost.parameters > tuner.max_parameters:
+        return f"{cost.parameters:,} parameters, more than tuner.max_parameters={tuner.max_parameters}"
+    if tuner.max_flops is not None and cost.flops is not None and cost.flops > tuner.max_flops:
+        return f"{cost.flops:,} FLOPs a picture, more than tuner.max_flops={tuner.max_flops}"
     return ""

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, TunerConfig
+from ..config.identity import config_digest
 from ..errors import ConfigError, SweepError
 from ..sweeps.jobs import Job, Outcome
 from ..sweeps.runner import Runner
-from ..tracking.recording import config_digest
 from ..training.checkpoint import FILE
 from .oracle import Result, Search, Trial
 from .space import Space, overrides, too_large

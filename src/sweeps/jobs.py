@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..config import Config
 from ..evaluation.summary import score_metrics
+from ..tracking.recording import RunLink
 
 if TYPE_CHECKING:
     from ..train import TrainResult
@@ -18,11 +19,12 @@ Status = Literal["finished", "failed", "killed", "skipped"]
 
 @dataclass(frozen=True)
 class Job:
-    """One call of `train(config, overrides)`; `number` counts from 0 within its sweep."""
+    """One call of `train(config, overrides, link)`; `number` counts from 0 within its sweep."""
 
     number: int
     config: Config
     overrides: Sequence[str]
+    link: RunLink = field(default_factory=RunLink)
 
     def title(self, shared: Sequence[str] = ()) -> str:
         """The overrides that are not in `shared`: what tells this job from the others."""

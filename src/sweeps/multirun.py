@@ -12,10 +12,11 @@ from rich.console import Console
 
 from ..cli.hydra_command import plain_tree
 from ..config import PROJECT_ROOT, Config, TrackingConfig, to_config
+from ..config.identity import config_digest
 from ..errors import ConfigError, SweepError
 from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
-from ..tracking.recording import DIGEST_TAG, config_digest
+from ..tracking.recording import DIGEST_TAG
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent
 from .pool import worker_pool

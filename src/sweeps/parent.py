@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from ..config import TrackingConfig
 from ..tracking.read import ROLE_TAG
 from ..tracking.recording import DIGEST_TAG, PARENT_TAG
-from ..tracking.store import check_server, open_store
+from ..tracking.store import SWEEP_PATIENCE_SECONDS, check_server, open_store
 from .jobs import Outcome
 
 SWEEP_TAG = "sweep.digest"
@@ -24,14 +23,14 @@ class Parent:
 
     def __init__(self, mlflow: ModuleType, tracking: TrackingConfig, run_id: str, *, resumed: bool) -> None:
         self.calls = mlflow.MlflowClient()
-        self.tracking = replace(tracking, parent=run_id)
+        self.tracking = tracking
         self.id = run_id
         self.resumed = resumed
 
     @property
     def client(self) -> Any:
         """MLflow's client, once the store answers."""
-        check_server(self.tracking)
+        check_server(self.tracking, patience=SWEEP_PATIENCE_SECONDS)
         return self.calls
 
     @property

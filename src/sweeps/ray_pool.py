@@ -1,6 +1,6 @@
 """Jobs on a Ray cluster: the same jobs with the same records as `src.sweeps.pool` runs here, wherever there is room.
 
-Ray begins a job again whose machine is lost; the second attempt goes on in the first one's run (`tracking.job`).
+Ray begins a job again whose machine is lost; the second attempt goes on in the first one's run (`RunLink.job`).
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ class RayPool:
     def start(self, job: Job) -> RunningTask:
         """Hand `job` to the cluster."""
         self.free.pop()
-        tracking = replace(job.config.tracking, job=f"{self.name}-{job.number}")
-        job = replace(job, config=replace(job.config, tracking=tracking))
+        job = replace(job, link=replace(job.link, job=f"{self.name}-{job.number}"))
         log = self.logs / f"job-{job.number}.log"
         running = RunningTask(job, log, time.perf_counter(), self.remote.remote(job, log, environment()))
         self.running.append(running)

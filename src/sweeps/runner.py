@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..evaluation.summary import run_name
-from ..tracking.recording import config_digest
+from ..config.identity import config_digest, run_name
+from ..tracking.recording import RunLink
 from .jobs import Job, Outcome
 from .parent import Parent
 from .pool import Backend, Running
@@ -35,9 +35,7 @@ class Runner:
         """Start `job` as a child of the parent run, named by what tells it from the others."""
         own = [override for override in job.overrides if override not in self.shared]
         config = replace(job.config, name=job.config.name or run_name(job.config, own))
-        if self.parent is not None:
-            config = replace(config, tracking=replace(config.tracking, parent=self.parent.id))
-        job = replace(job, config=config)
+        job = replace(job, config=config, link=RunLink(self.parent.id if self.parent else None))
         self.progress.started(self.pool.start(job), job.title(self.shared))
 
     def wait(self) -> list[tuple[Job, Outcome]]:

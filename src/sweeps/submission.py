@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from ..config.identity import config_digest
 from ..tracking.provenance import command_line
-from ..tracking.recording import config_digest
+from ..tracking.recording import PARENT_VARIABLE
 from .jobs import Job, Outcome
 from .multirun import LOGS, check, conclude, finished_before, sweep_digest, sweep_name
 from .parent import Parent, open_parent
@@ -32,11 +34,12 @@ def submit(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]], laun
     waiting = [job for job in jobs if job.number not in outcomes]
     command = command_line("train", sys.argv[1:])
     parent = open_parent(tracking, "sweep", sweep_name(jobs), digest, command=command, resume=settings.skip_finished)
-    links = [f"tracking.parent={parent.id}"] if parent else []
+    if parent is not None:
+        os.environ[PARENT_VARIABLE] = parent.id  # jobs inherit the environment in which they are handed over
     returns: Sequence[JobReturn] = []
     died = ""
     try:
-        returns = launch([[*overrides[job.number], *links] for job in waiting], 0) if waiting else []
+        returns = launch([list(overrides[job.number]) for job in waiting], 0) if waiting else []
     except KeyboardInterrupt:
         if parent is not None:
             parent.end("KILLED")

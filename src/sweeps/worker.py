@@ -34,7 +34,7 @@ def run(job: Job) -> Outcome:
     try:
         from ..train import train
 
-        return finished(train(job.config, job.overrides), time.perf_counter() - start)
+        return finished(train(job.config, job.overrides, job.link), time.perf_counter() - start)
     except UserError as error:
         return Outcome("failed", time.perf_counter() - start, reason=str(error))
     except KeyboardInterrupt:

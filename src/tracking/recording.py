@@ -1,11 +1,18 @@
-"""Writing one run: parameters, metrics, data sets, artifacts and the model."""
+"""Recording a run: what it is in MLflow from the start, and what it says while it goes.
+
+A run never waits for its store and loses nothing to it. Whatever it records stands on disk first, in a folder of its
+own below `unsent` (events, pictures, the model, and the files that become artifacts); a thread delivers events as they
+come, and the rest when the run ends. Where the store is away or locked by then, `python -m src.send` delivers it later.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import os
 import re
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,11 +21,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 
-from ..config import Config, plain
+from ..config import Config
+from ..config.identity import config_digest, flat_params
 from ..errors import TrackingError
-from .entities import dataset_inputs, log_keras_model
-from .store import DATA_TAG, on_a_server, open_store
+from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
+from .spool import Event, Spool, milliseconds
+from .store import DATA_TAG, open_store, tracking_uri, unsent_root
 
 if TYPE_CHECKING:
     import keras
@@ -27,12 +37,24 @@ if TYPE_CHECKING:
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
-MODEL_FILE = "model.keras"
+PARENT_VARIABLE = "HAPPY_SAD_PARENT_RUN"
+"""The environment variable by which jobs that a scheduler starts learn the id of their sweep's run."""
 DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
+PATIENCE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class RunLink:
+    """How a run belongs to a sweep: the id of the sweep's run, and a name by which a job that is begun again, because
+    its machine was lost, finds the run that it had.
+    """
+
+    parent: str | None = None
+    job: str | None = None
 
 
 class Run:
-    """A run whose record is a folder: what `tracking=off` gives, and what the MLflow run is filled from.
+    """A run whose record is a folder: all there is with `tracking=off`.
 
     Whatever is written below `folder` becomes an artifact when the run ends.
     """
@@ -58,11 +80,120 @@ class Run:
         """Attach or replace tags."""
 
     def log_dataset(self, dataset: PreparedDataset, source: str) -> None:
-        """Record the three parts of the data set as inputs, each with its own digest."""
+        """Record the three splits of the data set as inputs, each with its own digest."""
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         """Keep the trained model; `example` is one batch of pictures, float32 in 0..255."""
-        model.save(self.path(MODEL_FILE))
+        model.save(self.path(MODEL))
+
+
+class TrackedRun(Run):
+    """A run in MLflow. Each call keeps an event on disk and returns; a thread delivers it.
+
+    Raises TrackingError from the first call after the store has rejected an event.
+    """
+
+    def __init__(self, folder: Path, spool: Spool, begun: Begun, *, log_model: bool) -> None:
+        super().__init__(folder)
+        self.id, self.spool, self.begun, self.keeps_model = begun.run_id, spool, begun, log_model
+        self.model: keras.Model | None = None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self._add({"metrics": self.begun.news(metrics, step), "step": step, "time": milliseconds()})
+
+    def log_image(self, key: str, image: np.ndarray, step: int) -> None:
+        from PIL import Image
+
+        if (key, step) in self.begun.shown:
+            return
+        file = self.spool.folder / "images" / f"{key}-{step}.png".replace("/", "_")
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(file)
+        name = str(file.relative_to(self.spool.folder))
+        self._add({"image": name, "key": key, "step": step, "time": milliseconds()})
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self._add({"tags": dict(tags)})
+
+    def log_dataset(self, dataset: PreparedDataset, source: str) -> None:
+        splits = dict(dataset.split_digests)
+        self._add({"dataset": dataset.name, "digest": dataset.digest, "splits": splits, "source": source})
+        self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in splits.items()})
+
+    def log_model(self, model: keras.Model, example: np.ndarray) -> None:
+        if self.keeps_model:
+            model.save(self.spool.folder / MODEL)
+            np.save(self.spool.folder / EXAMPLE, example)
+            self.model = model
+
+    def _add(self, event: Event) -> None:
+        if self.spool.rejected:
+            raise TrackingError(f"the tracking store rejects what run {self.id} recorded: {self.spool.rejected}")
+        self.spool.add(event)
+
+
+@contextlib.contextmanager
+def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None = None) -> Iterator[Run]:
+    """Open a run; it ends FINISHED, FAILED (with the reason as the tag `failure`) when the body raises, or KILLED by
+    Ctrl-C, now or when its store can be reached again.
+
+    `Run.folder` is `config.output`, or a temporary one that is gone afterwards. Raises TrackingError where the store
+    cannot be used at the start.
+    """
+    if config.tracking.name == "off":
+        with _output_folder(config) as folder:
+            yield Run(folder)
+        return
+    mlflow = open_store(config.tracking)
+    try:
+        begun = begin_run(mlflow, config, name, tags, link or RunLink())
+    except store_errors() as error:
+        raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {first_line(error)}") from error
+    unsent = unsent_root(config.tracking) / f"{begun.run_id}-{os.getpid()}"  # each attempt at a run has its own
+    with contextlib.ExitStack() as stack:
+        record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
+        record.mkdir(parents=True, exist_ok=True)
+        about = {"run": begun.run_id, "uri": tracking_uri(config.tracking), "experiment": config.tracking.experiment}
+        (unsent / ABOUT).parent.mkdir(parents=True, exist_ok=True)
+        (unsent / ABOUT).write_text(json.dumps({**about, "record": str(record.resolve())}))
+        stack.enter_context(FileLock(unsent / LOCK))
+        spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
+        yield from _record(mlflow, spool, TrackedRun(record, spool, begun, log_model=config.tracking.log_model))
+
+
+def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun) -> Iterator[Run]:
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except Exception as error:
+        spool.add({"tags": {"failure": f"{type(error).__name__}: {error}"[:5000]}})
+        raise
+    finally:
+        spool.add({"end": status, "time": milliseconds()})
+        _finish(mlflow, spool, run.model)
+
+
+def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None:
+    """Deliver what is left, or say how to do it later."""
+    reason = ""
+    if spool.close(PATIENCE_SECONDS):
+        try:
+            complete(mlflow, spool.folder, model)
+        except store_errors() as error:
+            reason = first_line(error)
+    reason = reason or spool.rejected or ("" if spool.delivered else "it does not answer")
+    if reason:
+        print(
+            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest is kept in "
+            f"{spool.folder}: python -m src.send",
+            file=sys.stderr,
+        )
+    else:
+        shutil.rmtree(spool.folder)
 
 
 @dataclass(frozen=True)
@@ -80,141 +211,38 @@ class Begun:
         return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
 
 
-class MlflowRun(Run):
-    """A run in MLflow, written as it goes. Artifacts are uploaded by `upload`, when the run ends."""
-
-    def __init__(self, folder: Path, mlflow: ModuleType, begun: Begun, *, log_model: bool) -> None:
-        super().__init__(folder)
-        self.mlflow, self.begun, self.keeps_model = mlflow, begun, log_model
-        self.id = begun.run_id
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        self.mlflow.log_metrics(self.begun.news(metrics, step), step=step)
-
-    def log_image(self, key: str, image: np.ndarray, step: int) -> None:
-        if (key, step) not in self.begun.shown:
-            self.mlflow.log_image(image, key=key, step=step, synchronous=True)
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.mlflow.set_tags(dict(tags))
-
-    def log_dataset(self, dataset: PreparedDataset, source: str) -> None:
-        inputs = dataset_inputs(dataset.name, dataset.digest, dataset.split_digests, source)
-        self.mlflow.MlflowClient().log_inputs(self.id, inputs)
-        self.set_tags(data_tags(dataset.split_digests))
-
-    def log_model(self, model: keras.Model, example: np.ndarray) -> None:
-        if self.keeps_model:
-            log_keras_model(self.mlflow, model, example)
-
-    def upload(self) -> None:
-        """Send the folder's files to the artifact store."""
-        self.mlflow.log_artifacts(str(self.folder))
-
-
-@contextlib.contextmanager
-def start_run(config: Config, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run; it ends FINISHED, or FAILED (with the reason as the tag `failure`) when the body raises.
-
-    The folder is `config.output`, or a temporary one that is gone afterwards. On a tracking server the run outlives the
-    server's absence: see `src.tracking.server`. Ctrl-C ends the run as KILLED.
-    """
-    if config.tracking.name != "off" and on_a_server(config.tracking):
-        from .server import start_server_run
-
-        with start_server_run(config, name, tags) as server_run:
-            yield server_run
-        return
-    with _record_folder(config) as folder:
-        if config.tracking.name == "off":
-            yield Run(folder)
-            return
-        mlflow = open_store(config.tracking)
-        begun = begin_run(mlflow, config, name, tags)
-        with mlflow.start_run(run_id=begun.run_id, log_system_metrics=False):
-            run = MlflowRun(folder, mlflow, begun, log_model=config.tracking.log_model)
-            try:
-                yield run
-            except KeyboardInterrupt:
-                mlflow.end_run("KILLED")
-                raise
-            except Exception as error:
-                mlflow.set_tags(failure_tag(error))
-                raise
-            run.upload()
-
-
-def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str]) -> Begun:
-    """Make the run that `config` describes, below its parent and with its parameters.
-
-    A job of a sweep that is begun again, because its machine was lost, goes on in the run that it had.
-    """
+def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
+    """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own."""
     from mlflow.tracking.context.registry import resolve_tags  # who, from where, by which command
 
-    client, tracking = mlflow.MlflowClient(), config.tracking
-    experiment = client.get_experiment_by_name(tracking.experiment).experiment_id
-    links = {PARENT_TAG: tracking.parent, JOB_TAG: tracking.job}
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
+    links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
-    query = f"tags.`{JOB_TAG}` = '{tracking.job}'"
-    earlier = client.search_runs([experiment], query, max_results=1) if tracking.job else []
+    earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
-        run_id = earlier[0].info.run_id
-        client.update_run(run_id, status="RUNNING")
-        return Begun(run_id, _recorded(client, earlier[0]), _shown(client, run_id))
+        return _take_up(client, earlier[0])
     run_id = client.create_run(experiment, tags=resolve_tags(dict(tags)), run_name=name).info.run_id
     client.log_batch(run_id, params=[mlflow.entities.Param(key, value) for key, value in flat_params(config).items()])
     return Begun(run_id)
 
 
-def _recorded(client: Any, run: Any) -> frozenset[tuple[str, int]]:
-    histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
-    return frozenset((point.key, point.step) for history in histories for point in history)
-
-
-def _shown(client: Any, run_id: str) -> frozenset[tuple[str, int]]:
+def _take_up(client: Any, run: Any) -> Begun:
+    """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
+    run_id = run.info.run_id
+    client.update_run(run_id, status="RUNNING")
+    histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
-    found = (SHOWN_PICTURE.match(name) for name in names)
-    return frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in found if match)
-
-
-def data_tags(split_digests: Mapping[str, str]) -> dict[str, str]:
-    """By which runs on the same pictures are found."""
-    return {f"{DATA_TAG}.{split}": digest for split, digest in split_digests.items()}
-
-
-def failure_tag(error: Exception) -> dict[str, str]:
-    """Why a run failed, as its tag."""
-    return {"failure": f"{type(error).__name__}: {error}"[:5000]}
-
-
-def flat_params(config: Config) -> dict[str, str]:
-    """The resolved config as dotted keys and text, lists as JSON: `model.filters` is `[16, 32, 16]`.
-
-    `tracking`, `output` and the like say where and how a run is shown, not what it is, and are left out.
-    """
-    return dict(_flatten({key: value for key, value in plain(config).items() if key not in _NOT_THE_RUN}, ""))
-
-
-def config_digest(config: Config) -> str:
-    """32 hexadecimal digits that are equal for runs whose result must be the same."""
-    params = {key: value for key, value in flat_params(config).items() if key not in _NOT_THE_RESULT}
-    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
-
-
-_NOT_THE_RUN = ("tracking", "sweep", "cluster", "output", "print_config", "name")
-_NOT_THE_RESULT = ("dataset.cache", "dataset.workers", "dataset.verify", "trainer.checkpoint")
-
-
-def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+    pictures = (SHOWN_PICTURE.match(name) for name in names)
+    return Begun(
+        run_id,
+        frozenset((point.key, point.step) for history in histories for point in history),
+        frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in pictures if match),
+    )
 
 
 @contextlib.contextmanager
-def _record_folder(config: Config) -> Iterator[Path]:
+def _output_folder(config: Config) -> Iterator[Path]:
     if config.output is None:
         with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
             yield Path(temporary)

@@ -1,4 +1,4 @@
-"""What a run has to tell a tracking server, kept on disk until the server has it, and sent in order.
+"""What a run has to tell its tracking store, kept on disk until the store has it, and sent in order.
 
 An event is one line of JSON, on disk before `add` returns. A thread sends the events; while the server is away they
 wait, and whoever adds them does not. Sending twice what a server had already taken changes nothing there: MLflow knows
@@ -111,12 +111,12 @@ class Spool:
             self.changed.notify_all()
         if self.away:
             self.away = False
-            print("the tracking server is back", file=sys.stderr)
+            print("the tracking store is back", file=sys.stderr)
 
     def _tell_away(self, reason: str) -> None:
         told, self.away = self.away, True
         if not told and not self.closing.is_set():  # after that, whoever closed the spool says it
-            print(f"the tracking server does not answer ({reason}); metrics wait in {self.folder}", file=sys.stderr)
+            print(f"the tracking store does not answer ({reason}); metrics wait in {self.folder}", file=sys.stderr)
 
 
 def leading_batch(events: Sequence[Event]) -> Sequence[Event]:

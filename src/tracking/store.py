@@ -15,7 +15,7 @@ STORE = PROJECT_ROOT / "mlruns"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
 # Without it the MLflow UI takes an experiment for one about language models.
 ANSWER_SECONDS = 10
-SWEEP_WAITS_SECONDS = 300
+SWEEP_PATIENCE_SECONDS = 300.0  # so that a sweep outlives a restart of its server
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
 REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -31,9 +31,15 @@ def tracking_uri(config: TrackingConfig) -> str:
     return config.uri or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
-def on_a_server(config: TrackingConfig) -> bool:
-    """Whether runs go to a tracking server, rather than straight to a database."""
-    return tracking_uri(config).startswith(("http://", "https://"))
+def is_server(uri: str) -> bool:
+    """Whether `uri` is a tracking server's, rather than a database's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def unsent_root(config: TrackingConfig) -> Path:
+    """Where the records of runs stand until the store has them: beside a SQLite store, else below `mlruns`."""
+    database = tracking_uri(config).removeprefix("sqlite:///")
+    return (STORE if database == tracking_uri(config) else Path(database).parent) / "unsent"
 
 
 def artifact_root(config: TrackingConfig) -> str | None:
@@ -44,7 +50,7 @@ def artifact_root(config: TrackingConfig) -> str | None:
     return (Path(database).parent / "artifacts").as_uri()
 
 
-def check_store(config: TrackingConfig) -> None:
+def check_store(config: TrackingConfig, *, part_of_sweep: bool = False) -> None:
     """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
 
     A SQLite store is only looked at, without importing MLflow; a server or another database is asked.
@@ -54,21 +60,21 @@ def check_store(config: TrackingConfig) -> None:
     if tracking_uri(config).startswith("sqlite:///"):
         _check_folder(tracking_uri(config))
     else:
-        open_store(config)
+        open_store(config, patience=SWEEP_PATIENCE_SECONDS if part_of_sweep else 0.0)
 
 
-def check_server(config: TrackingConfig) -> None:
+def check_server(config: TrackingConfig, *, patience: float = 0.0) -> None:
     """Raise TrackingError where runs belong on a server and nothing answers there.
 
-    Call it before MLflow is imported, which would try again and again. What belongs to a sweep waits for five minutes,
-    so that a sweep outlives a restart of its server.
+    Call it before MLflow is imported, which would try again and again. A server that is being restarted is waited for,
+    `patience` seconds long.
     """
     uri = tracking_uri(config)
-    if not on_a_server(config):
+    if not is_server(uri):
         return
     for name, value in REQUESTS.items():
         os.environ.setdefault(name, value)
-    deadline = time.monotonic() + (SWEEP_WAITS_SECONDS if config.parent else 0)
+    deadline = time.monotonic() + patience
     while reason := _silence(uri):
         if time.monotonic() >= deadline:
             raise TrackingError(
@@ -93,7 +99,7 @@ def _silence(uri: str) -> str:
     return ""
 
 
-def open_store(config: TrackingConfig) -> ModuleType:
+def open_store(config: TrackingConfig, *, patience: float = 0.0) -> ModuleType:
     """Import MLflow, point it at the store, select the experiment and return the `mlflow` module.
 
     The store and the experiment are made where they are missing. Raises TrackingError where it cannot be reached or
@@ -101,7 +107,7 @@ def open_store(config: TrackingConfig) -> ModuleType:
     """
     uri = tracking_uri(config)
     _check_folder(uri)
-    check_server(config)
+    check_server(config, patience=patience)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)

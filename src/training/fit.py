@@ -16,6 +16,7 @@ from ..data.prepared import PreparedDataset
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
 from .backend import use_xla
+from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
 from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, TerminateOnNonFiniteLoss
 from .checkpoint import Checkpoint, History
@@ -78,8 +79,9 @@ def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, re
     progress = ShowProgress(console)
     stopping = _stopping(config)
     checkpoint = Checkpoint(project_path(trainer.checkpoint), stopping) if trainer.checkpoint else History()
-    told = [ReportEpochs(report, len(train.rows)), progress]
-    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *told, *stopping, checkpoint]
+    reporters = [ReportEpochs(report, len(train.rows)), progress]
+    statistics = _statistics(classifier, dataset, config, train.rows)
+    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *statistics, *reporters, *stopping, checkpoint]
     start = time.perf_counter()
     try:
         model.fit(
@@ -132,6 +134,16 @@ def _batches(dataset: PreparedDataset, config: Config) -> tuple[Batches, Batches
     if trainer.overfit:
         return train, None
     return train, Batches(dataset.images, labels, dataset.rows("validation"), trainer.batch_size)
+
+
+def _statistics(
+    classifier: keras.Model, dataset: PreparedDataset, config: Config, rows: np.ndarray
+) -> list[keras.callbacks.Callback]:
+    count = config.trainer.statistics_pictures
+    if not count:
+        return []
+    chosen = np.random.default_rng((config.seed, 1)).permutation(rows)[:count]
+    return [EstimateBatchStatistics(classifier, dataset.images, chosen, config.trainer.batch_size)]
 
 
 def _stopping(config: Config) -> list[keras.callbacks.Callback]:

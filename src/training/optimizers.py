@@ -10,7 +10,9 @@ from ..config import OptimizerConfig
 def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
     """The optimizer that `config` names, with its schedule laid over `epochs` of `steps_per_epoch` updates.
 
-    `plateau` starts constant here; `plateau_callback` lowers the rate while fitting.
+    `plateau` starts constant here; `plateau_callback` lowers the rate while fitting. Where the global dtype policy
+    is mixed_float16 the loss is scaled, so that small gradients do not vanish (Micikevicius et al. 2018, arXiv
+    1710.03740).
     """
     common = {
         "learning_rate": learning_rate(config, steps_per_epoch, epochs),
@@ -25,6 +27,9 @@ def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int)
         optimizer = keras.optimizers.Adam(beta_1=config.momentum, **common)
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if keras.config.dtype_policy().name == "mixed_float16":
+        # Keras does this itself for a model of that policy; ours is float32 around a classifier that computes in it.
+        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
@@ -36,7 +41,8 @@ def learning_rate(
     if config.schedule != "cosine" and not warmup_steps:
         return config.learning_rate
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+        # The first of the warm-up's updates counts too: the rate rises from target / (steps + 1), not from 0.
+        initial_learning_rate=config.learning_rate / (warmup_steps + 1),
         decay_steps=max(1, epochs * steps_per_epoch - warmup_steps),
         alpha=config.final_learning_rate if config.schedule == "cosine" else 1.0,
         warmup_target=config.learning_rate if warmup_steps else None,

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: on the terminal for the person who waits, in the tracking store for later."""
+"""The record of a run while it goes: on the terminal for the person who waits, in the tracking store for later."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import yaml
 from rich.console import Console
 
 from ..config import Config, plain
+from ..config.identity import run_name
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
 from ..evaluation.artifacts import write_artifacts
 from ..evaluation.card import ModelFacts
-from ..evaluation.evaluation import Evaluation, evaluate_model
+from ..evaluation.evaluation import Evaluation
 from ..evaluation.figures import learning_curves
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
-from ..evaluation.predictions import predictor
 from ..evaluation.sheets import validation_grid
-from ..models.cost import count_flops
-from ..models.weights import weights_digest
-from ..reports.data_report import kept_report
+from ..models.inspection import ModelCost
+from ..reports.data_report import Report
 from ..reports.figure_style import save_png
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from ..tracking.recording import Run, start_run
+from ..tracking.recording import Run, RunLink, start_run
 from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
@@ -35,100 +34,82 @@ SHOWN_PICTURES = 16
 
 
 class Record:
-    """One run's record. Each method notes one step: prints what a person wants to see of it and stores it."""
+    """One run's record. Each method writes one step down: on the terminal what a person wants to see of it, in the run
+    all of it. Nothing is computed here but how it looks.
+    """
 
     def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
-        self.config = config
-        self.run = run
-        self.console = console
-        self.name = name
-        self.command = command
-        self.classifier: keras.Model | None = None
-        self.samples: tuple[np.ndarray, np.ndarray] | None = None
+        self.config, self.run, self.console, self.name, self.command = config, run, console, name, command
 
-    def inputs(self, dataset: PreparedDataset) -> None:
-        """The resolved config, uncommitted changes of the code, and the data."""
-        self.run.path("config.yaml").write_text(yaml.safe_dump(plain(self.config), sort_keys=False))
-        if changes := uncommitted_changes():
-            self.run.path("uncommitted.patch").write_text(changes)
-        shown = dataset.rows("validation")[:SHOWN_PICTURES]
-        self.samples = np.asarray(dataset.images[shown]), dataset.table["label"].to_numpy()[shown]
+    def data(self, dataset: PreparedDataset, report: Report) -> None:
+        """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
+        self.dataset = dataset
         fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
-        report = kept_report(dataset, self.config.dataset)
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
-        sizes = {split: len(dataset.rows(split)) for split in dataset.split_digests}
-        parts = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+        sizes = ", ".join(f"{len(dataset.rows(split)):,} {split}" for split in dataset.split_digests)
         limited = f" (dataset.limit={self.config.dataset.limit})" if self.config.dataset.limit else ""
         rejected = f"{len(dataset.rejected):,} rejected"
-        self._say(f"{dataset.name}: {parts} pictures{limited}; {rejected}; digest {dataset.digest}")
+        self._print(f"{dataset.name}: {sizes} pictures{limited}; {rejected}; digest {dataset.digest}")
         for warning in report.warnings:
             self.console.print(warning, style="yellow", soft_wrap=True)
 
-    def model(self, classifier: keras.Model) -> tuple[int, int]:
-        """The model's cost: parameters, and floating-point operations of one picture's forward pass."""
+    def model(self, classifier: keras.Model, cost: ModelCost) -> None:
+        """The model and what it costs."""
         self.classifier = classifier
-        parameters, flops = classifier.count_params(), count_flops(classifier)
-        self.run.log_metrics({"model/parameters": parameters, "model/flops": flops})
-        self._say(f"{classifier.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOPs a picture")
-        return parameters, flops
+        flops = {} if cost.flops is None else {"model/flops": cost.flops}
+        self.run.log_metrics({"model/parameters": cost.parameters, **flops})
+        self._print(f"{classifier.name}: {cost}")
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
         """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
-        if self.run.id is not None and self.samples is not None and self.classifier is not None:
-            pictures, labels = self.samples
-            probabilities = keras.ops.convert_to_numpy(self.classifier(pictures.astype("float32"), training=False))
-            self.run.log_image("validation", validation_grid(pictures, labels, probabilities[:, 0]), step=epoch + 1)
+        if self.run.id is None:
+            return
+        shown = self.dataset.rows("validation")[:SHOWN_PICTURES]
+        pictures, labels = np.asarray(self.dataset.images[shown]), self.dataset.table["label"].to_numpy()[shown]
+        probabilities = keras.ops.convert_to_numpy(self.classifier(pictures.astype("float32"), training=False))
+        self.run.log_image("validation", validation_grid(pictures, labels, probabilities[:, 0]), step=epoch + 1)
 
-    def fitted(self, fit: Fit, final: keras.Model, dataset: PreparedDataset) -> str:
-        """Learning curves, time and the model with its best weights. Returns the digest of those weights."""
+    def fit(self, fit: Fit, final: keras.Model, digest: str) -> None:
+        """Learning curves, time, and the model with its best weights, whose digest is `digest`."""
         kept = {f"best/{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name}
         self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch, **kept})
         save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
-        digest = weights_digest(final)
         self.run.set_tags({"weights.sha256": digest})
-        self.run.log_model(final, example=dataset.images[:1].astype("float32"))
-        self._say(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
+        self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
+        self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
         if self.config.trainer.overfit:
-            self._say(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
-        return digest
+            self._print(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
 
-    def evaluate_model(
-        self, final: keras.Model, dataset: PreparedDataset, *, parameters: int, flops: int
-    ) -> Evaluation:
-        """Scores with intervals, predictions and figures on validation and test."""
-        evaluation = evaluate_model(predictor(final), dataset, self.config.evaluation, model=final)
+    def evaluation(self, evaluation: Evaluation, cost: ModelCost) -> None:
+        """Scores with intervals, predictions, figures, the model card and a note for the top of the run's page."""
         self.run.log_metrics(summary.score_metrics(evaluation))
-        facts = ModelFacts(self.name, parameters, flops, self.command)
-        write_artifacts(evaluation, self.config, dataset, facts, self.run.path)
-        text = summary.note(
-            self.config, evaluation, parameters=parameters, flops=flops, digest=dataset.digest, command=self.command
-        )
-        self.run.path("summary.md").write_text(text)
-        self.run.set_tags({"mlflow.note.content": text})
+        facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command)
+        write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
+        note = summary.note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.command)
+        self.run.path("summary.md").write_text(note)
+        self.run.set_tags({"mlflow.note.content": note})
         self.console.print(summary.score_table(evaluation))
-        self._say(summary.decision_line(evaluation))
-        return evaluation
+        self._print(summary.decision_line(evaluation))
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def start_record(
-    config: Config, overrides: Sequence[str], dataset: PreparedDataset, precision: str
+    config: Config, overrides: Sequence[str], precision: str, link: RunLink | None = None
 ) -> Iterator[Record]:
-    """Open the run and write down what goes into it; when the body is done, say where the run is found."""
-    console = Console()
-    name = summary.run_name(config, overrides)
-    own = [override for override in overrides if not override.startswith("tracking.parent=")]  # of a sweep it was in
-    command = command_line("train", own)
+    """Open the run with its config and the state of the code; when the body is done, say where the run is found."""
+    console, name = Console(), run_name(config, overrides)
+    command = command_line("train", overrides)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
-    with start_run(config, name, tags) as run:
-        record = Record(config, run, console, name, command)
-        record.inputs(dataset)
-        yield record
+    with start_run(config, name, tags, link) as run:
+        run.path("config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        if changes := uncommitted_changes():
+            run.path("uncommitted.patch").write_text(changes)
+        yield Record(config, run, console, name, command)
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
     kept = f"; files in {run.folder}" if config.output else ""
     console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ import pytest
 from src import send
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
-from src.tracking import server as tracking_server
+from src.tracking import delivery, recording, store
 from src.tracking.recording import start_run
 from src.tracking.store import check_server, open_store
 from src.train import train
@@ -35,7 +35,7 @@ QUICK_SECONDS = 1.0
 
 @pytest.fixture
 def unsent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tracking_server, "UNSENT", tmp_path / "unsent")
+    monkeypatch.setattr(store, "STORE", tmp_path)
     return tmp_path / "unsent"
 
 
@@ -113,7 +113,7 @@ def test_metrics_wait_while_the_server_is_gone_and_arrive_in_order_once_each(
     assert slowest < QUICK_SECONDS
     assert only_run(config).info.status == "FINISHED"
     assert_whole(config, run.id or "", steps=12)
-    assert "the tracking server does not answer" in capfd.readouterr().err
+    assert "the tracking store does not answer" in capfd.readouterr().err
     assert not list(unsent.iterdir())
 
 
@@ -153,7 +153,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
 
     monkeypatch.setattr(callbacks.ReportEpochs, "on_epoch_end", kill_after_the_first)
     with monkeypatch.context() as impatient:
-        impatient.setattr(tracking_server, "PATIENCE_SECONDS", 0.5)
+        impatient.setattr(recording, "PATIENCE_SECONDS", 0.5)
         result = train(config)
     said = capfd.readouterr().err
     assert "the rest is kept in" in said
@@ -190,10 +190,10 @@ def test_a_killed_runs_metrics_are_sent_and_the_run_is_closed(
     program = f"""
 import os, pickle, signal, sys
 from pathlib import Path
-from src.tracking import server
+from src.tracking import recording, store
 from src.tracking.recording import start_run
-server.UNSENT = Path({str(unsent)!r})
-server.Spool._work = lambda self: None  # killed before anything was sent
+store.STORE = Path({str(unsent.parent)!r})
+recording.Spool._work = lambda self: None  # killed before anything was sent
 with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
     for step in range(1, 4):
         run.log_metrics({{name: n + step / 7 for n, name in enumerate({METRICS!r})}}, step=step)
@@ -205,8 +205,8 @@ with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, input=pickle.dumps(config), timeout=120, check=False
     )
     assert ended.returncode == -signal.SIGKILL
-    (folder,) = tracking_server.unsent_folders()
-    assert tracking_server.send(folder) == only_run(config).info.run_id
+    (folder,) = delivery.unsent_folders(unsent)
+    assert delivery.send(folder) == only_run(config).info.run_id
     run = only_run(config)
     assert (run.info.status, run.data.tags["failure"]) == ("KILLED", "its process ended without a word")
     assert_whole(config, run.info.run_id, steps=3)
@@ -221,7 +221,7 @@ def test_a_job_of_a_sweep_waits_for_a_server_that_is_being_restarted() -> None:
         begin = threading.Timer(1.5, lambda: (answering.server_activate(), answering.serve_forever()))
         begin.start()
         start = time.perf_counter()
-        check_server(TrackingConfig("server", uri=uri, parent="of a sweep"))
+        check_server(TrackingConfig("server", uri=uri), patience=30)
         assert time.perf_counter() - start > 1
         answering.shutdown()
 

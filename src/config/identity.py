@@ -1,0 +1,59 @@
+"""What identifies a run: its flat parameters, the digest of what decides its result, and its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .checking import plain
+from .roles import PLACE, SESSION, role_of
+from .run import Config
+
+# Their options stand in the name already.
+_NAMED_GROUPS = ("model", "aug", "optimizer", "dataset", "trainer", "seed")
+
+
+def flat_params(config: Config) -> dict[str, str]:
+    """The resolved config as dotted keys and text, lists as JSON: `model.filters` is `[16, 32, 16]`.
+
+    Sections about the call, such as `tracking`, are left out.
+    """
+    return {key: value for key, value in _flatten(plain(config), "") if role_of(key, Config) != SESSION}
+
+
+def config_digest(config: Config) -> str:
+    """32 hexadecimal digits that are equal for runs whose result must be the same."""
+    params = {key: value for key, value in flat_params(config).items() if role_of(key, Config) != PLACE}
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
+    """A name that says what differs: `deep-strong-adam-s0`, and after it the values changed on the command line."""
+    if config.name:
+        return config.name
+    parts = [config.model.name, config.aug.name, config.optimizer.name]
+    if config.dataset.name != "synthetic":
+        parts.insert(0, config.dataset.name)
+    if config.trainer.name != "default":
+        parts.append(config.trainer.name)
+    last = dict(
+        override.lstrip("+").partition("=")[::2] for override in overrides
+    )  # of a key given twice the last counts
+    for key, value in last.items():
+        if key not in (*_NAMED_GROUPS, "dataset.path", "experiment") and _tells(key):
+            parts.append(f"{key.rpartition('.')[2]}={value}")
+    return "-".join([*parts, f"s{config.seed}"])
+
+
+def _tells(key: str) -> bool:
+    return role_of(key, Config) not in (PLACE, SESSION) and not key.startswith("hydra")
+
+
+def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,127 @@
+"""Delivering what runs have recorded to their store, while they go, when they end, or later."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ..config import TrackingConfig
+from ..errors import TrackingError
+from .entities import dataset_inputs, log_keras_model
+from .spool import Event, ServerAwayError, ServerRejectedError, Spool, milliseconds, read_events
+from .store import open_store
+
+if TYPE_CHECKING:
+    import keras
+
+ABOUT, LOCK, MODEL, EXAMPLE = "run.json", "lock", "model.keras", "example.npy"
+TOO_MANY_REQUESTS = 429
+SEND_PATIENCE_SECONDS = 15.0
+
+
+def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
+    """Send events to the run. Raises ServerAwayError or ServerRejectedError."""
+    client = mlflow.MlflowClient()
+    try:
+        if "metrics" in events[0]:
+            client.log_batch(run_id, metrics=_metrics(mlflow, events))
+        else:
+            (event,) = events
+            _deliver_one(mlflow, client, run_id, folder, event)
+    except mlflow.MlflowException as error:
+        status = error.get_http_status_code()
+        rejected = 400 <= status < 500 and status != TOO_MANY_REQUESTS
+        raise (ServerRejectedError if rejected else ServerAwayError)(first_line(error)) from error
+    except store_errors() as error:
+        raise ServerAwayError(first_line(error)) from error
+
+
+def _metrics(mlflow: ModuleType, events: Sequence[Event]) -> list[Any]:
+    metric = mlflow.entities.Metric
+    return [
+        metric(key, value, event["time"], event["step"]) for event in events for key, value in event["metrics"].items()
+    ]
+
+
+def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, event: Event) -> None:
+    if "tags" in event:
+        client.log_batch(run_id, tags=[mlflow.entities.RunTag(key, value) for key, value in event["tags"].items()])
+    elif "dataset" in event:
+        inputs = dataset_inputs(event["dataset"], event["digest"], event["splits"], event["source"])
+        client.log_inputs(run_id, inputs)
+    elif "image" in event:
+        from PIL import Image
+
+        with Image.open(folder / event["image"]) as image:
+            client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
+
+
+def complete(mlflow: ModuleType, folder: Path, model: keras.Model | None = None) -> None:
+    """Log the model and the artifacts of a run whose events are all delivered, and end it. Raises `store_errors()`.
+
+    `model` is the one whose file lies in `folder`, where it is still in memory.
+    """
+    about, end = json.loads((folder / ABOUT).read_text()), read_events(folder)[-1]
+    if end["end"] == "FINISHED":
+        with mlflow.start_run(run_id=about["run"], log_system_metrics=False):
+            if (folder / MODEL).exists():
+                import keras
+
+                log_keras_model(mlflow, model or keras.saving.load_model(folder / MODEL), np.load(folder / EXAMPLE))
+            mlflow.log_artifacts(about["record"])
+    mlflow.MlflowClient().set_terminated(about["run"], end["end"], end_time=end["time"])
+
+
+def unsent_folders(root: Path) -> list[Path]:
+    """The folders below `root` of runs that a store does not have whole, and of those still going."""
+    return sorted(file.parent for file in root.glob(f"*/{ABOUT}"))
+
+
+def send(folder: Path) -> str:
+    """Send the rest of a run, remove its folder and give the run's id; empty for one that is still going.
+
+    A run whose process ended without a word becomes KILLED. Raises TrackingError where the store does not take it.
+    """
+    about = json.loads((folder / ABOUT).read_text())
+    mlflow = open_store(TrackingConfig("server", uri=about["uri"], experiment=about["experiment"]))
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            # A job whose machine was lost may have been finished elsewhere.
+            if mlflow.get_run(about["run"]).info.status != "FINISHED":
+                _send(mlflow, about["run"], folder)
+    except Timeout:
+        return ""
+    except store_errors() as error:
+        raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
+    shutil.rmtree(folder)
+    return str(about["run"])
+
+
+def _send(mlflow: ModuleType, run_id: str, folder: Path) -> None:
+    spool = Spool(folder, lambda events: deliver(mlflow, run_id, folder, events))
+    if not spool.events or "end" not in spool.events[-1]:
+        spool.add({"tags": {"failure": "its process ended without a word"}})
+        spool.add({"end": "KILLED", "time": milliseconds()})
+    if not spool.close(SEND_PATIENCE_SECONDS):
+        raise TrackingError(f"{folder}: {spool.rejected or 'the tracking store does not answer'}")
+    complete(mlflow, folder)
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises where a store is away, locked, full or does not accept something."""
+    import mlflow
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (mlflow.MlflowException, SQLAlchemyError, OSError)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
