@@ -24,7 +24,7 @@ STEPS = (
     ("evaluation", "evaluate", "Evaluation"),
     ("tracking", "record", "MLflow run"),
 )
-ROW, TOP, NAMES, PURPOSES, LANE, STEP, WIDTH = 38, 58, 24, 236, 720, 75, 1350
+ROW, TOP, NAMES, PURPOSES, LANE, STEP, WIDTH = 38, 58, 24, 276, 752, 75, 1380
 INK, GREY, TINT, PATH = "#1f2933", "#52606d", "#f0f4f8", "#b7451a"
 
 
