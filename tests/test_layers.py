@@ -20,7 +20,7 @@ BROKEN = pytest.mark.xfail(
     reason="""training.record -> evaluation, tracking; explanation, robustness -> evaluation.predictions;
     explanation.occlusion -> runtime.classifier; metrics.slices -> explanation.pointing;
     evaluation.card -> comparison.comparison_page; sweeps.jobs, worker -> train; sweeps.sweep_report -> compare;
-    circles: pool and ray_pool, recording and server, evaluation and gallery""",
+    circles: pool and ray_pool, evaluation and gallery""",
 )
 
 
