@@ -57,6 +57,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
         f"That is: {command_line('train', kept)}",
     ]
     body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
+    file.parent.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
     file.write_text("# @package _global_\n" + "".join(f"# {line}\n" for line in head) + body)
     return file
 
