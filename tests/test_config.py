@@ -22,7 +22,7 @@ from src.config import (
 )
 from src.config.run import Objective
 from src.errors import ConfigError
-from src.metrics.scores import SCORE_NAMES
+from src.metrics.scores import SCORES
 
 
 def with_value(config: Config, key: str, value: object) -> dict:
@@ -123,6 +123,6 @@ def test_every_command_has_a_config_of_the_right_types(command: str) -> None:
 
 
 def test_what_a_sweeper_may_optimise_is_every_score_of_validation_and_none_of_test() -> None:
-    assert {f"validation/{name}" for name in SCORE_NAMES} == {
+    assert {f"validation/{name}" for name in SCORES} == {
         each for each in get_args(Objective) if not each.startswith("best/val_")
     }

@@ -18,14 +18,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ..cli.composition import plain_tree
 from ..cli.hydra_command import HydraCommand
 from ..config import Config, to_config
+from ..config.roles import LAUNCH, without_roles
 from ..errors import ConfigError, SweepError, UserError
 from ..tracking.link import RunLink
 from .jobs import Job, Outcome, finished
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
-
-NOT_THE_JOB = ("hydra.", "hydra/", "sweep.", "cluster.", "objective=")
 
 
 @dataclass
@@ -132,7 +131,7 @@ def own_values(tree: DictConfig) -> DictConfig:
 
 def own_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that make a job what it is."""
-    return [override for override in overrides if not override.lstrip("+~").startswith(NOT_THE_JOB)]
+    return without_roles(overrides, Config, LAUNCH)
 
 
 def returned(job: HydraJob, outcome: Outcome, failure: str) -> JobReturn:
