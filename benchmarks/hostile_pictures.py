@@ -35,7 +35,7 @@ MODES = {
     "TIFF": ("RGB", "RGBA", "CMYK", "I;16", "F", "1"),
     "AVIF": ("RGB", "RGBA"),
 }
-LONGEST_SECONDS, MOST_BYTES = 1.0, 1_000_000_000
+MAX_SECONDS, MAX_BYTES = 1.0, 1_000_000_000
 
 
 @dataclass
@@ -196,7 +196,7 @@ def main() -> int:
     console.print(table)
     console.print(f"slowest {findings.slowest:.2f} s ({findings.slowest_name}); peak memory {memory / 1e6:.0f} MB")
     console.print(f"taken though Pillow cannot decode them: {len(findings.misread)} {findings.misread[:5]}")
-    return int(findings.slowest > LONGEST_SECONDS or memory > MOST_BYTES or bool(findings.misread))
+    return int(findings.slowest > MAX_SECONDS or memory > MAX_BYTES or bool(findings.misread))
 
 
 if __name__ == "__main__":

@@ -54,44 +54,44 @@ def body(data: bytes, _: np.random.Generator) -> bytes:
     return _request({"Content-Length": str(len(data))}, data)
 
 
-def form(data: bytes, lots: np.random.Generator) -> bytes:
+def form(data: bytes, sampler: np.random.Generator) -> bytes:
     """A damaged picture among others in a form."""
-    return _form([(f"file{number}.png", data) for number in range(int(lots.integers(1, 4)))])
+    return _form([(f"file{number}.png", data) for number in range(int(sampler.integers(1, 4)))])
 
 
-def cut_form(data: bytes, lots: np.random.Generator) -> bytes:
+def cut_form(data: bytes, sampler: np.random.Generator) -> bytes:
     """A form that ends before its last boundary."""
     whole = _parts([("a.png", data)])
-    return _form_request(whole[: int(lots.integers(1, len(whole)))])
+    return _form_request(whole[: int(sampler.integers(1, len(whole)))])
 
 
-def wrong_names(data: bytes, lots: np.random.Generator) -> bytes:
+def wrong_names(data: bytes, sampler: np.random.Generator) -> bytes:
     """File names with line breaks, quotes, paths, zero bytes, and 60 kB of them."""
     names = ("a\r\nSet-Cookie: x=1", 'a"; filename="b', "../../etc/passwd", "a\0b", "x" * 60_000, "\udcff\ud800")
-    return _form([(str(lots.choice(np.array(names, dtype=object))), data)])
+    return _form([(str(sampler.choice(np.array(names, dtype=object))), data)])
 
 
-def many_parts(_: bytes, lots: np.random.Generator) -> bytes:
+def many_parts(_: bytes, sampler: np.random.Generator) -> bytes:
     """Thousands of tiny files."""
-    return _form([(f"{number}", b"x") for number in range(int(lots.integers(33, 3000)))])
+    return _form([(f"{number}", b"x") for number in range(int(sampler.integers(33, 3000)))])
 
 
-def false_length(data: bytes, lots: np.random.Generator) -> bytes:
+def false_length(data: bytes, sampler: np.random.Generator) -> bytes:
     """A length that is no number, negative, past the limit, or more than what comes."""
     lengths = ("-1", "abc", "999999999999", str(len(data) + 1000), "1e3", "")
-    return _request({"Content-Length": str(lots.choice(lengths))}, data[:1000])
+    return _request({"Content-Length": str(sampler.choice(lengths))}, data[:1000])
 
 
-def long_headers(data: bytes, lots: np.random.Generator) -> bytes:
+def long_headers(data: bytes, sampler: np.random.Generator) -> bytes:
     """Headers of up to a megabyte."""
-    padding = "y" * int(lots.integers(1_000, 1_000_000))
+    padding = "y" * int(sampler.integers(1_000, 1_000_000))
     return _request({"X-Padding": padding, "Content-Length": str(len(data))}, data)
 
 
-def wrong_type(data: bytes, lots: np.random.Generator) -> bytes:
+def wrong_type(data: bytes, sampler: np.random.Generator) -> bytes:
     """A body under a content type that it does not have."""
     kinds = ("multipart/form-data", "multipart/form-data; boundary=", "application/json", "text/html; charset=\xff")
-    return _request({"Content-Type": str(lots.choice(kinds)), "Content-Length": str(len(data))}, data)
+    return _request({"Content-Type": str(sampler.choice(kinds)), "Content-Length": str(len(data))}, data)
 
 
 UPLOADS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (body, form, cut_form, wrong_names, many_parts)
@@ -130,11 +130,11 @@ def send(port: int, request: bytes, patience: float) -> int:
     return 0
 
 
-def requests(count: int, lots: np.random.Generator) -> Iterator[tuple[str, bytes]]:
+def requests(count: int, sampler: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     """`count` hostile requests, each with the name of its kind."""
-    for number, (_, data) in enumerate(mutated(sound_pictures(lots), count, lots)):
+    for number, (_, data) in enumerate(mutated(sound_pictures(sampler), count, sampler)):
         make = UPLOADS[number % len(UPLOADS)]
-        yield make.__name__.replace("_", " "), make(data, lots)
+        yield make.__name__.replace("_", " "), make(data, sampler)
 
 
 def attack(count: int, seed: int = 0) -> Findings:

@@ -33,7 +33,7 @@ def layers() -> list[tuple[str, str]]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     order = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
     purposes = dict(re.findall(r"^\| `([a-z_]+)`.*? \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
-    names = [re.findall(r"[a-z_]+", layer) for layer in order if "__main__" not in layer and "train |" not in layer]
+    names = [re.findall(r"[a-z_]+", layer) for layer in order if "__main__" not in layer and "train :" not in layer]
     commands = ("commands", "train, tune, compare, evaluate, prepare, predict, export, register, serve, send")
     return [commands, *((", ".join(layer), purposes[layer[0]].partition(": ")[0]) for layer in names)]
 

@@ -31,8 +31,8 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
 
     from .evaluation import summary
     from .evaluation.evaluation import evaluate_model
-    from .evaluation.predictions import predictor
     from .evaluation.recorded import open_recorded
+    from .models.predictions import predictor
 
     console = Console()
     recorded = open_recorded(config.tracking, config.run)
@@ -109,7 +109,9 @@ def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> N
     cost = model_cost(model)
     facts = ModelFacts(recorded.name, cost.parameters, cost.flops, command_line("evaluate", overrides))
     data = config.dataset or recorded.config.dataset
-    write_artifacts(evaluation, replace(recorded.config, dataset=data), dataset, facts, path)
+    write_artifacts(
+        evaluation, replace(recorded.config, dataset=data, evaluation=config.evaluation), dataset, facts, path
+    )
 
 
 def _record(

@@ -25,7 +25,8 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
-    from .conversion.exporting import build_bundle, install, parity_metrics, parity_table
+    from .conversion.exporting import build_bundle, install
+    from .conversion.parity import parity_metrics, parity_table
     from .data.prepared import prepare
     from .evaluation.recorded import open_recorded
     from .tracking.read import log_report

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .runtime.classifier import Answer, Classifier
     from .runtime.pictures import Picture
-    from .runtime.sorting import How
+    from .runtime.sorting import Mode
 
 SOME_REJECTED = 3
 CACHE = PROJECT_ROOT / ".cache" / "answers.sqlite"
@@ -63,17 +63,17 @@ def predict(
         _undo(undo)
         return
     _check(not (link and move), "choose one of --link and --move")
-    how: How = "link" if link else "move" if move else "copy"
+    mode: Mode = "link" if link else "move" if move else "copy"
     _check(bool(paths), "name pictures or folders, or - for standard input")
     _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
     _check(bool(faces or annotate) or yunet is None, "--yunet goes with --faces")
     _check(not sort_into or "-" not in (paths or []), "--sort-into takes files and folders, not standard input")
-    _check(sort_into is not None or how == "copy", f"--{how} goes with --sort-into")
+    _check(sort_into is not None or mode == "copy", f"--{mode} goes with --sort-into")
     classifier, pictures = _open(model, tracking_uri, paths or [], recursive)
     _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
     rejected = 0
     with ExitStack() as stack:
-        writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, how)
+        writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, mode)
         found = stack.enter_context(_answers(classifier, pictures, faces or bool(annotate), yunet, cache))
         for answer in _with_progress(found, len(pictures)):
             rejected += answer.verdict != "ok"
@@ -119,7 +119,7 @@ def _answers(
 
 
 def _writers(
-    stack: ExitStack, classifier: Classifier, as_json: bool, tables: list[Path], sort_into: Path | None, how: How
+    stack: ExitStack, classifier: Classifier, as_json: bool, tables: list[Path], sort_into: Path | None, mode: Mode
 ) -> list[Callable[[Answer], object]]:
     from .runtime import outputs
 
@@ -133,7 +133,7 @@ def _writers(
     if sort_into:
         from .runtime.sorting import Sorter
 
-        writers.append(Sorter(sort_into, how).put)
+        writers.append(Sorter(sort_into, mode).put)
     return writers
 
 
@@ -154,17 +154,18 @@ def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file
     try:
         drawn = draw_faces(*classify_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
     except RejectedPictureError:
-        return  # its verdict is already told
+        return  # its verdict is already printed
     _save(drawn, file)
 
 
 def _explain(classifier: Classifier, picture: Picture, file: Path) -> None:
     from .data.samples import RejectedPictureError
-    from .explanation.occlusion import draw_evidence, evidence
+    from .explanation.saliency import answer_evidence, draw_evidence
 
     pixels = classifier.prepare(picture)
     if not isinstance(pixels, RejectedPictureError):
-        _save(draw_evidence(pixels, evidence(classifier, pixels)), file)
+        evidence = answer_evidence(classifier.probabilities, pixels, classifier.bundle.threshold)
+        _save(draw_evidence(pixels, evidence), file)
 
 
 def _save(picture: Image, file: Path) -> None:

@@ -1,6 +1,6 @@
 """Prepare a data set without training and report on it: `python -m src.prepare dataset=photos dataset.path=PATH`.
 
-With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it tells whether the two share pictures.
+With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it checks whether the two share pictures.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     from rich.console import Console
 
     from .data.prepared import prepare
-    from .data.quarantine import copy_rejected
+    from .data.rejected_files import copy_rejected
     from .data.store import readable_disk_errors
     from .reports.data_report import write_report
 
     console = Console(soft_wrap=True, highlight=False)
     dataset = prepare(config.dataset)
     folder = project_path(config.output) / dataset.name
-    _say_what_it_holds(dataset, config.dataset, console)
+    _print_summary(dataset, config.dataset, console)
     with readable_disk_errors(folder):
         report = write_report(dataset, config.dataset, folder)
         for warning in report.warnings:
@@ -46,7 +46,7 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     return dataset
 
 
-def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
+def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Console) -> None:
     from rich.table import Table
 
     from .data.samples import VERDICT_MEANINGS
@@ -66,7 +66,7 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
         f"{count:,} {VERDICT_MEANINGS[str(verdict)]} ({verdict})" for verdict, count in verdicts.items()
     )
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
-    console.print(f"{len(dataset.table):,} pictures used; left out: {reasons or 'none'}{limited}")
+    console.print(f"{len(dataset.table):,} pictures used; rejected: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
     console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one split")
     if dataset.ignored:
@@ -74,7 +74,7 @@ def _say_what_it_holds(dataset: PreparedDataset, config: DatasetConfig, console:
     if dataset.crossing_groups:
         console.print(
             f"{dataset.crossing_groups:,} groups cross the splits that the data ships; "
-            f"{dataset.dropped_crossing:,} pictures set aside"
+            f"{dataset.dropped_crossing:,} pictures not used"
         )
 
 

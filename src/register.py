@@ -12,7 +12,7 @@ from .cli.hydra_command import hydra_command
 from .config import RegisterConfig
 
 if TYPE_CHECKING:
-    from .comparison.gate import GateDecision
+    from .comparison.gate import GateResult
     from .tracking.read import RecordedRun
     from .tracking.registry import Version
 
@@ -51,18 +51,18 @@ def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -
     if held is None:
         print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
         return {"verdict": "first"}
-    decision = _compare_with_holder(config, run, held)
-    line = f"{run.name} against {held}: {decision.text}"
-    if not decision.passed and not config.force:
+    result = _compare_with_holder(config, run, held)
+    line = f"{run.name} against {held}: {result.text}"
+    if not result.passed and not config.force:
         raise GateError(f"{line}; {config.alias} stays {held} (force=true reason=... moves it all the same)")
     print(line)
-    if decision.passed:
-        return {"verdict": decision.text}
+    if result.passed:
+        return {"verdict": result.text}
     print(f"moved by force: {config.reason or 'no reason given'}")
-    return {"verdict": decision.text, "forced": config.reason or "no reason given"}
+    return {"verdict": result.text, "forced": config.reason or "no reason given"}
 
 
-def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateDecision:
+def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateResult:
     from .comparison.gate import compare_with_holder
     from .errors import TrackingError
     from .evaluation.artifacts import PREDICTIONS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
-import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from .runtime.classifier import Classifier
 
 CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
-BACKLOG = 2048
 
 Option = typer.Option
 
@@ -41,16 +39,16 @@ def serve(
     if not token and not _is_loopback(host):
         raise ConfigError(f"--host {host}: reachable from other machines, which needs --token (or HAPPY_SAD_TOKEN)")
     try:
-        from .web.server import run
+        from .web.server import bind, run
         from .web.service import create_service
     except ImportError as error:
-        raise BundleError(f"serving needs {error.name}: pip install 'happy-sad[serve]'") from None
+        raise BundleError(f"serving needs {error.name}: pip install '.[serve]' in the checkout") from None
     from .conversion.opening import open_model
     from .runtime.classifier import Classifier
 
     classifier = Classifier(open_model(model, tracking_uri))
     service = create_service(classifier, token=token, page=_page(classifier, corrections, token) if page else None)
-    listening = _bind(host, port)
+    listening = bind(host, port)
     shown_host = f"[{host}]" if ":" in host else host
     print(f"serving {classifier.model_id} at http://{shown_host}:{listening.getsockname()[1]}/", flush=True)
     run(service, listening)
@@ -59,7 +57,7 @@ def serve(
 def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[], FastAPI]:
     """What makes the page, later and in a thread: importing Gradio takes seconds."""
     if importlib.util.find_spec("gradio") is None:
-        raise BundleError("the page needs gradio: pip install 'happy-sad[serve]', or serve with --no-page")
+        raise BundleError("the page needs gradio: pip install '.[serve]' in the checkout, or serve with --no-page")
     from .web.corrections import Corrections
 
     corrections = Corrections(folder, classifier.bundle.class_names)
@@ -73,20 +71,6 @@ def _page(classifier: Classifier, folder: Path, token: str | None) -> Callable[[
         return build_page(classifier, corrections, temporary, signed_in=bool(token))
 
     return build
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket, so that port 0 is known before it is told. Raises ConfigError where it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Asyncio sends without delay (TCP_NODELAY, 40 ms for a small answer) only where the protocol is named.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}") from None
-    return listening
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,7 +15,7 @@ from .config import Config
 if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
     from .models.inspection import ModelCost
-    from .tracking.recording import RunLink
+    from .tracking.link import RunLink
     from .training.fit import Fit
 
 
@@ -30,6 +30,15 @@ class TrainResult:
     fit: Fit
     evaluation: Evaluation | None
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """`best/val_*` of the epoch whose weights are restored, `validation/*` and `test/*`, named as in MLflow."""
+        from .evaluation.summary import score_metrics
+
+        history, best = self.fit.history, self.fit.best_epoch - 1
+        fitted = {f"best/{name}": values[best] for name, values in history.items() if name.startswith("val_")}
+        return fitted if self.evaluation is None else fitted | score_metrics(self.evaluation)
+
 
 def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = None) -> TrainResult:
     """Check, prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and
@@ -39,12 +48,18 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     """
     from .config.identity import run_name
     from .data.prepared import prepare
-    from .reports.data_report import kept_report
+    from .reports.data_report import data_report
     from .tracking.store import check_store
 
-    check_store(config.tracking, part_of_sweep=link is not None)
+    check_store(config.tracking, patient=link is not None)
+    if config.resume:
+        from .tracking.link import RunLink
+        from .tracking.resuming import run_to_resume
+
+        config, resumed = run_to_resume(config)
+        link = RunLink(resumed=resumed)
     dataset = prepare(config.dataset)
-    report = kept_report(dataset, config.dataset)
+    report = data_report(dataset, config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
     from .training.backend import distribution, reset, start_backend
@@ -65,7 +80,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
             classifier = create_classifier(config.model, config.dataset.image_size)
             cost = model_cost(classifier)
             record.model(classifier, cost)
-            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console)
+            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console, state=record.state)
         final = full_precision(classifier, config)
         digest = weights_digest(final)
         record.fit(fitted, final, digest)
@@ -76,7 +91,12 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     return TrainResult(record.run.id, record.name, cost, digest, fitted, evaluation)
 
 
-main = hydra_command(train, schema=Config)
+def objective(config: Config, result: TrainResult) -> float | None:
+    """What an optimising sweeper gets of a run; None for `trainer=overfit`, which evaluates nothing."""
+    return result.scores.get(config.objective)
+
+
+main = hydra_command(train, schema=Config, objective=objective)
 
 if __name__ == "__main__":
     main()

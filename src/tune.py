@@ -13,9 +13,11 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from .cli.hydra_command import explain_composition, hydra_command, plain_tree
+from .cli.composition import explain_composition, plain_tree
+from .cli.hydra_command import hydra_command
 from .config import Config, TuneConfig, to_config
 from .errors import ConfigError
+from .train import train
 
 if TYPE_CHECKING:
     from .search.oracle import Result, Trial
@@ -43,7 +45,7 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     import_backend()  # quietly, and while the fork server does the same
     from .search.session import conclude, run_search
 
-    return conclude(run_search(config, base, compose_trial))
+    return conclude(run_search(config, base, compose_trial, train))
 
 
 def compose_trial(overrides: Sequence[str]) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def picture(seed: int, size: int = 40) -> Image.Image:
     return Image.fromarray(colors).resize((size, size), Image.Resampling.BICUBIC)
 
 
+@functools.cache
 def png(seed: int, size: int = 40) -> bytes:
     """`picture` as a PNG file."""
     buffer = BytesIO()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
+from typer.testing import CliRunner
 
 from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
 from src.conversion import opening
@@ -28,11 +30,11 @@ SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false"]
 
 def write_light_and_dark(folder: Path) -> None:
     """Happy pictures are light and sad ones dark: what a small model learns in seconds, whatever its seed."""
-    lots = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     for name, level in (("happy", 170), ("sad", 85)):
         (folder / name).mkdir(parents=True)
         for index in range(60):
-            pixels = lots.integers(level - 60, level + 60, (32, 32, 3), np.uint8)
+            pixels = random.integers(level - 60, level + 60, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
 
 
@@ -40,7 +42,7 @@ def write_light_and_dark(folder: Path) -> None:
 def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Bundles made of runs are kept where no user's are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "MADE", tmp_path_factory.mktemp("bundles"))
+        patch.setattr(opening, "BUNDLES", tmp_path_factory.mktemp("bundles"))
         yield
 
 
@@ -123,3 +125,32 @@ def picture_bytes(picture: Image.Image, picture_format: str) -> bytes:
 def picture() -> Callable[[int], Image.Image]:
     """A synthetic face by its number."""
     return lambda index: Image.fromarray(draw_face(7, index, 96)[0])
+
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in this process with the small model: exit code, lines and error."""
+    from src import predict as module
+
+    monkeypatch.setattr(module, "CACHE", tmp_path / "answers.sqlite")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*arguments: object, stdin: bytes | None = None) -> SimpleNamespace:
+        import typer
+
+        from src.errors import UserError
+
+        app = typer.Typer()
+        app.command()(module.predict)
+        result = CliRunner().invoke(app, ["--model", str(bundle.folder), *map(str, arguments)], input=stdin)
+        code, error = result.exit_code, result.exception
+        if error and not isinstance(error, UserError | SystemExit):
+            raise error
+        if isinstance(error, UserError):
+            code = error.exit_code
+        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), error=str(error or result.stderr))
+
+    return run

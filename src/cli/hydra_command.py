@@ -1,111 +1,129 @@
-"""From a command line to a checked config and a function call; what the user can mend is one line, not a traceback."""
+"""From a command line to a checked config and a function call; a user-fixable error is one line, not a traceback."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from ..config import CONF, ConfigType, suggest, to_config, unknown_key
+from ..config import CONF, ConfigType, to_config
 from ..errors import ConfigError, UserError
+from .composition import explain_composition, plain_tree
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+INTERRUPTED, TERMINATED = 130, 143
 
-INTERRUPTED = 130
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does: recorded as killed."""
+
+
+class HydraCommand(Generic[ConfigType]):
+    """`function(config, overrides)` as Hydra calls it: with each composed tree, in whichever process.
+
+    `objective(config, result)` is what an optimising sweeper gets of a job. A launcher enters into `closing` what is
+    to end with the command. Pickled by the function's name in a module that can be imported.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        schema: type[ConfigType],
+        objective: Callable[[ConfigType, Any], float | None] | None = None,
+    ) -> None:
+        self.function, self.schema = importable(function), schema
+        self.objective = importable(objective) if objective else None
+        self.__module__ = self.function.__module__  # by which Hydra names the job
+        self.closing = contextlib.ExitStack()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "closing": contextlib.ExitStack()}
+
+    def __call__(self, tree: DictConfig) -> float | None:
+        try:
+            return self._run(tree)
+        except UserError as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            # Hydra would print a notice of its own before the error reaches `_end_in_one_line`.
+            _stop(str(error), error.exit_code)
+
+    def _run(self, tree: DictConfig) -> float | None:
+        config = to_config(plain_tree(tree), self.schema)
+        if getattr(config, "print_config", False):
+            print(OmegaConf.to_yaml(tree, resolve=True), end="")
+            return None
+        result = self.function(config, list(HydraConfig.get().overrides.task))
+        return self.objective(config, result) if self.objective else None
+
+
+def importable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as its module has it when it is imported: what `python -m` runs is `__main__` to nobody else."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if function.__module__ != "__main__" or spec is None:
+        return function
+    found: Callable[..., Any] = getattr(importlib.import_module(spec.name), function.__name__)
+    return found
 
 
 def hydra_command(
-    task: Callable[[ConfigType, list[str]], Any], *, schema: type[ConfigType], config_name: str = "config"
+    function: Callable[..., Any],
+    *,
+    schema: type[ConfigType],
+    config_name: str = "config",
+    objective: Callable[[ConfigType, Any], float | None] | None = None,
 ) -> Callable[[], None]:
-    """Make a console entry point of `task(config, overrides)`.
+    """Make a console entry point of `function(config, overrides)`.
 
     Hydra composes `conf/<config_name>.yaml` with the command line; the result is checked against `schema`. A UserError
     ends the process with its own exit code and one line on stderr (2 for a mistake in the config, 1 otherwise),
-    Ctrl-C with 130; any other exception is a defect and keeps its traceback.
+    Ctrl-C with 130, SIGTERM with 143; any other exception is a defect and keeps its traceback.
     """
-
-    def run(tree: DictConfig) -> None:
-        config = to_config(plain_tree(tree), schema)
-        if getattr(config, "print_config", False):
-            print(OmegaConf.to_yaml(tree, resolve=True), end="")
-            return
-        task(config, list(HydraConfig.get().overrides.task))
-
-    def job(tree: DictConfig) -> None:
-        try:
-            run(tree)
-        except UserError as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, ConfigError):
-                print(f"error: {error}", file=sys.stderr)
-                raise
-            # Hydra would print a notice of its own before the error reaches `entry`.
-            _stop(str(error), error.exit_code)
 
     def entry() -> None:
         # Hydra's own error report prints and exits by itself; in this mode it lets the exception through to us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as killed.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(job)
-        _end_in_one_line(main)
+        signal.signal(signal.SIGTERM, _terminate)
+        command = HydraCommand(function, schema, objective)
+        main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(command)
+        _end_in_one_line(main, command.closing)
 
     return entry
 
 
-def _end_in_one_line(main: Callable[[], object]) -> None:
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _end_in_one_line(main: Callable[[], object], closing: contextlib.ExitStack) -> None:
     """Run `main`; what is no defect of ours ends the process with its exit code and without a traceback."""
     try:
-        main()
+        with closing:
+            main()
     except UserError as error:
         _stop(str(error), error.exit_code)
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error), ConfigError.exit_code)
+    except Terminated:
+        _stop("terminated", TERMINATED)
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def explain_composition(error: Exception) -> str:
-    """One line for what Hydra or OmegaConf found wrong: the key, what it got and what it accepts."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        accepted = ", ".join(error.options) or "nothing yet: the group is empty"
-        return f"{group}={option}: accepts {accepted}{suggest(option, error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: not understood; write key=value"
-    if str(error).startswith("Could not override 'experiment'"):
-        return "experiment: write +experiment=NAME"
-    if str(error).startswith("Ambiguous value for argument"):
-        return f"{str(error).split(chr(39))[1]}: several values make a sweep; add -m"
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        parent: Any = cause.parent_node
-        return unknown_key(cause.full_key, [str(key) for key in (parent or {}) if key != "hydra"])
-    return " ".join(str(cause or error).split())
-
-
-def plain_tree(tree: DictConfig) -> dict[str, Any]:
-    """A composed tree with its interpolations resolved. Raises ConfigError for one that cannot be."""
-    try:
-        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    if not isinstance(plain, dict):
-        raise ConfigError("the config is not a mapping")
-    return {str(key): value for key, value in plain.items()}
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:

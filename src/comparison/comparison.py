@@ -1,4 +1,4 @@
-"""A pile of runs turned into a decision: a leaderboard and every pair's verdict for each set of test pictures."""
+"""Runs compared: a leaderboard and the verdict on every pair for each set of test pictures."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rankings by test set, which are never mixed; `left_out` are runs without test predictions."""
+    """Rankings by test set, which are never mixed; `excluded` are runs without test predictions."""
 
     metric: Metric
     rankings: Sequence[Ranking]
-    left_out: Sequence[RecordedRun]
+    excluded: Sequence[RecordedRun]
 
 
 def compare(
@@ -67,13 +67,13 @@ def compare(
     `read_robustness` gives a run's accuracies under corruption; from them the board's mean corruption error `mce`,
     relative to the candidate whose `model.name` is baseline.
     """
-    test_sets, left_out = gather(runs, read, metric)
+    test_sets, excluded = gather(runs, read, metric)
     if not test_sets:
         raise TrackingError(f"none of the {len(runs)} runs found has test predictions to compare")
     rankings = [_rank(test_set, metric, resamples) for test_set in test_sets]
     for ranking in rankings:
         ranking.board["mce"] = _corruption_errors(ranking.candidates, read_robustness)
-    return Comparison(metric, rankings, left_out)
+    return Comparison(metric, rankings, excluded)
 
 
 def _corruption_errors(candidates: Sequence[Candidate], read: ReadRobustness | None) -> list[float]:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..reports.figure_style import BLUE, CYCLE, GREY, RED, axes, styled
+from ..reports.figure_style import BLUE, CYCLE, GRAY, RED, axes, styled
 from .comparison import Ranking
 from .leaderboard import LOSSES, Metric
 
@@ -29,11 +29,13 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     board = ranking.board[np.isfinite(ranking.board[cost])].copy()
     if cost == "flops":
         board[cost] /= 1e6
-    figure, ax = axes(6.4, 4.4, _cost_title(cost, metric), COST_NAMES[cost], _metric_name(metric))
+    against = COST_NAMES[cost].partition(",")[0].lower().replace("mflops", "MFLOPs")
+    title = f"{_metric_name(metric)} against {against}"
+    figure, ax = axes(6.4, 4.4, title, COST_NAMES[cost], _metric_name(metric))
     front = pareto_front(board[cost].to_numpy(), board["mean"].to_numpy(), lower_is_better=metric in LOSSES)
     spread = np.stack([board["mean"] - board["low"], board["high"] - board["mean"]]).clip(min=0)
-    ax.errorbar(board[cost], board["mean"], spread, fmt="none", ecolor=GREY, elinewidth=1, alpha=0.5)
-    ax.scatter(board[cost], board["mean"], color=GREY, zorder=3)
+    ax.errorbar(board[cost], board["mean"], spread, fmt="none", ecolor=GRAY, elinewidth=1, alpha=0.5)
+    ax.scatter(board[cost], board["mean"], color=GRAY, zorder=3)
     best = board[front].sort_values(cost)
     ax.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
     beaten = board[~front].sort_values("mean", ascending=metric in LOSSES)
@@ -66,7 +68,7 @@ def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
         levels = sorted(settings[name].unique(), key=_natural)
         groups = [ranking.board["mean"][(settings[name] == level).to_numpy()] for level in levels]
         for place, values in enumerate(groups):
-            ax.plot(np.full(len(values), place), values, "o", color=GREY, alpha=0.5)
+            ax.plot(np.full(len(values), place), values, "o", color=GRAY, alpha=0.5)
         ax.plot(range(len(levels)), [values.mean() for values in groups], "o-", color=BLUE)
         ax.set_xticks(range(len(levels)), levels, rotation=0 if len(levels) < 5 else 45)
         ax.margins(x=0.2)
@@ -77,14 +79,14 @@ def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
 def curves_figure(histories: Mapping[str, Sequence[Sequence[float]]], name: str) -> Figure:
     """Learning curves of several candidates overlaid: the mean over seeds, each seed thin behind it."""
     figure, ax = axes(6.8, 4.2, f"{name} by epoch", "Epoch", name)
-    for colour, (label, seeds) in zip(cycle(CYCLE), histories.items(), strict=False):
+    for color, (label, seeds) in zip(cycle(CYCLE), histories.items(), strict=False):
         for values in seeds if len(seeds) > 1 else ():
-            ax.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=0.7, alpha=0.5)
+            ax.plot(np.arange(1, len(values) + 1), values, color=color, linewidth=0.7, alpha=0.5)
         longest = max(len(values) for values in seeds)
         padded = np.array([[*values, *[np.nan] * (longest - len(values))] for values in seeds], dtype=float)
         running = np.isfinite(padded).sum(axis=0) == len(seeds)  # a mean over fewer seeds would jump
         mean = padded[:, running].mean(axis=0)
-        ax.plot(np.arange(1, mean.size + 1), mean, color=colour, label=label, marker="." if mean.size < 3 else "")
+        ax.plot(np.arange(1, mean.size + 1), mean, color=color, label=label, marker="." if mean.size < 3 else "")
     ax.legend(loc="best")
     return figure
 
@@ -98,16 +100,12 @@ def ranking_figure(ranking: Ranking, metric: Metric) -> Figure:
         7.2, 1.1 + 0.32 * len(shown), f"{_metric_name(metric)} with 95 % intervals", _metric_name(metric), ""
     )
     for place, (index, row) in enumerate(shown.iterrows()):
-        colour = RED if against_best.get(index) == "better" else BLUE
+        color = RED if against_best.get(index) == "better" else BLUE
         spread = np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]]).clip(min=0)
-        ax.errorbar(row["mean"], place, xerr=spread, fmt="o", color=colour)
+        ax.errorbar(row["mean"], place, xerr=spread, fmt="o", color=color)
     ax.set_yticks(range(len(shown)), [ranking.candidates[int(str(index))].label for index in shown.index], fontsize=9)
     ax.set_ylim(-0.7, len(shown) - 0.3)
     return figure
-
-
-def _cost_title(cost: str, metric: Metric) -> str:
-    return f"{_metric_name(metric)} against {COST_NAMES[cost].partition(',')[0].lower().replace('mflops', 'MFLOPs')}"
 
 
 def _metric_name(metric: Metric) -> str:

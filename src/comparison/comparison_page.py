@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..reports.figure_style import save_png
-from ..reports.pages import TEMPLATES
+from ..reports.figure_style import png
+from ..reports.pages import data_uri, render
 from .comparison import Comparison, Ranking
 from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
 from .leaderboard import Metric
@@ -45,8 +42,7 @@ NOTES = (
 
 def render_markdown(comparison: Comparison) -> str:
     """The leaderboard and verdicts as Markdown tables."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701 - no HTML
-    return environment.get_template("comparison.md").render(**_content(comparison))
+    return render("comparison.md", **_content(comparison))
 
 
 def render_html(comparison: Comparison, histories: Histories) -> str:
@@ -54,9 +50,8 @@ def render_html(comparison: Comparison, histories: Histories) -> str:
     content = _content(comparison)
     for place, ranking in enumerate(comparison.rankings):
         drawn = comparison_figures(ranking, comparison.metric, histories if place == 0 else {})
-        content["rankings"][place]["figures"] = {name: data_uri(_png(figure)) for name, figure in drawn.items()}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("comparison.html").render(**content)
+        content["rankings"][place]["figures"] = {name: data_uri(png(figure)) for name, figure in drawn.items()}
+    return render("comparison.html", **content)
 
 
 def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -> dict[str, Figure]:
@@ -72,21 +67,11 @@ def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -
     return drawn
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG inside an address, so that a page needs no other file."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    save_png(figure, buffer)
-    return buffer.getvalue()
-
-
 def _content(comparison: Comparison) -> dict[str, Any]:
     notes = list(NOTES)
-    if comparison.left_out:
-        notes.append(f"Left out, for want of test predictions: {', '.join(run.name for run in comparison.left_out)}.")
+    if comparison.excluded:
+        names = ", ".join(run.name for run in comparison.excluded)
+        notes.append(f"Excluded, because they recorded no test predictions: {names}.")
     return {
         "metric": comparison.metric.replace("_", " "),
         "rankings": [_section(ranking, comparison.metric) for ranking in comparison.rankings],
@@ -107,7 +92,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def verdict(ranking: Ranking, metric: Metric) -> str:
-    """What one table says, in a sentence: a lead that may be chance is not called a win."""
+    """What one table says, in a sentence: a difference that may be chance is not reported as one."""
     best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
@@ -117,11 +102,13 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
     pictures = f"{ranking.test_set.codes.size:,} test pictures"
     if clear == 0:
         rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
-        return f"No winner: {best.label} leads with {score}, but {pictures} cannot tell it from {rest}."
+        outcome = f"{best.label} scores best, {score}, but {pictures} do not distinguish it from {rest}"
+        return f"No significant difference: {outcome}."
     if clear == others:
         rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
         return f"{best.label} is better than {rest}: {score} on {pictures}."
-    return f"{best.label} leads with {score}: better than {clear} of the {others} others, not told from the rest."
+    outcome = f"better than {clear} of the {others} others, not distinguishable from the rest"
+    return f"{best.label} scores best, {score}: {outcome}."
 
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
@@ -135,14 +122,15 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
         f"test {metric.replace('_', ' ')}",
         "95 % interval",
     ]
-    pairs = _shown_pairs(ranking)
+    few = len(ranking.pairs) <= MAX_PAIRS
+    pairs = ranking.pairs if few else ranking.pairs[ranking.pairs["first"] == 0].head(MAX_PAIRS)
     return {
         "title": f"{ranking.dataset}: {pictures:,} test pictures",
         "digest": ranking.test_set.digest,
         "verdict": verdict(ranking, metric),
         "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
         "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MAX_ROWS))],
-        "pairs_title": "Every pair" if len(pairs) == len(ranking.pairs) else "The best against the others",
+        "pairs_title": "Every pair" if few else "The best against the others",
         "pair_columns": PAIR_COLUMNS,
         "pair_rows": [_pair_row(ranking, pair) for pair in pairs.to_dict("records")],
         "figures": {},
@@ -164,21 +152,13 @@ def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[
     candidate, board = ranking.candidates[place], ranking.board.iloc[place]
     named = [candidate.settings[key] for key in settings] or [candidate.label]
     score = [f"{board['mean']:.4f}", f"{board['low']:.4f} to {board['high']:.4f}"]
-    return [str(place + 1), *named, str(int(board["seeds"])), *score, *(_cost(name, board[name]) for name in costs)]
-
-
-def _cost(name: str, value: float) -> str:
-    if not math.isfinite(value):
-        return ""
-    return {"mce": f"{value:.2f}", "parameters": f"{value:,.0f}", "flops": f"{value / 1e6:,.1f}"}.get(
-        name, f"{value:,.1f}"
-    )
-
-
-def _shown_pairs(ranking: Ranking):  # type: ignore[no-untyped-def] # a DataFrame
-    if len(ranking.pairs) <= MAX_PAIRS:
-        return ranking.pairs
-    return ranking.pairs[ranking.pairs["first"] == 0].head(MAX_PAIRS)
+    formats = {"mce": "{:.2f}", "parameters": "{:,.0f}"}
+    shown = {"flops": board["flops"] / 1e6}
+    values = {name: shown.get(name, board[name]) for name in costs}
+    cells = [
+        formats.get(name, "{:,.1f}").format(value) if math.isfinite(value) else "" for name, value in values.items()
+    ]
+    return [str(place + 1), *named, str(int(board["seeds"])), *score, *cells]
 
 
 def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:

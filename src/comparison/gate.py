@@ -12,7 +12,7 @@ from .paired import SAME, WORSE, compare_pairs
 
 
 @dataclass(frozen=True)
-class GateDecision:
+class GateResult:
     """Whether the challenger passes, and the evidence in one line."""
 
     passed: bool
@@ -26,7 +26,7 @@ def compare_with_holder(
     *,
     resamples: int = 2000,
     margin: float | None = None,
-) -> GateDecision:
+) -> GateResult:
     """Compare the recorded predictions of two runs on their common test pictures.
 
     The challenger passes unless it is found worse (5 % level). With `margin` the 95 % interval of the difference must
@@ -36,37 +36,27 @@ def compare_with_holder(
     ours, theirs = values_on_test(challenger, metric), values_on_test(holder, metric)
     if ours is None or theirs is None:
         whose = "this run" if ours is None else "the holder's run"
-        return GateDecision(False, f"cannot be compared: {whose} recorded no test predictions")
+        return GateResult(False, f"cannot be compared: {whose} recorded no test predictions")
     if ours.digest != theirs.digest:
         sizes = f"{ours.values.size:,} (digest {ours.digest}) and {theirs.values.size:,} (digest {theirs.digest})"
-        return GateDecision(False, f"cannot be compared: evaluated on different test pictures, {sizes}")
+        return GateResult(False, f"cannot be compared: evaluated on different test pictures, {sizes}")
     return _compare(ours, theirs, metric, resamples, margin)
 
 
-def _compare(
-    ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None
-) -> GateDecision:
+def _compare(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None) -> GateResult:
     members = [ours.values[None], theirs.values[None]]
     pair = compare_pairs(members, ours.codes, exact=metric == "accuracy", resamples=resamples).iloc[0]
     pictures, groups = f"{ours.values.size:,} test pictures", f"{int(ours.codes.max()) + 1:,} groups"
-    low, difference, high = (_signed(pair[name], metric) for name in ("low", "difference", "high"))
+    sign = -1 if metric in LOSSES else 1
+    low, difference, high = (sign * pair[name] for name in ("low", "difference", "high"))
     ends = f"[{low:+.4f}, {high:+.4f}]" if metric not in LOSSES else f"[{high:+.4f}, {low:+.4f}]"
     name = metric.replace("_", " ")
     chance = f"p = {pair['p_value']:.2g}" if pair["p_value"] >= 1e-4 else "p < 0.0001"
     text = f"{pair['verdict']}: {name} {difference:+.4f} {ends} on {pictures} in {groups}, {chance}"
     if pair["verdict"] == SAME:
-        text += _what_it_leaves_open(pair)
+        needed = pair["pictures_to_settle"]
+        settled = f"; about {needed:,.0f} pictures would settle it" if np.isfinite(needed) else ""
+        text += f"; it may be up to {max(0.0, -pair['low']):.4f} worse{settled}"  # not distinguishable is not equal
     if margin is not None and not pair["low"] > -margin:
-        return GateDecision(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
-    return GateDecision(pair["verdict"] != WORSE, text)
-
-
-def _signed(value: float, metric: Metric) -> float:
-    return -value if metric in LOSSES else value
-
-
-def _what_it_leaves_open(pair: pd.Series) -> str:
-    """Not distinguishable is not equal: how much worse it may be, and how many pictures would tell."""
-    needed = pair["pictures_to_settle"]
-    settled = f"; about {needed:,.0f} pictures would settle it" if np.isfinite(needed) else ""
-    return f"; it may be up to {max(0.0, -pair['low']):.4f} worse{settled}"
+        return GateResult(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
+    return GateResult(pair["verdict"] != WORSE, text)

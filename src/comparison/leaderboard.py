@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..metrics.bootstrap import group_codes
-from ..metrics.calibration import MIN_PROBABILITY
+from ..metrics.intervals import group_codes
+from ..metrics.log_odds import MIN_PROBABILITY
 from ..tracking.read import RecordedRun
 
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
@@ -31,6 +31,7 @@ NOT_THE_MODEL = (
     "evaluation.min_slice_size",
     "evaluation.corruption",
     "evaluation.explanations",
+    "evaluation.figures",
     "evaluation.pointing_pictures",
     "dataset.cache",
     "dataset.downloads",
@@ -56,9 +57,9 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What tells it from the others, in a few words."""
-        parts = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
-        return " ".join(parts) or self.runs[0].params.get("model.name", self.runs[0].name)
+        """What distinguishes it from the others, in a few words."""
+        words = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
+        return " ".join(words) or self.runs[0].params.get("model.name", self.runs[0].name)
 
     def mean_metric(self, name: str) -> float:
         """Mean of a recorded metric over the runs; nan where none has it."""
@@ -91,7 +92,7 @@ class TestValues:
 def gather(
     runs: Sequence[RecordedRun], read: ReadPredictions, metric: Metric
 ) -> tuple[list[TestSet], list[RecordedRun]]:
-    """Test sets, the one with most candidates first, and the runs without test predictions, which are left out.
+    """Test sets, the one with most candidates first, and the runs that are excluded, for they have no test predictions.
 
     Of runs that agree in config, seed and fold the newest counts. Folds of one config and seed are joined into one
     set of predictions.
@@ -128,7 +129,7 @@ def values_on_test(predictions: pd.DataFrame | None, metric: Metric) -> TestValu
 def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
     """The newest run of each fold, by (config, seed).
 
-    A setting that some runs do not record, because they are older than it, tells configs apart only if those that do
+    A setting that some runs do not record, because they are older than it, distinguishes configs only if those that do
     differ in it.
     """
     configs = [_settings(run) for run in runs]
@@ -145,14 +146,13 @@ def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
 
 def _settings(run: RecordedRun) -> dict[str, str]:
     """What makes the run's model what it is; of the data's path only the name, wherever it lies."""
-    settings = {key: value for key, value in run.params.items() if _names_the_model(key)}
+    ignored = (SEED, FOLD)
+    settings = {
+        key: value for key, value in run.params.items() if key not in ignored and not key.startswith(NOT_THE_MODEL)
+    }
     if DATA_PATH in settings:
         settings[DATA_PATH] = PurePath(settings[DATA_PATH]).name
     return settings
-
-
-def _names_the_model(key: str) -> bool:
-    return key not in (SEED, FOLD) and not key.startswith(NOT_THE_MODEL)
 
 
 def _test_rows(predictions: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -206,7 +206,7 @@ def _candidates(members: Mapping[tuple, list[tuple[list[RecordedRun], Floats]]])
 
 
 def differing_settings(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys whose values differ; those that follow from their group's differing `name` are left out.
+    """The keys whose values differ; those that follow from their group's differing `name` are omitted.
 
     `model.filters` says nothing more where every `model.name` has its own.
     """

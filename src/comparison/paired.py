@@ -1,7 +1,7 @@
 """Whether two candidates differ on the same pictures: paired intervals, McNemar's exact test, Holm's correction.
 
 A candidate is a config; its members are trained models, one for each seed. Values are per picture and larger is
-better: 1 for a right call and 0 for a wrong one, or a loss with its sign turned.
+better: 1 for a right prediction and 0 for a wrong one, or a loss with its sign turned.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from scipy.special import stdtrit
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from ..metrics.bootstrap import group_weights
-from ..metrics.scores import NORMAL_QUANTILE_95, wilson_interval
+from ..metrics.intervals import NORMAL_QUANTILE_95, group_weights, wilson_interval
 
 SIGNIFICANCE = 0.05
 POWER_QUANTILE = 0.8416212335729143  # of 80 % power
@@ -83,7 +82,7 @@ def compare_pairs(
 ) -> pd.DataFrame:
     """Every pair of candidates (`first` < `second`, positions in `members`) on the same pictures.
 
-    `members` holds values (seeds, pictures) of each candidate, `codes` the group of each picture (whole numbers from
+    `members` holds values (seeds, pictures) of each candidate, `codes` the group of each picture (integers from
     0). The interval of the difference comes from a bootstrap over groups and, where there are several seeds, from the
     spread between them. `exact` adds McNemar's test, on groups and means over seeds where there are several; the
     p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair;
@@ -127,9 +126,9 @@ PAIR_COLUMNS = (
 def _picture_covariance(values: Floats, codes: NDArray[np.intp], resamples: int, seed: int) -> Floats:
     """Covariance of the candidates' means when groups are resampled."""
     sums, sizes = _group_sums(values, codes), np.bincount(codes).astype(np.float32)
-    centred = (sums - values.mean(axis=1, keepdims=True) * sizes).astype(np.float32)
+    centered = (sums - values.mean(axis=1, keepdims=True) * sizes).astype(np.float32)
     replicates = np.concatenate(
-        [(weights @ centred.T) / (weights @ sizes)[:, None] for weights in group_weights(codes, resamples, seed)]
+        [(weights @ centered.T) / (weights @ sizes)[:, None] for weights in group_weights(codes, resamples, seed)]
     ).astype(np.float64)
     return np.atleast_2d(np.cov(replicates, rowvar=False))
 
@@ -146,17 +145,17 @@ def _sign_test(members: Sequence[Floats], codes: NDArray[np.intp]) -> Floats:
     With one seed and no near-duplicates these are the discordant pairs of McNemar's test.
     """
     values = _group_sums(np.stack([member.mean(axis=0) for member in members]), codes).round(6)
-    wins = np.zeros((len(members), len(members)))
+    better = np.zeros((len(members), len(members)))
     for level in np.unique(values)[1:]:
-        wins += (values == level).astype(np.float32) @ (values < level).astype(np.float32).T
-    return mcnemar_exact(wins, wins.T)
+        better += (values == level).astype(np.float32) @ (values < level).astype(np.float32).T
+    return mcnemar_exact(better, better.T)
 
 
-def _freedom(variance: Floats, parts: Floats, freedoms: NDArray[np.integer]) -> Floats:
-    """Degrees of freedom (n,) of variances (n,), of which the `parts` (n, k) have `freedoms` and the rest infinitely
-    many (Welch 1947, Satterthwaite 1946).
+def _freedom(variance: Floats, components: Floats, freedoms: NDArray[np.integer]) -> Floats:
+    """Degrees of freedom (n,) of variances (n,), of which the `components` (n, k) have `freedoms` and the rest
+    infinitely many (Welch 1947, Satterthwaite 1946).
     """
-    below = np.where(freedoms > 0, parts**2 / np.maximum(freedoms, 1), 0.0).sum(axis=1)
+    below = np.where(freedoms > 0, components**2 / np.maximum(freedoms, 1), 0.0).sum(axis=1)
     return np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
 
 

@@ -17,8 +17,8 @@ from .types import Count, PositiveNumber, Strict
 class ParameterConfig(Strict):
     """The values of one override key in a search: a `choice`, or numbers from `min` to `max`.
 
-    `log` samples numbers evenly in their logarithm, `integer` takes integers, `step` apart. With `when`, the key is
-    only set where other keys of the space have one of the given values.
+    `log` samples numbers evenly in their logarithm, `integer` takes integers, `step` apart. With `conditions`, the
+    key is only set where other keys of the space have one of the given values.
     """
 
     choice: list[Any] | None = None
@@ -27,7 +27,7 @@ class ParameterConfig(Strict):
     step: PositiveNumber | None = None
     log: bool = False
     integer: bool = False
-    when: dict[str, list[Any]] = field(default_factory=dict)
+    conditions: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.choice is None) == (self.min is None or self.max is None):

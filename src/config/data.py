@@ -1,4 +1,4 @@
-"""The data set of a run: where pictures come from, how they are prepared and assigned to the parts."""
+"""The data set of a run: where pictures come from, how they are prepared and assigned to the splits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SplitConfig(Strict):
 
 @dataclass(frozen=True)
 class SyntheticConfig(Strict):
-    """synthetic faces: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
+    """Synthetic faces: how many, from which seed, how alike the two classes are (0 apart, 1 the same)."""
 
     count: Annotated[int, Interval(ge=2, le=10_000_000)] = 1200
     seed: Seed = 0
@@ -61,13 +61,14 @@ class ManifestConfig(Strict):
 
 @dataclass(frozen=True)
 class SourceConfig(Strict):
-    """Where pictures come from, and which class is which. `url` is fetched once into `downloads`, checked against
+    """Where pictures come from, and which class is which. `source` is the name under which a source is registered (see
+    `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
     `sha256`, and stands for `path`. `group_pattern` is a regular expression on a picture's path: what its first group
     finds (or all of it) names the subject whose pictures stay together. `weight` is the weight of each picture.
     """
 
     name: str
-    source: Literal["synthetic", "folder", "fer2013", "manifest", "metadata", "rafdb", "affectnet", "combined"]
+    source: str
     path: str | None = None
     url: str | None = None
     sha256: str | None = None

@@ -12,6 +12,9 @@ KEYS = {
 }
 """Earlier beginning of a flat key -> the present one."""
 
+GONE = ("tracking.parent", "tracking.job")
+"""Flat keys that configs no longer have."""
+
 COLUMNS = {"called": "predicted", "part": "shipped_split"}
 """Earlier column of a recorded table -> the present one."""
 
@@ -28,6 +31,8 @@ def present_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded config under the present names of its keys and sources, nested as it was."""
     present: dict[str, Any] = {}
     for key, value in _flat(tree, ""):
+        if key in GONE:
+            continue
         node = present
         *parents, last = present_key(key).split(".")
         for name in parents:

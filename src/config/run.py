@@ -87,7 +87,8 @@ class TrainerConfig(Strict):
     """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
-    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it.
+    `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
+    keeps that of a recorded run until it is finished, so that `resume=` can go on with it.
     `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
     """
@@ -105,11 +106,12 @@ class TrainerConfig(Strict):
     overfit: bool = False
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)
+    keep_state: bool = with_role(PLACE, default=True)
 
 
 @dataclass(frozen=True)
 class ThresholdConfig(Strict):
-    """How the probability from which a picture is called positive is chosen on the validation part.
+    """How the probability from which a picture is predicted positive is chosen on the validation split.
 
     `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
     `false_positive_cost` false negatives.
@@ -127,6 +129,7 @@ class EvaluationConfig(Strict):
 
     `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
+    `figures` is false where every picture of the result is to be left out: curves, sheets and those of the card.
     """
 
     name: str = with_role(EVALUATION, default="default")
@@ -136,6 +139,7 @@ class EvaluationConfig(Strict):
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = with_role(EVALUATION, default=2000)
     seed: Seed = with_role(EVALUATION, default=0)
     slices: bool = with_role(EVALUATION, default=True)
+    figures: bool = with_role(EVALUATION, default=True)
     min_slice_size: Count = with_role(EVALUATION, default=30)
     corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = with_role(
         EVALUATION, default_factory=list
@@ -181,9 +185,28 @@ class ClusterConfig(Strict):
     max_retries: Annotated[int, Ge(0)] = 3
 
 
+Objective = Literal[
+    "validation/accuracy",
+    "validation/balanced_accuracy",
+    "validation/precision",
+    "validation/recall",
+    "validation/specificity",
+    "validation/f1",
+    "validation/mcc",
+    "validation/roc_auc",
+    "validation/average_precision",
+    "validation/log_loss",
+    "validation/brier",
+    "best/val_loss",
+    "best/val_accuracy",
+    "best/val_auc",
+]
+"""What a sweeper may optimise: a score on validation, or a value of the epoch whose weights are restored."""
+
+
 @dataclass(frozen=True)
 class Config(Strict):
-    """Everything that can differ between two runs."""
+    """Everything that can differ between two runs. `objective` is what an optimising sweeper gets of each job."""
 
     dataset: DatasetConfig
     model: ModelConfig
@@ -194,10 +217,12 @@ class Config(Strict):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = with_role(SESSION, default_factory=SweepConfig)
     cluster: ClusterConfig = with_role(SESSION, default_factory=ClusterConfig)
+    objective: Objective = with_role(SESSION, default="validation/roc_auc")
     seed: Seed = 0
     name: str | None = with_role(SESSION, default=None)
     output: str | None = with_role(SESSION, default=None)
     print_config: bool = with_role(SESSION, default=False)
+    resume: str | None = with_role(SESSION, default=None)
 
     def __post_init__(self) -> None:
         if self.output == "":

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.table import Table
 
 from ..config import ExportConfig
 from ..data.prepared import PreparedDataset
 from ..errors import BundleError, TrackingError
 from ..evaluation.artifacts import PREDICTIONS
-from ..evaluation.predictions import predict_rows, predictor
 from ..evaluation.recorded import RecordedModel
-from ..metrics.scores import proportion, score
-from ..runtime.bundle import CARD, MANIFEST, Bundle, finite_scores, write_manifest
+from ..metrics.intervals import proportion
+from ..metrics.scores import score
+from ..models.predictions import predict_rows, predictor
+from ..native_stderr import quiet_stderr
+from ..reports.pages import markdown_table
+from ..runtime.bundle import CARD, MANIFEST, MODEL_FILES, Bundle, create_bundle, finite_scores, write_manifest
 from ..runtime.runners import create_runner
 from ..tracking.read import artifact
-from .formats import CALIBRATION_PICTURES, write_model
-from .parity import Parity, compare_outputs, measure
+from .parity import Parity, compare_outputs, measure, table_rows
 
 RECORDED_CARD = "model_card.md"
+CALIBRATION_PICTURES = 200
 
 
 def build_bundle(
@@ -59,38 +66,6 @@ def install(bundle: Bundle, folder: Path) -> Bundle:
     return replace(bundle, folder=folder)
 
 
-def parity_table(parities: Sequence[Parity]) -> Table:
-    """The comparison, for a person."""
-    table = Table(title=f"Formats against Keras on {parities[0].pictures:,} validation pictures", title_justify="left")
-    for title in ("", *(parity.model_format for parity in parities)):
-        table.add_column(title, justify="right" if title else "left")
-    for cells in _table_rows(parities):
-        table.add_row(*cells)
-    return table
-
-
-def parity_metrics(parities: Sequence[Parity]) -> dict[str, float]:
-    """The comparison as flat metrics: `export/int8/mean_difference` and so on."""
-    metrics: dict[str, float] = {}
-    for parity in parities:
-        values = {
-            "bytes": parity.size,
-            "largest_difference": parity.largest,
-            "mean_difference": parity.mean,
-            "changed_decisions": parity.changed,
-            "accuracy": parity.accuracy.value,
-            "accuracy_low": parity.accuracy.low,
-            "accuracy_high": parity.accuracy.high,
-        }
-        if parity.cost:
-            values["memory"] = parity.cost.memory
-            for found in parity.cost.latencies:
-                place = f"batch{found.batch}_threads{found.threads}"
-                values |= {f"{place}_median_ms": found.median, f"{place}_p95_ms": found.p95}
-        metrics |= {f"export/{parity.model_format}/{name}": float(value) for name, value in values.items()}
-    return metrics
-
-
 def _describe(
     recorded: RecordedModel, dataset: PreparedDataset, config: ExportConfig, folder: Path, name: str
 ) -> Bundle:
@@ -100,8 +75,8 @@ def _describe(
         str(split): score(part["label"], part["probability"], part["group"], threshold=decision.threshold)
         for split, part in predictions.groupby("split")
     }
-    return Bundle(
-        folder=folder,
+    return create_bundle(
+        folder,
         name=name,
         class_names=dataset.class_names,
         image_size=recorded.config.dataset.image_size,
@@ -149,26 +124,6 @@ def _preferred(parities: Sequence[Parity]) -> tuple[str, ...]:
     return tuple(parity.model_format for parity in sorted(parities, key=place))
 
 
-_ROWS = ("kB", "accuracy", "95 % interval", "largest difference", "mean difference", "changed decisions")
-_COST_ROWS = ("1 picture, ms (p95)", "32 pictures, ms (p95)", "32 on 2 threads", "memory, MB")
-
-
-def _table_rows(parities: Sequence[Parity]) -> list[tuple[str, ...]]:
-    """A row for each measure and a column for each format, so that a terminal's width is enough."""
-    return list(zip((*_ROWS, *_COST_ROWS), *(_cells(parity) for parity in parities), strict=True))
-
-
-def _cells(parity: Parity) -> list[str]:
-    accuracy = parity.accuracy
-    cells = [f"{parity.size / 1000:,.0f}", f"{accuracy.value:.4f}", f"{accuracy.low:.3f} to {accuracy.high:.3f}"]
-    cells += [f"{parity.largest:.1e}", f"{parity.mean:.1e}", str(parity.changed)]
-    if parity.cost is None:
-        return [*cells, *["-"] * len(_COST_ROWS)]
-    by_place = {(found.batch, found.threads): found for found in parity.cost.latencies}
-    places = [by_place[place] for place in ((1, 1), (32, 1), (32, 2))]
-    return [*cells, *(f"{at.median:.2f} ({at.p95:.2f})" for at in places), f"{parity.cost.memory / 1e6:.0f}"]
-
-
 def _card(recorded_card: str, by_source: str, parities: Sequence[Parity]) -> str:
     """The run's card with what an export adds, and without what a bundle does not hold: figures, and where the record
     was kept.
@@ -176,7 +131,7 @@ def _card(recorded_card: str, by_source: str, parities: Sequence[Parity]) -> str
     text = "\n".join(line for line in recorded_card.splitlines() if not line.startswith("!["))
     text = re.sub(r" (output|tracking\.\w+|dataset\.cache)=\S+", "", text)
     header = ("", *(parity.model_format for parity in parities))
-    table = _markdown(header, _table_rows(parities))
+    table = markdown_table(header, table_rows(parities))
     return (
         f"{text}\n{by_source}\n## Formats\n\nAgainst Keras on {parities[0].pictures:,} validation pictures.\n\n{table}"
     )
@@ -195,8 +150,69 @@ def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
         (str(split), str(source), f"{len(part):,}", str(proportion(part["right"], part["group"])))
         for (split, source), part in named.groupby(["split", "source"])
     ]
-    return f"\n## By source\n\n{_markdown(('part', 'source', 'pictures', 'accuracy'), rows)}"
+    return f"\n## By source\n\n{markdown_table(('split', 'source', 'pictures', 'accuracy'), rows)}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, ["---"] * len(header), *rows))
+def write_model(model: keras.Model, model_format: str, folder: Path, calibration: NDArray[np.uint8]) -> Path:
+    """Write `model` to `folder` in one format and return the file.
+
+    `calibration`, training pictures uint8 (n, size, size, 3), tell int8 the range of every activation. Raises
+    BundleError where a needed package is not installed.
+    """
+    file = folder / MODEL_FILES[model_format]
+    try:
+        with _quiet():
+            _WRITERS[model_format](model, file, calibration)
+    except ImportError as error:
+        raise BundleError(f"formats={model_format}: {error}; pip install '.[export]' in the checkout") from None
+    return file
+
+
+def _write_keras(model: keras.Model, file: Path, _: NDArray[np.uint8]) -> None:
+    model.save(file)
+
+
+def _write_litert(model: keras.Model, file: Path, _: NDArray[np.uint8]) -> None:
+    file.write_bytes(_converter(model).convert())
+
+
+def _write_int8(model: keras.Model, file: Path, calibration: NDArray[np.uint8]) -> None:
+    """Full integer weights and activations, one scale for each channel of a kernel (Jacob et al. 2018); pictures go in
+    and probabilities come out as floats, so that both LiteRT files are used in one way.
+    """
+    import tensorflow as tf
+
+    def pictures() -> Iterator[list[NDArray[np.float32]]]:
+        for picture in calibration[:CALIBRATION_PICTURES]:
+            yield [picture[None].astype(np.float32)]
+
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = pictures
+    file.write_bytes(converter.convert())
+
+
+def _write_onnx(model: keras.Model, file: Path, _: NDArray[np.uint8]) -> None:
+    model.export(str(file), format="onnx", verbose=False)
+
+
+def _converter(model: keras.Model):  # type: ignore[no-untyped-def] # tf.lite.TFLiteConverter, whose import is late
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_keras_model(model)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the converters' notices, which come from Python and, on stderr, from C++."""
+    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+_WRITERS: dict[str, Callable[[keras.Model, Path, NDArray[np.uint8]], None]] = {
+    "keras": _write_keras,
+    "litert": _write_litert,
+    "int8": _write_int8,
+    "onnx": _write_onnx,
+}

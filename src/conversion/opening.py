@@ -13,7 +13,7 @@ from ..runtime.bundle import Bundle, open_bundle
 if TYPE_CHECKING:
     from ..tracking.read import RecordedRun
 
-MADE = PROJECT_ROOT / ".cache" / "bundles"
+BUNDLES = PROJECT_ROOT / ".cache" / "bundles"
 
 
 def open_model(which: str | None = None, tracking_uri: str | None = None) -> Bundle:
@@ -39,13 +39,13 @@ def _registered(which: str, tracking: TrackingConfig) -> Bundle | None:
     """The bundle inside a model that `python -m src.register` registered; None for one logged without."""
     from ..tracking.registry import registered_bundle
 
-    folder = registered_bundle(tracking, which, MADE)
+    folder = registered_bundle(tracking, which, BUNDLES)
     return None if folder is None else open_bundle(folder)
 
 
 def export_run(run: RecordedRun, tracking: TrackingConfig) -> Bundle:
     """The bundle of a run's model, exported at the first call and kept. Raises as `open_model` does."""
-    folder = MADE / run.id
+    folder = BUNDLES / run.id
     if folder.is_dir():
         return open_bundle(folder)
     from ..training.backend import start_backend

@@ -1,10 +1,10 @@
-"""Whether an exported format says what the Keras model says."""
+"""Whether an exported format says what the Keras model says, and what it costs, as a table and as metrics."""
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from rich.table import Table
 
 from ..errors import BundleError
-from ..metrics.scores import Score, proportion
+from ..metrics.intervals import Score, proportion
 from ..runtime.bundle import Bundle
 from ..runtime.runners import Runner, litert_runner, onnx_runner
 
@@ -136,3 +137,55 @@ def compare_outputs(
         accuracy=proportion(right),
         cost=cost,
     )
+
+
+def parity_table(parities: Sequence[Parity]) -> Table:
+    """The comparison, for a person."""
+    table = Table(title=f"Formats against Keras on {parities[0].pictures:,} validation pictures", title_justify="left")
+    for title in ("", *(parity.model_format for parity in parities)):
+        table.add_column(title, justify="right" if title else "left")
+    for cells in table_rows(parities):
+        table.add_row(*cells)
+    return table
+
+
+def parity_metrics(parities: Sequence[Parity]) -> dict[str, float]:
+    """The comparison as flat metrics: `export/int8/mean_difference` and so on."""
+    metrics: dict[str, float] = {}
+    for parity in parities:
+        values = {
+            "bytes": parity.size,
+            "largest_difference": parity.largest,
+            "mean_difference": parity.mean,
+            "changed_decisions": parity.changed,
+            "accuracy": parity.accuracy.value,
+            "accuracy_low": parity.accuracy.low,
+            "accuracy_high": parity.accuracy.high,
+        }
+        if parity.cost:
+            values["memory"] = parity.cost.memory
+            for found in parity.cost.latencies:
+                place = f"batch{found.batch}_threads{found.threads}"
+                values |= {f"{place}_median_ms": found.median, f"{place}_p95_ms": found.p95}
+        metrics |= {f"export/{parity.model_format}/{name}": float(value) for name, value in values.items()}
+    return metrics
+
+
+_ROWS = ("kB", "accuracy", "95 % interval", "largest difference", "mean difference", "changed decisions")
+_COST_ROWS = ("1 picture, ms (p95)", "32 pictures, ms (p95)", "32 on 2 threads", "memory, MB")
+
+
+def table_rows(parities: Sequence[Parity]) -> list[tuple[str, ...]]:
+    """A row for each measure and a column for each format, so that a terminal's width is enough."""
+    return list(zip((*_ROWS, *_COST_ROWS), *(_cells(parity) for parity in parities), strict=True))
+
+
+def _cells(parity: Parity) -> list[str]:
+    accuracy = parity.accuracy
+    cells = [f"{parity.size / 1000:,.0f}", f"{accuracy.value:.4f}", f"{accuracy.low:.3f} to {accuracy.high:.3f}"]
+    cells += [f"{parity.largest:.1e}", f"{parity.mean:.1e}", str(parity.changed)]
+    if parity.cost is None:
+        return [*cells, *["-"] * len(_COST_ROWS)]
+    by_place = {(found.batch, found.threads): found for found in parity.cost.latencies}
+    places = [by_place[place] for place in ((1, 1), (32, 1), (32, 2))]
+    return [*cells, *(f"{at.median:.2f} ({at.p95:.2f})" for at in places), f"{parity.cost.memory / 1e6:.0f}"]

@@ -1,27 +1,25 @@
-"""Build a store: decode in order, leave out what cannot be used and exact copies, group what looks the same."""
+"""Build a store: decode in order, reject exact copies and what cannot be used, group what looks the same."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ..config import DatasetConfig
 from ..errors import DataError
 from .decoding import Outcome, Preparation, decode_samples
-from .images import Limits
-from .locators import BytesLocator, StreamLocator, read_streams
-from .near_duplicates import chained, connected_groups, near_duplicate_pairs
-from .samples import Rejection, Sample
+from .locators import with_streamed_bytes
+from .near_duplicates import Pairs, chained, connected_groups, near_duplicate_pairs
+from .samples import Limits, Rejection, Sample
 from .sources import Listing
 from .store import PIXELS, StoreInfo, write_tables
 
@@ -37,6 +35,7 @@ _TYPES = {
     **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.string()),
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
+_SAMPLE_COLUMNS = ("path", "label", "source", "shipped_split", "subject", "weight")
 _REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256")
 
 
@@ -68,7 +67,7 @@ class _Rows:
 
 @dataclass
 class _Copies:
-    """Recognises exact copies by SHA-256. The first copy in each part is kept; a copy with another label spoils all."""
+    """Recognizes exact copies by SHA-256. The first in each split stays; one with another label spoils them all."""
 
     first: dict[str, tuple[int, str]] = field(default_factory=dict)
     kept: set[tuple[str, str | None]] = field(default_factory=set)
@@ -96,53 +95,26 @@ def build(
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
     for rejection in listing.rejections:
         rejected.append(asdict(rejection) | {"sha256": ""})
-    how = Preparation(config.image_size, limits_of(config), folder / PIXELS)
-    with how.pixels.open("wb") as pixels:
-        pixels.truncate(len(samples) * how.slot_bytes)
-    streamed = with_streamed_bytes(samples, how.limits.bytes + 1)
-    for slot, sample, outcome in decode_samples(streamed, len(samples), how, config.workers):
+    preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS)
+    with preparation.pixels.open("wb") as pixels:
+        pixels.truncate(len(samples) * preparation.slot_bytes)
+    streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
+    for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers):
         checked = copies.check(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
         if checked.verdict == "ok":
-            rows.append({"slot": slot, **_described(sample), "sha256": outcome.sha256, **outcome.facts})
+            described = {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
+            has_file = {"has_file": sample.locator.has_file}
+            rows.append({"slot": slot} | has_file | described | {"sha256": outcome.sha256} | outcome.facts)
         else:
-            rejected.append(_rejected_row(sample, checked, outcome.sha256))
+            rejection = Rejection(sample.path, sample.label, checked.verdict, checked.detail, sample.source)
+            rejected.append(asdict(rejection) | {"sha256": outcome.sha256})
         report_progress(slot + 1, len(samples))
     table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
-    left_out = rejected.frame(_REJECTED_COLUMNS)
-    _check_usable(table, left_out, config)
-    table = _grouped(_closed_up(table, how), config)
+    rejected_table = rejected.frame(_REJECTED_COLUMNS)
+    _check_usable(table, rejected_table, config)
+    table = _grouped(_compacted(table, preparation), config)
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
-    write_tables(folder, table, left_out, info)
-
-
-def limits_of(config: DatasetConfig) -> Limits:
-    """What `config` rejects before decoding."""
-    return Limits(config.max_megapixels, config.min_side, config.max_megabytes)
-
-
-def with_streamed_bytes(samples: list[Sample], limit: int) -> Iterator[Sample]:
-    """The samples, those in compressed archives with their bytes, for which an archive is read once from its start."""
-    for archive, run in itertools.groupby(samples, _streamed_archive):
-        if archive is None:
-            yield from run
-            continue
-        members = list(run)
-        indices = [sample.locator.index for sample in members if isinstance(sample.locator, StreamLocator)]
-        for sample, data in zip(members, read_streams(archive, indices, limit), strict=True):
-            yield replace(sample, locator=BytesLocator(data))
-
-
-def _streamed_archive(sample: Sample) -> str | None:
-    return sample.locator.archive if isinstance(sample.locator, StreamLocator) else None
-
-
-def _described(sample: Sample) -> dict[str, Any]:
-    return {name: getattr(sample, name) for name in ("path", "label", "source", "shipped_split", "subject", "weight")}
-
-
-def _rejected_row(sample: Sample, outcome: Outcome, sha256: str) -> dict[str, Any]:
-    rejection = Rejection(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
-    return asdict(rejection) | {"sha256": sha256}
+    write_tables(folder, table, rejected_table, info)
 
 
 def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:
@@ -156,20 +128,20 @@ def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected:
     return table[~spoilt]
 
 
-def _closed_up(table: pd.DataFrame, how: Preparation) -> pd.DataFrame:
+def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     """Move the last pictures of the file into the slots of rejected ones and cut it; the table follows their order."""
     slots = table["slot"].to_numpy()
     count = len(slots)
     free = np.setdiff1d(np.arange(count), slots)
     positions = slots.copy()
     positions[slots >= count] = free
-    with how.pixels.open("r+b") as file:
+    with preparation.pixels.open("r+b") as file:
         for slot, position in zip(slots[slots >= count], free, strict=True):
-            file.seek(int(slot) * how.slot_bytes)
-            picture = file.read(how.slot_bytes)
-            file.seek(int(position) * how.slot_bytes)
+            file.seek(int(slot) * preparation.slot_bytes)
+            picture = file.read(preparation.slot_bytes)
+            file.seek(int(position) * preparation.slot_bytes)
             file.write(picture)
-        file.truncate(count * how.slot_bytes)
+        file.truncate(count * preparation.slot_bytes)
     return table.drop(columns="slot").iloc[np.argsort(positions)].reset_index(drop=True)
 
 
@@ -184,25 +156,24 @@ def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetCo
 
 def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
-    looks = [chained(table["pixel_digest"].to_numpy())]
+    pairs = [chained(table["pixel_digest"].to_numpy())]
     if config.near_duplicate_distance is not None:
-        rows = np.flatnonzero((table["format"] != "synthetic").to_numpy())  # every drawing is its own
+        rows = np.flatnonzero(table["has_file"].to_numpy())
         phash, dhash = (table[name].to_numpy(dtype=np.uint64)[rows] for name in ("phash", "dhash"))
         left, right = near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)
-        looks.append((rows[left], rows[right]))
-    alike = connected_groups(len(table), _joined(looks))
-    labels = table["label"].to_numpy()
-    share = np.bincount(alike, weights=labels) / np.bincount(alike)
+        pairs.append((rows[left], rows[right]))
+    alike = connected_groups(len(table), _joined(pairs))
+    share = np.bincount(alike, weights=table["label"].to_numpy()) / np.bincount(alike)
     conflict = (share[alike] > 0) & (share[alike] < 1)
     known = np.flatnonzero(table["subject"].notna().to_numpy())
     subjects = (table["source"] + "\0" + table["subject"]).to_numpy(dtype=object)[known]
-    same_subject = tuple(known[rows] for rows in chained(subjects.astype(str)))
-    table = table.assign(conflict=conflict)
-    table.insert(2, "group", connected_groups(len(table), _joined([chained(alike), same_subject])))
+    left, right = chained(subjects.astype(str))
+    table = table.drop(columns="has_file").assign(conflict=conflict)
+    table.insert(2, "group", connected_groups(len(table), _joined([chained(alike), (known[left], known[right])])))
     return table
 
 
-def _joined(pairs: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _joined(pairs: list[Pairs]) -> Pairs:
     return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
 
 

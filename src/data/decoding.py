@@ -1,10 +1,9 @@
-"""Read, decode and fingerprint pictures on all cores, in order, with bounded memory."""
+"""Read, decode and describe pictures on all cores, in order, with bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,14 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError
-from .fingerprints import perceptual_hashes, statistics
-from .images import DecodedPicture, Limits, decode_picture, prepare_image
-from .locators import READ_ERRORS, PixelTextLocator, SyntheticLocator
-from .samples import RejectedPictureError, Sample, Verdict
+from ..hardware import usable_cores
+from .locators import READ_ERRORS
+from .near_duplicates import perceptual_hashes
+from .samples import Limits, RejectedPictureError, Sample, Verdict
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
 _HEAVY_BYTES = 2_000_000
+_GRAY_SATURATION = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,52 +69,45 @@ def decode_samples(
 
     Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
     """
-    chunks = _chunks(enumerate(samples), max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
-    workers = workers or usable_cores()
+    chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
+    workers = workers or len(usable_cores())
+    decoded: Iterator[tuple[Chunk, list[Outcome]]]
     if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
-        for chunk in chunks:
-            yield from _with_outcomes(chunk, decode_chunk(chunk, preparation))
-        return
+        decoded = ((chunk, decode_chunk(chunk, preparation)) for chunk in chunks)
+    else:
+        decoded = _decode_in_parallel(chunks, preparation, workers)
+    for chunk, outcomes in decoded:
+        for (slot, sample), outcome in zip(chunk, outcomes, strict=True):
+            yield slot, sample, outcome
+
+
+def _chunks(samples: Iterable[Sample], size: int) -> Iterator[Chunk]:
+    numbered = enumerate(samples)
+    while chunk := list(islice(numbered, size)):
+        yield chunk
+
+
+def _decode_in_parallel(
+    chunks: Iterator[Chunk], preparation: Preparation, workers: int
+) -> Iterator[tuple[Chunk, list[Outcome]]]:
+    """Outcomes chunk by chunk; only a few chunks are ever under way, so that memory does not grow with the data."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whatever runs already
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(context.Lock(),))
+
+    def submitted(count: int) -> Iterator[tuple[Chunk, Future[list[Outcome]]]]:
+        return ((chunk, pool.submit(decode_chunk, chunk, preparation)) for chunk in islice(chunks, count))
+
     try:
-        yield from _in_order(pool, chunks, preparation, ahead=2 * workers)
+        waiting = deque(submitted(2 * workers))
+        while waiting:
+            chunk, future = waiting.popleft()
+            outcomes = future.result()
+            waiting.extend(submitted(1))
+            yield chunk, outcomes
     except BrokenProcessPool:
         raise DataError("a process that decodes pictures was ended from outside, often for lack of memory") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_order(
-    pool: ProcessPoolExecutor, chunks: Iterator[Chunk], preparation: Preparation, ahead: int
-) -> Iterator[tuple[int, Sample, Outcome]]:
-    """Outcomes chunk by chunk; only a few chunks are ever under way, so that memory does not grow with the data."""
-
-    def submit(chunk: Chunk) -> tuple[Chunk, Future[list[Outcome]]]:
-        return chunk, pool.submit(decode_chunk, chunk, preparation)
-
-    waiting = deque(submit(chunk) for chunk in islice(chunks, ahead))
-    while waiting:
-        chunk, future = waiting.popleft()
-        outcomes = future.result()
-        waiting.extend(submit(following) for following in islice(chunks, 1))
-        yield from _with_outcomes(chunk, outcomes)
-
-
-def _with_outcomes(chunk: Chunk, outcomes: list[Outcome]) -> Iterator[tuple[int, Sample, Outcome]]:
-    for (slot, sample), outcome in zip(chunk, outcomes, strict=True):
-        yield slot, sample, outcome
-
-
-def _chunks(samples: Iterable[tuple[int, Sample]], size: int) -> Iterator[Chunk]:
-    iterator = iter(samples)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 _one_heavy_picture_at_a_time: Any = nullcontext()
@@ -145,53 +138,61 @@ def decode_chunk(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
 
 
 def _write_all(file: RawIOBase, data: memoryview) -> None:
-    """A raw file may take a part at a time; on a full disk the part that is left raises OSError."""
+    """A raw file may take some of the bytes at a time; on a full disk the rest raises OSError."""
     while data:
         data = data[file.write(data) or 0 :]
 
 
 def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[np.uint8] | None]:
-    if isinstance(sample.locator, SyntheticLocator):
-        return _draw(sample.locator, preparation.size)
-    sha256 = ""
+    locator, sha256 = sample.locator, ""
     try:
-        data = sample.locator.read(preparation.limits.bytes + 1)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if isinstance(sample.locator, PixelTextLocator):
-            picture = _from_text(data, preparation.size)
-        else:
-            with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
-                picture = decode_picture(data, preparation.size, preparation.limits)
+        data = locator.read(preparation.limits.bytes + 1)
+        sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
+        with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
+            picture = locator.decode(data, preparation.size, preparation.limits)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
     except READ_ERRORS as error:
         return Outcome("unreadable", " ".join(str(error).split())[:200] or type(error).__name__, sha256), None
+    pixel_digest = hashlib.sha256(np.ascontiguousarray(picture.pixels).data).hexdigest()[:16]
     facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
-    return _accepted(sha256, picture.pixels, facts | {"bytes": len(data)}), picture.pixels
+    facts |= {"bytes": len(data), **picture.facts, "pixel_digest": pixel_digest, **vars(statistics(picture.pixels))}
+    return Outcome("ok", "", sha256 or pixel_digest, facts), picture.pixels
 
 
-def _accepted(sha256: str, pixels: NDArray[np.uint8], facts: dict[str, Any]) -> Outcome:
-    pixel_digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
-    return Outcome("ok", "", sha256 or pixel_digest, facts | {"pixel_digest": pixel_digest} | vars(statistics(pixels)))
+@dataclass(frozen=True)
+class Statistics:
+    """Of one picture, shrunk to about 128 pixels a side, in gray levels: means, and for contrast and sharpness the
+    standard deviations of the luma and of its Laplacian. `colour` is "grey" where the channels hardly differ.
+
+    A model that does well on these alone has learnt the light or the camera, not the face.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    sharpness: float
+    red: float
+    green: float
+    blue: float
+    colour: str
 
 
-def _draw(face: SyntheticLocator, size: int) -> tuple[Outcome, NDArray[np.uint8]]:
-    from ..synthetic.faces import draw_face
-
-    pixels, factors = draw_face(face.seed, face.index, size, face.ambiguity)
-    facts = {"width": size, "height": size, "format": "synthetic", "mode": "RGB", "bytes": 0}
-    columns = {name: value for name, value in factors.columns().items() if name != "label"}
-    return _accepted("", pixels, facts | columns), pixels
-
-
-def _from_text(text: bytes, size: int) -> DecodedPicture:
-    """A square grey picture from decimal numbers. Raises RejectedPictureError."""
-    try:
-        values = np.array(text.split(), dtype=np.uint8)
-    except (ValueError, OverflowError):
-        raise RejectedPictureError("unreadable", "pixels that are no numbers from 0 to 255") from None
-    side = round(len(values) ** 0.5)
-    if not side or side * side != len(values):
-        raise RejectedPictureError("truncated", f"{len(values)} pixels make no square picture")
-    image = Image.fromarray(values.reshape(side, side))
-    return DecodedPicture(np.asarray(prepare_image(image, size)), side, side, "pixels", "L")
+def statistics(picture: NDArray[np.uint8]) -> Statistics:
+    """Brightness, contrast, saturation, sharpness and mean color of one picture (size, size, 3)."""
+    image = Image.fromarray(picture).reduce(max(1, len(picture) // 128))
+    luma = np.asarray(image.convert("L"), dtype=np.float32)
+    laplacian = 4 * luma[1:-1, 1:-1] - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
+    channels = [np.asarray(channel, dtype=np.float32) for channel in image.reduce(2).split()]
+    saturation = float((np.maximum.reduce(channels) - np.minimum.reduce(channels)).mean())
+    red, green, blue = (float(channel.mean()) for channel in channels)
+    return Statistics(
+        brightness=float(luma.mean()),
+        contrast=float(luma.std()),
+        saturation=saturation,
+        sharpness=float(laplacian.std()),
+        red=red,
+        green=green,
+        blue=blue,
+        colour="grey" if saturation < _GRAY_SATURATION else "colour",
+    )

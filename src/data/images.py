@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
 
@@ -17,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from .samples import RejectedPictureError, Verdict
+from .samples import DecodedPicture, Limits, RejectedPictureError, Verdict
+
+__all__ = [
+    "BACKGROUND",
+    "DEFAULT_LIMITS",
+    "FORMATS",
+    "DecodedPicture",
+    "Limits",
+    "decode_image",
+    "decode_picture",
+    "prepare_image",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """The formats that are read, by Pillow's names. Of an animation only the first frame is."""
@@ -35,7 +45,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
-_GREY_RANGES = (1, 255, 65535, 2**32 - 1)
+_GRAY_RANGES = (1, 255, 65535, 2**32 - 1)
 _UNOPENED: dict[Verdict, str] = {
     "not_an_image": "no picture format found",
     "unsupported_format": f"a format other than {', '.join(FORMATS)}",
@@ -65,31 +75,6 @@ _FOREIGN_SIGNATURES = (
 # Pillow warns from 89 megapixels on, where our own limit stands already, and of metadata that no pixel depends on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is rejected before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
-
-    megapixels: float = 64.0
-    min_side: int = 8
-    megabytes: float = 128.0
-
-    @property
-    def bytes(self) -> int:
-        """The largest file that is read."""
-        return int(self.megabytes * 1e6)
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPicture:
-    """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode."""
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    format: str
-    mode: str
 
 
 DEFAULT_LIMITS = Limits()
@@ -180,12 +165,12 @@ def _eight_bits(image: Image.Image, size: int) -> Image.Image:
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
     _, high = cast("tuple[float, float]", image.getextrema())
-    top = 65535 if image.mode.startswith("I;16") else next((top for top in _GREY_RANGES if high <= top), high)
+    top = 65535 if image.mode.startswith("I;16") else next((top for top in _GRAY_RANGES if high <= top), high)
     values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are no finite numbers")
-    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(gray).convert("RGB")
 
 
 def _broken_verdict(data: bytes, error: BaseException) -> Verdict:

@@ -1,26 +1,41 @@
-"""Where the bytes of one picture are: a locator is small, can be sent to another process and reads its own part only.
-
-`signature` changes whenever the content may have changed, without reading it.
-"""
+"""Where the bytes of one picture are: in a file of its own, in an archive, in memory or in a line of a table."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import IO, TypeAlias
+from dataclasses import dataclass, replace
+from typing import IO, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from .images import decode_picture, prepare_image
+from .samples import DecodedPicture, Limits, RejectedPictureError, Sample
 
 READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 """What reading a missing, locked, encrypted or damaged file or archive member raises."""
 
 
+class PictureFile:
+    """Base of the locators whose bytes are those of a picture file."""
+
+    __slots__ = ()
+    has_file: ClassVar[bool] = True
+
+    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+        """The picture in `data`, whatever its format. Raises RejectedPictureError."""
+        return decode_picture(data, size, limits)
+
+
 @dataclass(frozen=True, slots=True)
-class FileLocator:
+class FileLocator(PictureFile):
     """A file of its own, with its size in bytes and its time of change in ns when it was listed."""
 
     path: str
@@ -39,8 +54,12 @@ class FileLocator:
             return file.read(limit)
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 @dataclass(frozen=True, slots=True)
-class ZipLocator:
+class ZipLocator(PictureFile):
     """A member of a zip archive, named by its place in the archive's directory (names may repeat)."""
 
     archive: str
@@ -54,8 +73,13 @@ class ZipLocator:
             return member.read(limit)
 
 
+@functools.lru_cache(maxsize=4)
+def _open_zip(path: str, signature: str) -> zipfile.ZipFile:  # noqa: ARG001  (an archive that changed is opened anew)
+    return zipfile.ZipFile(path)
+
+
 @dataclass(frozen=True, slots=True)
-class RangeLocator:
+class RangeLocator(PictureFile):
     """A run of bytes in a file: a member of an uncompressed tar."""
 
     file: str
@@ -71,20 +95,24 @@ class RangeLocator:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLocator:
-    """A member of a compressed tar, found by reading the archive up to it: many are read at once by `read_streams`."""
+class PixelTextLocator(RangeLocator):
+    """Gray values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
 
-    archive: str
-    index: int
-    signature: str
-
-    def read(self, limit: int) -> bytes:
-        """At most `limit` bytes; raises one of READ_ERRORS."""
-        return next(read_streams(self.archive, [self.index], limit))
+    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+        """The square picture whose pixels `data` lists. Raises RejectedPictureError."""
+        try:
+            values = np.array(data.split(), dtype=np.uint8)
+        except (ValueError, OverflowError):
+            raise RejectedPictureError("unreadable", "pixels that are no numbers from 0 to 255") from None
+        side = round(len(values) ** 0.5)
+        if not side or side * side != len(values):
+            raise RejectedPictureError("truncated", f"{len(values)} pixels make no square picture")
+        image = Image.fromarray(values.reshape(side, side))
+        return DecodedPicture(np.asarray(prepare_image(image, size)), side, side, "pixels", "L")
 
 
 @dataclass(frozen=True, slots=True)
-class BytesLocator:
+class BytesLocator(PictureFile):
     """Bytes in memory."""
 
     data: bytes
@@ -96,42 +124,39 @@ class BytesLocator:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelTextLocator:
-    """Grey values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
+class StreamLocator(PictureFile):
+    """A member of a compressed tar, found by reading the archive up to it: see `with_streamed_bytes` for many."""
 
-    file: str
-    offset: int
-    size: int
+    archive: str
+    index: int
     signature: str
 
     def read(self, limit: int) -> bytes:
-        """The text itself; raises OSError."""
-        return RangeLocator(self.file, self.offset, self.size, self.signature).read(limit)
+        """At most `limit` bytes; raises one of READ_ERRORS."""
+        return next(_stream_members(self.archive, [self.index], limit))
 
 
-@dataclass(frozen=True, slots=True)
-class SyntheticLocator:
-    """Face `index` of the synthetic set named by `seed`."""
+def with_streamed_bytes(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
+    """The samples, those in compressed archives with their bytes, for which an archive is read once from its start.
 
-    seed: int
-    index: int
-    ambiguity: float
-
-    @property
-    def signature(self) -> str:
-        return f"{self.seed}/{self.ambiguity!r}"
-
-
-Locator: TypeAlias = (
-    FileLocator | ZipLocator | RangeLocator | StreamLocator | BytesLocator | PixelTextLocator | SyntheticLocator
-)
-
-
-def read_streams(archive: str, indices: Iterable[int], limit: int) -> Iterator[bytes]:
-    """The members of a compressed tar at `indices` (ascending), in one pass, each cut at `limit` bytes.
-
-    Raises one of READ_ERRORS.
+    Each has at most `limit` bytes. Raises one of READ_ERRORS for a damaged archive.
     """
+    for archive, run in itertools.groupby(samples, _streamed_archive):
+        if archive is None:
+            yield from run
+            continue
+        members = list(run)
+        indices = [sample.locator.index for sample in members if isinstance(sample.locator, StreamLocator)]
+        for sample, data in zip(members, _stream_members(archive, indices, limit), strict=True):
+            yield replace(sample, locator=BytesLocator(data))
+
+
+def _streamed_archive(sample: Sample) -> str | None:
+    return sample.locator.archive if isinstance(sample.locator, StreamLocator) else None
+
+
+def _stream_members(archive: str, indices: Iterable[int], limit: int) -> Iterator[bytes]:
+    """The members of a compressed tar at `indices` (ascending), in one pass, each cut at `limit` bytes."""
     wanted = iter(indices)
     index = next(wanted, None)
     with tarfile.open(archive, "r|*") as tar:
@@ -143,12 +168,3 @@ def read_streams(archive: str, indices: Iterable[int], limit: int) -> Iterator[b
             index = next(wanted, None)
             if index is None:
                 return
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-@functools.lru_cache(maxsize=4)
-def _open_zip(path: str, signature: str) -> zipfile.ZipFile:  # noqa: ARG001  (an archive that changed is opened anew)
-    return zipfile.ZipFile(path)

@@ -1,4 +1,4 @@
-"""Groups of pictures that look the same, found without comparing every picture with every other.
+"""Groups of pictures that look the same, by perceptual hashes, without comparing every picture with every other.
 
 Two 64-bit hashes that differ in at most d bits agree, in at least one of the b bands that they are cut into, but for
 at most floor(d / b) bits (pigeonhole; multi-index hashing: Norouzi, Punjani, Fleet 2012, arXiv:1307.2982). So only
@@ -7,17 +7,44 @@ pictures that share a band, or a band with few bits flipped, are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+_THUMBNAIL, _FREQUENCIES = 32, 8
 _HASH_BITS = 64
 _BATCH = 1 << 22  # pairs compared at once: about 50 MB
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def perceptual_hashes(pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The pHash and dHash of pictures of shape (size, size, 3): 64 bits each, uint64 (n,).
+
+    pHash: the signs of the 8x8 lowest frequencies of a 32x32 gray thumbnail about their median (Zauner 2010,
+    "Implementation and benchmarking of perceptual image hash functions"). dHash: whether a pixel of a 9x8 thumbnail
+    is brighter than its left neighbor.
+    """
+    thumbnails = [_shrunk(Image.fromarray(picture).convert("L"), _THUMBNAIL, _THUMBNAIL) for picture in pictures]
+    pixels = np.stack([np.asarray(thumbnail, dtype=np.float32) for thumbnail in thumbnails])
+    frequencies = dctn(pixels, axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES].reshape(len(thumbnails), -1)
+    signs = frequencies > np.median(frequencies, axis=1, keepdims=True)
+    small = np.stack([np.asarray(_shrunk(thumbnail, 9, 8), dtype=np.int16) for thumbnail in thumbnails])
+    steps = (np.diff(small, axis=2) > 0).reshape(len(thumbnails), -1)
+    return _packed(signs), _packed(steps)
+
+
+def _shrunk(gray: Image.Image, width: int, height: int) -> Image.Image:
+    return gray.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 def near_duplicate_pairs(
@@ -77,9 +104,9 @@ def _band_count(count: int) -> int:
     return -(-_HASH_BITS // min(16, max(8, int(np.log2(max(count, 2))) - 3)))
 
 
-def _flips(width: int, most: int) -> NDArray[np.int64]:
-    """Every mask of `width` bits of which 1 to `most` are set."""
-    chosen = (positions for count in range(1, most + 1) for positions in combinations(range(width), count))
+def _flips(width: int, max_count: int) -> NDArray[np.int64]:
+    """Every mask of `width` bits of which 1 to `max_count` are set."""
+    chosen = (positions for count in range(1, max_count + 1) for positions in combinations(range(width), count))
     return np.array([sum(1 << position for position in positions) for positions in chosen], dtype=np.int64)
 
 

@@ -7,8 +7,9 @@ are loaded, so that all folds and ratios share one array.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,19 +18,22 @@ import numpy as np
 import pandas as pd
 import PIL
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..config import DatasetConfig, project_path
-from .building import build, limits_of, with_streamed_bytes
-from .locators import READ_ERRORS, SyntheticLocator
-from .progress import preparation_progress
-from .samples import SPLITS, Sample
-from .sources import Listing, list_samples, single_file_signature
+from .building import build
+from .locators import READ_ERRORS, with_streamed_bytes
+from .samples import SPLITS, Limits, Sample
+from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
 from .store import Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
 PREPARATION_VERSION = 1
-"""Raise it with any change to the stored pixels, groups or columns; a test ties it to the pixels."""
+"""Raise it with any change to the stored pixels, groups or columns; a test ties it to them."""
+
+_MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class PreparedDataset:
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
     format, sha256, phash, dhash, conflict, statistics, and the factors of synthetic faces. `rejected` has path, label,
-    verdict, detail, source and sha256 of the pictures left out. `digest` names pixels, labels and groups.
+    verdict, detail, source and sha256 of the pictures that are not used. `digest` names pixels, labels and groups.
     """
 
     images: NDArray[np.uint8]
@@ -71,22 +75,32 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
     `report_progress(done, total)` counts pictures; without it a terminal shows a bar. The user's files are only read.
     Raises DataError.
     """
-    source = _Source(config)
-    folder = store_folder(project_path(config.cache), config.name, _key(source))
-    store = _opened(folder, source)
+    pictures = _Pictures(config)
+    folder = store_folder(project_path(config.cache), config.name, _key(pictures))
+    store = _opened(folder, pictures)
     if store is None:
         with locked(folder):
-            store = _opened(folder, source)  # another process may have made it meanwhile
+            store = _opened(folder, pictures)  # another process may have made it meanwhile
             if store is None:
-                with writing(folder) as partial, _progress(config, report_progress) as report:
-                    build(partial, source.samples, source.listing, config, report)
+                shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
+                with writing(folder) as partial, shown as report:
+                    build(partial, pictures.samples, pictures.listing, config, report)
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
 
 
+@contextmanager
+def _progress_bar(name: str) -> Iterator[ReportProgress]:
+    """A bar on a terminal, silence everywhere else."""
+    columns = (TextColumn(f"preparing {name}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=total > _MIN_SHOWN)
+
+
 @dataclass
-class _Source:
+class _Pictures:
     """A data set's samples, listed only once they are needed."""
 
     config: DatasetConfig
@@ -100,10 +114,6 @@ class _Source:
         return _limited(self.listing.samples, self.config)
 
 
-def _progress(config: DatasetConfig, report: ReportProgress | None) -> AbstractContextManager[ReportProgress]:
-    return preparation_progress(config.name) if report is None else nullcontext(report)
-
-
 def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
     """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed."""
     if config.limit is None or len(samples) <= config.limit:
@@ -114,40 +124,41 @@ def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
     return [samples[row] for row in np.sort(kept)]
 
 
-def _key(source: _Source) -> str:
-    """A name for everything that the stored pixels and groups depend on; no picture is read for it."""
-    config = source.config
-    settings = (config.image_size, limits_of(config), config.near_duplicate_distance, config.dhash_distance)
+def _key(pictures: _Pictures) -> str:
+    """A name for everything that the stored pixels and groups depend on; no picture is read for it.
+
+    Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes pixels.
+    """
+    config = pictures.config
+    settings = (config.image_size, Limits.of(config), config.near_duplicate_distance, config.dhash_distance)
     limit = (config.limit, config.split.seed if config.limit else None)
     digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
-    signature = single_file_signature(config)
+    signature = listing_signature(config)
     if signature is not None:
         digest.update(repr(signature).encode())
         return digest.hexdigest()
-    for sample in source.samples:
+    for sample in pictures.samples:
         described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
         digest.update(repr((*described, sample.locator.signature)).encode())
-    digest.update(repr((source.listing.rejections, sorted(source.listing.ignored.items()))).encode())
+    digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
     return digest.hexdigest()
 
 
-def _opened(folder: Path, source: _Source) -> Store | None:
+def _opened(folder: Path, pictures: _Pictures) -> Store | None:
     with readable_disk_errors(folder.parent):
         store = open_store(folder)
-    if store is not None and source.config.verify == "full" and not _same_content(store, source):
+    if store is not None and pictures.config.verify == "full" and not _same_content(store, pictures):
         return None
     return store
 
 
-def _same_content(store: Store, source: _Source) -> bool:
+def _same_content(store: Store, pictures: _Pictures) -> bool:
     """Whether every file still has the SHA-256 that it had when the store was made."""
     columns = ["source", "path", "sha256"]
     stored = pd.concat([store.table[columns], store.rejected[columns]])
     known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
-    limit = limits_of(source.config).bytes + 1
-    for sample in with_streamed_bytes(source.samples, limit):
-        if isinstance(sample.locator, SyntheticLocator):
-            continue
+    limit = Limits.of(pictures.config).bytes + 1
+    for sample in with_streamed_bytes((sample for sample in pictures.samples if sample.locator.has_file), limit):
         try:
             found = hashlib.sha256(sample.locator.read(limit)).hexdigest()
         except READ_ERRORS:

@@ -1,11 +1,15 @@
-"""The common table of every source: one `Sample` per picture, and what became of a picture that was not used."""
+"""What preparation passes on: a sample, where its picture is, the picture once decoded, or why it is rejected."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
-from .locators import Locator
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import DatasetConfig
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -37,6 +41,70 @@ VERDICT_MEANINGS: dict[str, str] = {
 """What a verdict other than "ok" says, for a person."""
 
 
+class RejectedPictureError(Exception):
+    """A picture that cannot be used, with its verdict (never "ok") and one line for a person."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(f"{verdict}: {detail}")
+        self.verdict: Verdict = verdict
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[RejectedPictureError], tuple[Verdict, str]]:
+        return type(self), (self.verdict, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is rejected before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
+
+    megapixels: float = 64.0
+    min_side: int = 8
+    megabytes: float = 128.0
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> Limits:
+        """The limits that a data set's config sets."""
+        return cls(config.max_megapixels, config.min_side, config.max_megabytes)
+
+    @property
+    def bytes(self) -> int:
+        """The largest file that is read."""
+        return int(self.megabytes * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+    mode: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known about the picture: further columns of its row, single values by name."""
+
+
+class Locator(Protocol):
+    """Where one picture is: small, can be sent to another process, and gives that picture alone.
+
+    `has_file` says whether the picture has bytes of the user's, which can be verified and copied. One without them is
+    made by the program itself: nothing but the same pixels makes it a duplicate of another.
+    """
+
+    has_file: ClassVar[bool]
+
+    @property
+    def signature(self) -> str:
+        """Changes whenever the content may have changed, and is known without reading it."""
+
+    def read(self, limit: int) -> bytes:
+        """At most `limit` bytes of the file, none where there is no file; raises one of `locators.READ_ERRORS`."""
+
+    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+        """The picture of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedPictureError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One picture of a source, before it was read. `path` is unique within `source`."""
@@ -61,15 +129,3 @@ class Rejection:
     verdict: Verdict
     detail: str
     source: str = ""
-
-
-class RejectedPictureError(Exception):
-    """A picture that cannot be used, with its verdict (never "ok") and one line for a person."""
-
-    def __init__(self, verdict: Verdict, detail: str) -> None:
-        super().__init__(f"{verdict}: {detail}")
-        self.verdict: Verdict = verdict
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type[RejectedPictureError], tuple[Verdict, str]]:
-        return type(self), (self.verdict, self.detail)

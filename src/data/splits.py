@@ -49,23 +49,24 @@ class SplitOutcome:
 
 
 def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_split_duplicates: str) -> SplitOutcome:
-    """Assign the rows of `table` (columns group, label, conflict, sha256, split) to training, validation and test.
+    """Assign the rows of `table` to training, validation and test, by whole groups.
 
+    Its columns are group, label, conflict, sha256, and for `method=source` also source and shipped_split.
     Raises DataError where a class has too few groups for that, or where a shipped split is asked for and missing.
     """
     # The place of a picture in a hashed split never changes, so no seed may change it.
-    groups = gather(table, seed=0 if config.method == "hashed" else config.seed)
+    groups = _gather(table, seed=0 if config.method == "hashed" else config.seed)
     if config.method in ("source", "column"):
-        outcome = _shipped(table, groups, config, cross_split_duplicates)
+        outcome = _as_shipped(table, groups, config, cross_split_duplicates)
     elif config.method == "hashed":
-        outcome = SplitOutcome(_hashed(groups, config)[groups.of_row])
+        outcome = SplitOutcome(_by_hash(groups, config)[groups.of_row])
     else:
-        outcome = SplitOutcome(_dealt(groups, config)[groups.of_row])
+        outcome = SplitOutcome(_by_ratio(groups, config)[groups.of_row])
     _check_classes(table["label"].to_numpy(), outcome.splits, config)
     return outcome
 
 
-def gather(table: pd.DataFrame, seed: int) -> Groups:
+def _gather(table: pd.DataFrame, seed: int) -> Groups:
     """The groups of a table, with their hashed places for `seed`."""
     of_row = table["group"].to_numpy(dtype=np.int64)
     labels = table["label"].to_numpy()
@@ -73,7 +74,7 @@ def gather(table: pd.DataFrame, seed: int) -> Groups:
     counts = np.stack([np.bincount(of_row[labels == label], minlength=count) for label in (0, 1)], axis=1)
     conflict = np.bincount(of_row, weights=table["conflict"].to_numpy(), minlength=count) > 0
     place = np.full(count, np.inf)
-    # The least hash of its pictures: one that joins later can move its group in one direction only (see `_hashed`).
+    # The least hash of its pictures: one that joins later can move its group in one direction only (see `_by_hash`).
     np.minimum.at(place, of_row, _unit_hashes(table["sha256"].tolist(), seed))
     return Groups(of_row, counts, conflict, place)
 
@@ -85,28 +86,25 @@ def _unit_hashes(keys: Sequence[str], seed: int) -> NDArray[np.float64]:
     return np.frombuffer(digests, dtype="<u8") / 2.0**64
 
 
-def _dealt(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
+def _by_ratio(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     """Split per group by `stratified` or `kfold`. Groups with a conflict go to training."""
     splits = np.full(len(groups), "train", dtype=object)
     rest = np.flatnonzero(~groups.conflict)
     if config.method == "kfold":
-        fold = partition(groups, rest, [1 / config.folds] * config.folds)
+        fold = _partition(groups, rest, [1 / config.folds] * config.folds)
         splits[rest[fold == config.fold]] = "test"
         rest = rest[fold != config.fold]
-        held_out = partition(groups, rest, _shares(config.train, config.validation))
+        both = config.train + config.validation
+        held_out = _partition(groups, rest, [config.train / both, config.validation / both])
         splits[rest[held_out == 1]] = "validation"
     else:
         splits[rest] = np.array(SPLITS, dtype=object)[
-            partition(groups, rest, [config.train, config.validation, config.test])
+            _partition(groups, rest, [config.train, config.validation, config.test])
         ]
     return splits
 
 
-def _shares(first: float, second: float) -> list[float]:
-    return [first / (first + second), second / (first + second)]
-
-
-def partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
+def _partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
     """The number of the share, 0 to len(shares) - 1, to which each of `members` (numbers of groups) goes.
 
     The groups of one class stand on a line in the order of their hashes; it is cut at the borders between two groups
@@ -129,15 +127,15 @@ def partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float
     for label in (0, 1):
         line = np.flatnonzero((counts[:, label] > 0) & (assigned < 0))
         line = line[np.argsort(groups.place[members[line]], kind="stable")]
-        cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], each=len(mixed) == 0)
+        cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], nonempty=len(mixed) == 0)
         assigned[line] = np.repeat(np.arange(len(shares)), np.diff([0, *cuts, len(line)]))
     return assigned
 
 
-def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, each: bool) -> list[int]:
-    """Where to cut a line of groups of `sizes` into len(wanted) splits; with `each`, no split may be empty."""
+def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, nonempty: bool) -> list[int]:
+    """Where to cut a line of groups of `sizes` into len(wanted) splits; with `nonempty`, none of them is empty."""
     splits = len(wanted)
-    if each and len(sizes) < splits:
+    if nonempty and len(sizes) < splits:
         raise DataError(
             f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {splits} splits; "
             "add pictures, or ask for fewer folds"
@@ -147,13 +145,13 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, each: bool) 
     cuts: list[int] = []
     for number, fraction in enumerate(fractions):
         nearest = int(np.argmin(np.abs(before - fraction * before[-1])))
-        earliest = (cuts[-1] if cuts else 0) + each
-        latest = len(sizes) - each * (splits - 1 - number)
+        earliest = (cuts[-1] if cuts else 0) + nonempty
+        latest = len(sizes) - nonempty * (splits - 1 - number)
         cuts.append(min(max(nearest, earliest), latest))
     return cuts
 
 
-def _hashed(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
+def _by_hash(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     """Split per group from its own hash alone: test below `test`, validation next, training above.
 
     A group's hash is the least of its pictures', so a picture that joins it can only move it towards test: no growth
@@ -165,7 +163,7 @@ def _hashed(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     return np.where(groups.conflict & (splits != "train"), UNUSED, splits).astype(object)
 
 
-def _shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
+def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
     """The splits that the sources ship; one that none ships is assigned from the training split. A source that
     ships no splits at all, beside one that does, is assigned on its own.
     """
@@ -198,7 +196,7 @@ def _assign_missing(splits: NDArray[np.object_], groups: Groups, config: SplitCo
             continue
         training = np.unique(groups.of_row[splits == "train"])
         training = training[~groups.conflict[training]]
-        chosen = training[partition(groups, training, [1 - share, share]) == 1]
+        chosen = training[_partition(groups, training, [1 - share, share]) == 1]
         splits[np.isin(groups.of_row, chosen) & (splits == "train")] = missing
 
 
@@ -215,7 +213,7 @@ def _assign_unsplit(splits: NDArray[np.object_], table: pd.DataFrame, groups: Gr
     choice = np.where(elsewhere & ~trained, UNUSED, "train").astype(object)
     rest = np.unique(groups.of_row[unsplit & ~(elsewhere | groups.conflict)[groups.of_row]])
     choice[rest] = np.array(SPLITS, dtype=object)[
-        partition(groups, rest, [config.train, config.validation, config.test])
+        _partition(groups, rest, [config.train, config.validation, config.test])
     ]
     splits[unsplit] = choice[groups.of_row[unsplit]]
 

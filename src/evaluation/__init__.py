@@ -1,1 +1,1 @@
-"""Evaluating a model: scores with intervals, calibration, thresholds, slices, robustness, explanations, comparison."""
+"""One model evaluated on one data set: scores, tables, figures, the model card, and what was seen in training."""

@@ -1,4 +1,4 @@
-"""The files that a evaluated run leaves: predictions, tables, the decision, figures, the model card."""
+"""The files that an evaluated run leaves: predictions, tables, the decision, figures, the model card."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from ..config import Config
+from ..explanation.explanation import explanation_sheet
 from ..metrics.calibration import Decision
 from ..reports.figure_style import save_png
+from ..robustness.robustness import robustness_heat_map
+from . import figures
 from .card import ModelFacts, card_html, model_card
 from .evaluation import Evaluation
+from .sheets import most_wrong
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -23,20 +30,23 @@ PREDICTIONS, SLICES, ROBUSTNESS, DECISION = "predictions.parquet", "slices.csv",
 def write_artifacts(
     evaluation: Evaluation, config: Config, dataset: PreparedDataset, facts: ModelFacts, path: Callable[[str], Path]
 ) -> None:
-    """Write everything about one evaluation; `path(name)` says where the file `name` goes and makes its folder."""
+    """Write everything about one evaluation; `path(name)` says where the file `name` goes and makes its folder.
+
+    `evaluation.figures=false` leaves out the figures, in the card too.
+    """
     evaluation.predictions.to_parquet(path(PREDICTIONS), index=False)
     path(DECISION).write_text(json.dumps(asdict(evaluation.decision), indent=2))
     if evaluation.slices is not None:
         evaluation.slices.to_csv(path(SLICES), index=False)
     if evaluation.robustness is not None:
         evaluation.robustness.table.to_csv(path(ROBUSTNESS), index=False)
-    drawn = {}
-    for name, figure in evaluation.figures().items():
-        drawn[f"figures/{name}.png"] = path(f"figures/{name}.png")
-        save_png(figure, drawn[f"figures/{name}.png"])
-    card = model_card(config, dataset, evaluation, facts)
+    drawn = draw_figures(evaluation) if config.evaluation.figures else {}
+    files = {name: path(f"figures/{name}.png") for name in drawn}
+    for name, figure in drawn.items():
+        save_png(figure, files[name])
+    card = model_card(config, dataset, evaluation, facts, list(drawn))
     path("model_card.md").write_text(card)
-    path("model_card.html").write_text(card_html(card, drawn))
+    path("model_card.html").write_text(card_html(card, files))
 
 
 def read_decision(file: Path) -> Decision:
@@ -44,3 +54,35 @@ def read_decision(file: Path) -> Decision:
     stored = json.loads(file.read_text())
     abstain = tuple(stored["abstain"]) if stored["abstain"] else None
     return Decision(stored["threshold"], stored["temperature"], abstain)
+
+
+def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """Figures of the last evaluated split by name, those that its data and config allow.
+
+    The curves over all thresholds need both classes.
+    """
+    rows, scores = evaluation.split(evaluation.last_split), evaluation.scores[evaluation.last_split]
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    threshold, names = evaluation.threshold, evaluation.class_names
+    worst = evaluation.worst
+    wrong = (evaluation.worst_pictures, worst["label"].to_numpy(), worst["probability"].to_numpy())
+    drawn = {
+        "confusion_matrix": figures.confusion_matrix(labels, probabilities, threshold=threshold, class_names=names),
+        "probabilities": figures.probability_histogram(labels, probabilities, threshold=threshold, class_names=names),
+        "reliability": figures.reliability_diagram(labels, probabilities, rows["uncalibrated"].to_numpy()),
+        "coverage_accuracy": figures.coverage_accuracy(labels, probabilities, threshold=threshold),
+        "most_wrong": most_wrong(*wrong, threshold=threshold, class_names=names),
+    }
+    if len(np.unique(labels)) == 2:
+        area, average = scores["roc_auc"], scores["average_precision"]
+        drawn["roc_curve"] = figures.roc_curve(labels, probabilities, threshold=threshold, area=area)
+        drawn["precision_recall_curve"] = figures.precision_recall_curve(
+            labels, probabilities, threshold=threshold, area=average
+        )
+    if evaluation.slices is not None and len(evaluation.slices):
+        drawn["slices"] = figures.slices_figure(evaluation.slices, scores["accuracy"])
+    if evaluation.robustness is not None:
+        drawn["robustness"] = robustness_heat_map(evaluation.robustness)
+    if evaluation.explanation is not None and evaluation.explanation.maps:
+        drawn["explanations"] = explanation_sheet(evaluation.explanation, threshold, names)
+    return drawn

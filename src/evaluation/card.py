@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markdown_it import MarkdownIt
 
-from ..comparison.comparison_page import data_uri
 from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
-from ..reports.pages import TEMPLATES
+from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
 from .summary import unshared
 
@@ -31,12 +29,14 @@ class ModelFacts:
     command: str
 
 
-def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation, facts: ModelFacts) -> str:
-    """The card in Markdown. It refers to the figures that are recorded beside it under `figures/`."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701 - no HTML
+def model_card(
+    config: Config, dataset: PreparedDataset, evaluation: Evaluation, facts: ModelFacts, figures: Collection[str]
+) -> str:
+    """The card in Markdown. It refers to those of `figures`, by name, that are recorded beside it under `figures/`."""
     negative, positive = evaluation.class_names
     last = evaluation.last_split
-    return environment.get_template("model_card.md").render(
+    return render(
+        "model_card.md",
         unshared=unshared(config),
         **vars(facts),
         config=config,
@@ -45,14 +45,14 @@ def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation,
         headline=evaluation.scores[last]["accuracy"],
         test_pictures=f"{len(evaluation.split(last)):,}",
         digest=dataset.digest,
-        parts=_parts(dataset),
+        splits=_splits(dataset),
         scores=_scores(evaluation),
         threshold=evaluation.threshold,
         temperature=evaluation.temperature,
         abstain=evaluation.decision.abstain,
         calibration_error=evaluation.metrics[f"{last}/calibration_error"],
         calibration_error_before=evaluation.metrics[f"{last}/calibration_error_uncalibrated"],
-        figures=("slices",) if evaluation.slices is not None and len(evaluation.slices) else (),
+        figures=figures,
         **_slices(evaluation),
         robustness=_robustness(evaluation),
         pointing=_pointing(evaluation),
@@ -60,11 +60,12 @@ def model_card(config: Config, dataset: PreparedDataset, evaluation: Evaluation,
 
 
 def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
-    """The card as one self-contained page: the PNG files `figures`, by the names that it refers to, go into it."""
+    """The card as one self-contained page: the PNG files `figures`, by name, go where it refers to them."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     for name, file in figures.items():
-        if f'src="{name}"' in body:
-            body = body.replace(f'src="{name}"', f'src="{data_uri(file.read_bytes())}"')
+        address = f'src="figures/{name}.png"'
+        if address in body:
+            body = body.replace(address, f'src="{data_uri(file.read_bytes())}"')
     style = (TEMPLATES / "comparison.css").read_text()
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Model card</title>\n'
@@ -72,31 +73,20 @@ def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
     )
 
 
-def _parts(dataset: PreparedDataset) -> list[dict[str, Any]]:
-    table = dataset.table
-    return [
-        {
-            "name": split,
-            "count": f"{len(dataset.rows(split)):,}",
-            "negative": f"{int((table['label'].iloc[dataset.rows(split)] == 0).sum()):,}",
-            "positive": f"{int((table['label'].iloc[dataset.rows(split)] == 1).sum()):,}",
-            "digest": str(digest)[:16],
-        }
-        for split, digest in dataset.split_digests.items()
-    ]
+def _splits(dataset: PreparedDataset) -> list[list[str]]:
+    """Rows of the table of splits: name, pictures, those of either class, digest."""
+    rows = []
+    for split, digest in dataset.split_digests.items():
+        positive, total = int(dataset.labels(split).sum()), len(dataset.rows(split))
+        rows.append([split, f"{total:,}", f"{total - positive:,}", f"{positive:,}", f"`{str(digest)[:16]}`"])
+    return rows
 
 
-def _scores(evaluation: Evaluation) -> list[dict[str, Any]]:
-    splits = list(evaluation.scores)
-    names = evaluation.scores[splits[0]]
-    return [
-        {
-            "name": name.replace("_", " "),
-            "splits": splits,
-            "values": [str(evaluation.scores[split][name]) for split in splits],
-        }
-        for name in names
-    ]
+def _scores(evaluation: Evaluation) -> list[list[str]]:
+    """The table of scores with its header first: a row per score, a column per split."""
+    splits = list(evaluation.scores.values())
+    rows = [[name.replace("_", " "), *(str(scores[name]) for scores in splits)] for name in splits[0]]
+    return [["score", *evaluation.scores], *rows]
 
 
 def _slices(evaluation: Evaluation) -> dict[str, Any]:
@@ -104,12 +94,12 @@ def _slices(evaluation: Evaluation) -> dict[str, Any]:
     if slices is None:
         return {"slices": None}
     worse = [
-        {
-            "name": f"{row['column'].replace('_', ' ')}: {row['value']}",
-            "count": f"{row['count']:,}",
-            "accuracy": f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
-            "difference": f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
-        }
+        (
+            f"{row['column'].replace('_', ' ')}: {row['value']}",
+            f"{row['count']:,}",
+            f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
+        )
         for row in slices[slices["verdict"] == "worse"].to_dict("records")
     ]
     return {"slices": slices, "worse": worse, "tested": int((slices["verdict"] != "too small").sum())}

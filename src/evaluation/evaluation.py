@@ -11,14 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..metrics.calibration import Decision, apply_temperature, expected_calibration_error
-from ..metrics.scores import Score, proportion, score
+from ..metrics.calibration import Decision, expected_calibration_error
+from ..metrics.intervals import Score, proportion
+from ..metrics.log_odds import apply_temperature
+from ..metrics.scores import score
 from ..metrics.slices import slice_table, with_picture_properties
-from .predictions import Predict, latency, predict_splits
+from ..models.predictions import Predict, latency, predict_splits
 
 if TYPE_CHECKING:
     import keras
-    from matplotlib.figure import Figure
 
     from ..data.prepared import PreparedDataset
     from ..explanation.explanation import Explanation
@@ -61,18 +62,12 @@ class Evaluation:
 
     @property
     def last_split(self) -> str:
-        """The split that the headline is about: test, or validation where there is no test part."""
+        """The split that the headline is about: test, or validation where there is no test split."""
         return list(self.scores)[-1]
 
     def split(self, name: str) -> pd.DataFrame:
         """The predictions of one split."""
         return self.predictions[self.predictions["split"] == name]
-
-    def figures(self) -> dict[str, Figure]:
-        """Figures of the last evaluated split, by file name without suffix."""
-        from .gallery import draw_figures
-
-        return draw_figures(self)
 
 
 def evaluate_model(
@@ -85,8 +80,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
 
-    Temperature, threshold and abstain band are fitted on the validation part, unless a `decision` is given; the test
-    part is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
+    Temperature, threshold and abstain band are fitted on the validation split, unless a `decision` is given; the test
+    split is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
     is nothing to evaluate.
     """
     predictions = predict_splits(predict, dataset)
@@ -97,22 +92,22 @@ def evaluate_model(
     predictions["predicted"] = predictions["probability"] >= decision.threshold
     evaluated = {str(name): rows for name, rows in predictions.groupby("split", sort=False)}
     last, rows = list(evaluated.items())[-1]
-    robustness = _robustness(predict, dataset, rows, decision, config)
-    explanation = _explanation(predict, dataset, rows, decision, config, model)
-    metrics = {key: value for name, part in evaluated.items() for key, value in _metrics(name, part, decision).items()}
-    metrics["model/latency_ms"] = latency(predict, dataset.images[rows.index[0]])
-    for found in (robustness, explanation):
-        metrics |= found.metrics(last) if found else {}
-    worst = _most_wrong(rows)
+    metrics = {"model/latency_ms": latency(predict, dataset.images[rows.index[0]])}
+    for name, found in evaluated.items():
+        metrics |= _metrics(name, found, decision)
+    robustness, explanation = _robustness_and_explanation(predict, dataset, rows, decision, config, model)
+    for result in (robustness, explanation):
+        metrics |= result.metrics(last) if result else {}
+    worst = _worst(rows)
     return Evaluation(
         class_names=dataset.class_names,
         decision=decision,
-        scores={name: _scores(part, decision, config) for name, part in evaluated.items()},
+        scores={name: _scores(found, decision, config) for name, found in evaluated.items()},
         metrics=metrics,
         predictions=predictions,
         worst=worst,
         worst_pictures=np.asarray(dataset.images[worst.index.to_numpy()]),
-        slices=_slices(dataset, rows, config),
+        slices=_slices(dataset, rows, config) if config.slices else None,
         robustness=robustness,
         explanation=explanation,
     )
@@ -142,40 +137,35 @@ def _hits(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return (rows["predicted"] == (rows["label"] == 1)).to_numpy()
 
 
-def _most_wrong(rows: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly predicted rows, the surest mistake first."""
+def _worst(rows: pd.DataFrame) -> pd.DataFrame:
+    """The wrongly predicted rows, the most confident mistake first."""
     wrong = rows[~_hits(rows)]
     surprise = (wrong["probability"] - wrong["label"]).abs()
     return wrong.loc[surprise.sort_values(ascending=False, kind="stable").index[:MAX_WRONG]]
 
 
-def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame | None:
-    if not config.slices:
-        return None
-    table = with_picture_properties(dataset.table.iloc[rows.index.to_numpy()], dataset.images, rows.index.to_numpy())
+def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame:
+    positions = rows.index.to_numpy()
+    table = with_picture_properties(dataset.table.iloc[positions], dataset.images, positions)
     return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.min_slice_size)
 
 
-def _robustness(
-    predict: Predict, dataset: PreparedDataset, rows: pd.DataFrame, decision: Decision, config: EvaluationConfig
-) -> Robustness | None:
-    if not config.corruptions:
-        return None
-    from ..robustness.robustness import measure_robustness
-
-    return measure_robustness(predict, dataset.images, rows, decision, config)
-
-
-def _explanation(
+def _robustness_and_explanation(
     predict: Predict,
     dataset: PreparedDataset,
     rows: pd.DataFrame,
     decision: Decision,
     config: EvaluationConfig,
     model: keras.Model | None,
-) -> Explanation | None:
-    if not config.explanations:
-        return None
-    from ..explanation.explanation import explain
+) -> tuple[Robustness | None, Explanation | None]:
+    """What needs many more passes over the model, each as far as the config asks for it."""
+    robustness, explanation = None, None
+    if config.corruptions:
+        from ..robustness.robustness import measure_robustness
 
-    return explain(predict, dataset, rows, decision, config, model)
+        robustness = measure_robustness(predict, dataset.images, rows, decision, config)
+    if config.explanations:
+        from ..explanation.explanation import explain
+
+        explanation = explain(predict, dataset, rows, decision, config, model)
+    return robustness, explanation

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn import metrics
 
 from ..metrics.calibration import coverage_curve, expected_calibration_error, reliability
-from ..metrics.scores import Score, wilson_interval
-from ..reports.figure_style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes, hide_frame, styled
+from ..metrics.intervals import Score, wilson_interval
+from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hide_frame, styled
 
 CLASS_NAMES = ("sad", "happy")
 MAX_SLICES = 24
+UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
 
 
 @styled
@@ -30,9 +32,9 @@ def confusion_matrix(
     figure, ax = axes(4.6, 4.2, f"Confusion, {counts.sum():,} pictures", "Predicted", "True")
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
-        colour = "white" if shares[row, column] > 0.55 else INK
+        color = "white" if shares[row, column] > 0.55 else INK
         text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
-        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=14)
     hide_frame(ax)
     ax.set_xticks([0, 1], class_names)
     ax.set_yticks([0, 1], class_names)
@@ -48,12 +50,12 @@ def roc_curve(
     false_positive_rate, recall, thresholds = metrics.roc_curve(labels, probabilities, drop_intermediate=False)
     title = f"ROC AUC {area}" if area else "ROC curve"
     figure, ax = axes(5.2, 4.6, title, "False-positive rate", "Recall (true-positive rate)")
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    ax.plot([0, 1], [0, 1], color=GRAY, linestyle=":", label="chance")
     ax.step(false_positive_rate, recall, where="post", color=BLUE)
     chosen = int(np.flatnonzero(thresholds >= threshold)[-1])
     marker = f"threshold {threshold:.3f}"
     ax.plot(false_positive_rate[chosen], recall[chosen], "o", color=RED, markersize=9, label=marker)
-    _unit_square(figure)
+    ax.set(**UNIT_SQUARE)
     ax.legend(loc="lower right")
     return figure
 
@@ -67,11 +69,11 @@ def precision_recall_curve(
     title = f"Average precision {area}" if area else "Precision and recall"
     figure, ax = axes(5.6, 4.6, title, "Recall", "Precision")
     share = float(np.mean(np.asarray(labels).astype(bool)))
-    ax.axhline(share, color=GREY, linestyle=":", label=f"share of positives {share:.2f}")
+    ax.axhline(share, color=GRAY, linestyle=":", label=f"share of positives {share:.2f}")
     ax.step(recall, precision, where="post", color=BLUE)
     chosen = min(int(np.searchsorted(thresholds, threshold)), precision.size - 1)
     ax.plot(recall[chosen], precision[chosen], "o", color=RED, markersize=9, label=f"threshold {threshold:.3f}")
-    _unit_square(figure)
+    ax.set(**UNIT_SQUARE)
     ax.legend(loc="lower left")
     return figure
 
@@ -80,7 +82,7 @@ def precision_recall_curve(
 def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrated: ArrayLike | None = None) -> Figure:
     """Share of positives against predicted probability in bins of equal size, with 95 % Wilson intervals."""
     figure, ax = axes(5.2, 4.8, "Reliability", "Predicted probability", "Observed share of positives")
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+    ax.plot([0, 1], [0, 1], color=GRAY, linestyle=":", label="perfectly calibrated")
     if uncalibrated is not None:
         before = reliability(labels, uncalibrated)
         error = expected_calibration_error(labels, uncalibrated)
@@ -90,7 +92,7 @@ def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrate
     spread = np.stack([after.observed - low, high - after.observed]).clip(min=0)
     error = expected_calibration_error(labels, probabilities)
     ax.errorbar(after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated (error {error:.3f})")
-    _unit_square(figure)
+    ax.set(**UNIT_SQUARE)
     ax.legend(loc="upper left")
     return figure
 
@@ -119,11 +121,11 @@ def probability_histogram(
     truth = np.asarray(labels).astype(bool)
     figure, ax = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Pictures")
     bins = np.linspace(0, 1, 41)
-    for value, colour in ((False, BLUE), (True, ORANGE)):
+    for value, color in ((False, BLUE), (True, ORANGE)):
         ax.hist(
             np.asarray(probabilities)[truth == value],
             bins=bins.tolist(),
-            color=colour,
+            color=color,
             alpha=0.7,
             label=f"truly {class_names[int(value)]}",
         )
@@ -147,14 +149,14 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     panels = [name for name in names if f"val_{name}" in history] or names
     figure = Figure(figsize=(5.0 * max(len(panels), 1), 4.0))
     for position, name in enumerate(panels, start=1):
-        ax = figure.add_subplot(1, len(panels), position, title=_title(name), xlabel="Epoch", ylabel=_title(name))
+        title = "ROC AUC" if name == "auc" else name.replace("_", " ").capitalize()
+        ax = figure.add_subplot(1, len(panels), position, title=title, xlabel="Epoch", ylabel=title)
         values = np.asarray(history[name], dtype=float)
-        ax.plot(np.arange(1, values.size + 1), values, "--", color=GREY, label="training", marker=_marker(values))
+        marker = "." if values.size < 3 else ""
+        ax.plot(np.arange(1, values.size + 1), values, "--", color=GRAY, label="training", marker=marker)
         validation = np.asarray(history.get(f"val_{name}", []), dtype=float)
         if validation.size and np.isfinite(validation).any():
-            ax.plot(
-                np.arange(1, validation.size + 1), validation, color=BLUE, label="validation", marker=_marker(values)
-            )
+            ax.plot(np.arange(1, validation.size + 1), validation, color=BLUE, label="validation", marker=marker)
             best = int(np.nanargmin(validation) if "loss" in name else np.nanargmax(validation))
             label = f"best {validation[best]:.4g}, epoch {best + 1}"
             ax.plot(best + 1, validation[best], "o", color=GREEN, markersize=9, label=label)
@@ -163,31 +165,19 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _marker(values: NDArray[np.floating]) -> str:
-    return "." if values.size < 3 else ""
-
-
-def _title(name: str) -> str:
-    return {"auc": "ROC AUC"}.get(name, name.replace("_", " ").capitalize())
-
-
-def _unit_square(figure: Figure) -> None:
-    figure.axes[0].set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-
-
 @styled
 def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
-    """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; grey: too small."""
+    """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; gray: too small."""
     shown = slices.head(MAX_SLICES)[::-1]
     figure, ax = axes(7.6, 1.2 + 0.27 * len(shown), f"Accuracy by slice; all pictures {overall}", "Accuracy", "")
-    colours = shown["verdict"].map({"worse": RED, "too small": GREY}).fillna(BLUE)
+    colors = shown["verdict"].map({"worse": RED, "too small": GRAY}).fillna(BLUE)
     for place, (_, row) in enumerate(shown.iterrows()):
         spread = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
-        ax.errorbar(row["accuracy"], place, xerr=np.maximum(spread, 0), fmt="o", color=colours.iloc[place])
+        ax.errorbar(row["accuracy"], place, xerr=np.maximum(spread, 0), fmt="o", color=colors.iloc[place])
     names = [f"{row['column'].replace('_', ' ')}: {row['value']}  (n={row['count']})" for _, row in shown.iterrows()]
     ax.set_yticks(range(len(shown)), names, fontsize=9)
-    for tick, colour in zip(ax.get_yticklabels(), colours, strict=True):
-        tick.set_color(INK if colour == BLUE else colour)
+    for tick, color in zip(ax.get_yticklabels(), colors, strict=True):
+        tick.set_color(INK if color == BLUE else color)
     ax.axvline(overall.value, color=INK, linewidth=1, linestyle="--")
     ax.set_xlim(right=1.005)
     ax.set_ylim(-0.7, len(shown) - 0.3)

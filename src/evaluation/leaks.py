@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.fingerprints import perceptual_hashes
-from ..data.near_duplicates import connected_groups, near_duplicate_pairs
+from ..data.near_duplicates import connected_groups, near_duplicate_pairs, perceptual_hashes
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -30,8 +29,8 @@ def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.Data
     table = dataset.table.iloc[rows]
     if {"phash", "dhash"} <= set(table.columns):
         return table[["sha256", "phash", "dhash"]].reset_index(drop=True)
-    parts = np.array_split(rows, max(1, len(rows) // PICTURES_AT_ONCE))
-    hashes = [perceptual_hashes(list(dataset.images[part])) for part in parts if len(part)]
+    chunks = np.array_split(rows, max(1, len(rows) // PICTURES_AT_ONCE))
+    hashes = [perceptual_hashes(list(dataset.images[chunk])) for chunk in chunks if len(chunk)]
     phash, dhash = (np.concatenate(values) for values in zip(*hashes, strict=True))
     return pd.DataFrame({"sha256": table["sha256"].to_numpy(), "phash": phash, "dhash": dhash})
 

@@ -15,20 +15,16 @@ if TYPE_CHECKING:
 
 
 def score_table(evaluation: Evaluation) -> Table:
-    """Every score of every evaluated part with its 95 % interval."""
+    """Every score of every evaluated split with its 95 % interval."""
     table = Table(title="Scores with 95 % intervals", title_justify="left")
     table.add_column("")
     for split in evaluation.scores:
         table.add_column(f"{split} (n={len(evaluation.split(split))})", justify="right")
     first = next(iter(evaluation.scores.values()))
     for name in first:
-        cells = [_cell(scores, name) for scores in evaluation.scores.values()]
+        cells = [str(scores[name]) for scores in evaluation.scores.values()]
         table.add_row(name.replace("_", " "), *cells, style="bold" if name == "accuracy" else None)
     return table
-
-
-def _cell(scores: dict, name: str) -> str:
-    return str(scores[name])
 
 
 def decision_line(evaluation: Evaluation) -> str:
@@ -58,7 +54,7 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def unshared(config: Config) -> str:
-    """What was looked for between the parts of the data set, and kept on one side."""
+    """What never crosses the splits of the data set."""
     return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
 
 

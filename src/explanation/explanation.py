@@ -1,4 +1,4 @@
-"""Why a model called the pictures it was surest of as it did, and whether it looked at the face."""
+"""What a model's most confident predictions rest on, and whether it looks at the face."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..evaluation.predictions import Predict
 from ..metrics.calibration import Decision, confidence
+from ..metrics.pointing import PointingGame, pointing_game, region_names
+from ..models.predictions import Predict
 from ..reports.figure_style import GREEN, RED, hide_frame, styled
-from .pointing import PointingGame, pointing_game, region_names
 from .saliency import grad_cam, occlusion
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def explain(
     config: EvaluationConfig,
     model: keras.Model | None = None,
 ) -> Explanation:
-    """Explain the surest right and wrong of `predictions` (index: row in the data set) by occlusion, and by Grad-CAM
-    where the Keras `model` is given; play the pointing game on as many as `config` says.
+    """Explain the most confident right and wrong of `predictions` (index: row in the data set) by occlusion, and by
+    Grad-CAM where the Keras `model` is given; play the pointing game on as many as `config` says.
     """
-    shown = _surest(predictions, decision.threshold, config.explanations)
+    shown = _most_confident(predictions, decision.threshold, config.explanations)
     pictures = np.asarray(dataset.images[shown.index.to_numpy()])
     maps = {"occlusion": occlusion(predict, pictures)} if len(shown) else {}
     if model is not None and len(shown):
@@ -64,8 +64,8 @@ def explain(
     return Explanation(pictures, shown, maps, _play(predict, dataset, predictions, config, model))
 
 
-def _surest(predictions: pd.DataFrame, threshold: float, count: int) -> pd.DataFrame:
-    """Up to `count` rows: the surest right calls of both classes, then the surest mistakes, at most half of all."""
+def _most_confident(predictions: pd.DataFrame, threshold: float, count: int) -> pd.DataFrame:
+    """Up to `count` rows, most confident first: right ones of both classes, then mistakes, at most half of all."""
     certain = confidence(predictions["probability"], threshold)
     ranked = predictions.iloc[np.argsort(-certain, kind="stable")]
     right = (ranked["probability"] >= threshold) == (ranked["label"] == 1)
@@ -99,7 +99,7 @@ def explanation_sheet(explanation: Explanation, threshold: float, class_names: S
     """A column per picture: the picture with its caption, then each method's map laid over it."""
     count, methods = max(len(explanation.pictures), 1), list(explanation.maps)
     figure = Figure(figsize=(max(1.7 * count, 5), 1.75 * (len(methods) + 1) + 0.8))
-    figure.suptitle("What the surest calls rest on", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle("What the most confident predictions rest on", x=0.01, ha="left", fontsize=12, fontweight="bold")
     for column, (picture, (_, row)) in enumerate(
         zip(explanation.pictures, explanation.predictions.iterrows(), strict=True), start=1
     ):

@@ -1,1 +1,1 @@
-"""Scores of a binary classifier with their intervals, calibration, and slices."""
+"""Scores of a binary classifier with their intervals, calibration, slices, and the pointing game."""

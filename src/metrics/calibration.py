@@ -7,40 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
 
 from ..config import EvaluationConfig, ThresholdConfig
+from .log_odds import apply_temperature, log_odds, sigmoid
 
-MIN_PROBABILITY = 1e-7
 MAX_BINS, MIN_BIN_SIZE = 15, 20
 LOG_TEMPERATURE_RANGE = (np.log(0.05), np.log(20.0))
 
 Floats = NDArray[np.floating]
 
 
-def logits(probabilities: ArrayLike) -> Floats:
-    """Log-odds of probabilities, which are kept 1e-7 away from 0 and 1 so that all stay finite."""
-    probability = np.asarray(probabilities, dtype=np.float64)
-    return logit(np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
-
-
-def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
-    """Probabilities with their log-odds divided by `temperature` (above 1: less sure of everything)."""
-    return np.asarray(expit(logits(probabilities) / temperature))
-
-
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """The temperature of the smallest cross-entropy (Guo et al. 2017, arXiv 1706.04599); 1 without both classes.
 
     The targets are Platt's (1999): (n1 + 1) / (n1 + 2) and 1 / (n0 + 2). With plain 0 and 1 a perfectly separated
-    validation part would ask for infinite certainty.
+    validation split would ask for infinite certainty.
     """
     truth = np.asarray(labels).astype(bool)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if positives == 0 or negatives == 0:
         return 1.0
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    scores = logits(probabilities)
+    scores = log_odds(probabilities)
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = scores / np.exp(log_temperature)
@@ -73,12 +61,12 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
     """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
     probability = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
+    bins = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
     truth = np.asarray(labels, dtype=np.float64)
     return Reliability(
-        predicted=np.array([probability[part].mean() for part in parts]),
-        observed=np.array([truth[part].mean() for part in parts]),
-        count=np.array([part.size for part in parts]),
+        predicted=np.array([probability[rows].mean() for rows in bins]),
+        observed=np.array([truth[rows].mean() for rows in bins]),
+        count=np.array([rows.size for rows in bins]),
     )
 
 
@@ -145,7 +133,7 @@ def _reach(reached: Floats, target: float, then: Floats) -> Floats:
 
 def confidence(probabilities: ArrayLike, threshold: float) -> Floats:
     """Distance from the threshold in log-odds: what a picture must exceed to be answered."""
-    return np.abs(logits(probabilities) - logits(threshold))
+    return np.abs(log_odds(probabilities) - log_odds(threshold))
 
 
 @dataclass(frozen=True)
@@ -181,8 +169,8 @@ def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, 
     if last == curve.coverage.size - 1:
         return threshold, threshold
     half = (curve.confidence[last] + curve.confidence[last + 1]) / 2
-    centre = float(logits(threshold))
-    return float(expit(centre - half)), float(expit(centre + half))
+    center = float(log_odds(threshold))
+    return float(sigmoid(center - half)), float(sigmoid(center + half))
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,24 @@
-"""Scores of a binary classifier, each with a 95 % interval.
+"""Scores of a binary classifier, each with a 95 % interval. Label 1 and probability refer to the positive class.
 
-Proportions get Wilson's interval, whose number of trials is lowered where pictures of one group go right and wrong
-together; everything else gets a bootstrap over groups. Label 1 and probability refer to the positive class (happy).
+`SCORES` holds them by name, in the order in which they are shown; one entry more is one score more everywhere. Shares
+get Wilson's interval; everything else is computed for resampled groups of pictures.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import group_codes, group_weights, percentile_interval
+from .intervals import Score, group_codes, group_weights, percentile_interval, proportion
 
-SCORE_NAMES = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "mcc",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "brier",
-)
-LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
-NORMAL_QUANTILE_95 = 1.959963984540054
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 
 Floats = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score and the ends of its 95 % interval; nan where the score is not defined (precision without a positive)."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if math.isnan(self.value):
-            return "undefined"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+Booleans = NDArray[np.bool_]
 
 
 def score(
@@ -57,7 +30,7 @@ def score(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """All of `SCORE_NAMES` for labels (n,) in {0, 1} and probabilities (n,) of class 1, in that order.
+    """All of `SCORES` for labels (n,) in {0, 1} and probabilities (n,) of class 1, in that order.
 
     A picture is predicted positive where its probability is at least `threshold`. `groups` (n,) names the pictures that
     belong together. Raises ValueError for empty input or shapes that do not fit.
@@ -69,182 +42,208 @@ def score(
             f"labels {truth.shape} and probabilities {probability.shape} must be equal, flat and not empty"
         )
     codes = group_codes(groups, truth.size)
-    predicted = probability >= threshold
-    scores = _proportions(truth, predicted, codes)
-    scores |= _resampled(truth, probability, predicted, codes, resamples, seed)
-    return {name: scores[name] for name in SCORE_NAMES}
-
-
-def wilson_interval(
-    share: ArrayLike, trials: ArrayLike, quantile: ArrayLike = NORMAL_QUANTILE_95
-) -> tuple[Floats, Floats]:
-    """Low and high ends of the interval of proportions (Wilson 1927, doi 10.1080/01621459.1927.10502953).
-
-    `share` and `trials` may be numbers or arrays of one shape, as the ends are; without trials the ends are nan. The
-    normal `quantile` sets the level: 1.96 is 95 %.
-    """
-    share, trials = np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    quantile = np.asarray(quantile, dtype=np.float64)
-    squared = quantile**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shrink = 1 + squared / trials
-        centre = (share + squared / (2 * trials)) / shrink
-        half = quantile * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2)) / shrink
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
-
-
-def proportion(hits: ArrayLike, groups: ArrayLike | None = None, quantile: float = NORMAL_QUANTILE_95) -> Score:
-    """Share of true `hits` (n,) with Wilson's interval at the effective number of trials.
-
-    Where groups hold several pictures the trials are divided by the design effect, never below 1 (Kish 1965; for
-    Wilson's interval Franco et al. 2019, doi 10.1093/jssam/smy019).
-    """
-    hit = np.asarray(hits, dtype=np.float64)
-    if hit.size == 0:
-        return Score(float("nan"), float("nan"), float("nan"))
-    share = float(hit.mean())
-    trials = hit.size / _design_effect(hit, group_codes(groups, hit.size))
-    low, high = wilson_interval(share, trials, quantile)
-    return Score(share, float(low), float(high))
-
-
-def _design_effect(hit: Floats, codes: NDArray[np.intp]) -> float:
-    """Variance of the share over groups against that over single pictures; all-alike hits count a group as one."""
-    sizes = np.bincount(codes)
-    share = hit.mean()
-    if share in (0.0, 1.0):
-        return float((sizes**2).sum() / hit.size)
-    between = (np.bincount(codes, weights=hit - share) ** 2).sum()
-    return max(1.0, float(between / (hit.size * share * (1 - share))))
-
-
-def _proportions(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], codes: NDArray[np.intp]) -> dict[str, Score]:
-    right = truth == predicted
-    return {
-        "accuracy": proportion(right, codes),
-        "precision": proportion(truth[predicted], codes[predicted]),
-        "recall": proportion(predicted[truth], codes[truth]),
-        "specificity": proportion(~predicted[~truth], codes[~truth]),
-    }
-
-
-def _resampled(
-    truth: NDArray[np.bool_],
-    probability: Floats,
-    predicted: NDArray[np.bool_],
-    codes: NDArray[np.intp],
-    resamples: int,
-    seed: int,
-) -> dict[str, Score]:
-    """The scores that are no proportions: value from the rows as they are, interval from resampled groups."""
+    shares = {name: kind for name, kind in SCORES.items() if isinstance(kind, Share)}
+    scores = {name: kind.score(truth, probability >= threshold, codes) for name, kind in shares.items()}
     order = np.argsort(probability, kind="stable")
-    truth, codes = truth[order], codes[order]
-    rows = _SortedRows.of(truth, probability[order], predicted[order])
-    chunks = [rows.scores(weights[:, codes]) for weights in group_weights(codes, resamples, seed)]
-    open_ends = _open_ends(truth, predicted[order], codes)
-    result = {}
-    for name, (value,) in rows.scores(np.ones((1, truth.size))).items():
-        replicates = np.concatenate([chunk[name] for chunk in chunks])
-        low, high = percentile_interval(replicates, groups=int(codes.max()) + 1)
-        ends = (low, value, high, *open_ends.get((name, round(float(value), 9)), ()))
-        result[name] = Score(float(value), float(min(ends)), float(max(ends)))
-    return result
-
-
-def _open_ends(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], codes: NDArray[np.intp]
-) -> dict[tuple[str, float], tuple[float, ...]]:
-    """Ends of the intervals of scores that every resample repeats, by (name, score).
-
-    There an interval of width 0 would claim certainty: at a score of exactly 1 or 0, and where one class is answered
-    always. The ends are the scores of classifiers whose recall and specificity lie at the inner ends of Wilson's
-    intervals of 1 or 0; one with those rates at some threshold has an area under its ROC curve of at least their
-    product.
-    """
-    positives, negatives = float(truth.sum()), float((~truth).sum())
-    recall, specificity = proportion(truth[truth], codes[truth]).low, proportion(~truth[~truth], codes[~truth]).low
-
-    def at(recall: float, specificity: float) -> dict[str, float]:
-        hits, alarms = recall * positives, (1 - specificity) * negatives
-        counts = map(np.asarray, (hits, alarms, positives - hits, negatives - alarms))
-        return {name: float(value) for name, value in _confusion_scores(*counts).items()}
-
-    true_positive, false_positive = recall * positives, (1 - specificity) * negatives
-    precision = true_positive / (true_positive + false_positive) if positives else float("nan")
-    ends: dict[tuple[str, float], tuple[float, ...]]
-    ends = {(name, 1.0): (end,) for name, end in at(recall, specificity).items()}
-    ends |= {("roc_auc", 1.0): (recall * specificity,), ("average_precision", 1.0): (recall * precision,)}
-    found = (1 - recall) * positives  # as many positives may be found where none was
-    ends |= {("f1", 0.0): (2 * found / (found + positives),)} if positives else {}
-    if positives and negatives and (predicted.all() or not predicted.any()):
-        rates = ((recall, 0.0), (1.0, 1 - specificity)) if predicted.all() else ((0.0, specificity), (1 - recall, 1.0))
-        low, high = (at(*pair) for pair in rates)
-        ends |= {(name, value): (low[name], high[name]) for name, value in (("balanced_accuracy", 0.5), ("mcc", 0.0))}
-    return ends
-
-
-def _confusion_scores(
-    true_positive: Floats, false_positive: Floats, false_negative: Floats, true_negative: Floats
-) -> dict[str, Floats]:
-    """Balanced accuracy, F1 and Matthews correlation of weighted confusion counts of any equal shape."""
-    positive, negative = true_positive + false_negative, true_negative + false_positive
-    predicted_positive, predicted_negative = true_positive + false_positive, true_negative + false_negative
-    with np.errstate(invalid="ignore", divide="ignore"):
-        balanced = (true_positive / positive + true_negative / negative) / 2
-        f1 = 2 * true_positive / (2 * true_positive + false_positive + false_negative)
-        spread = np.sqrt(positive) * np.sqrt(negative) * np.sqrt(predicted_positive) * np.sqrt(predicted_negative)
-        covariance = true_positive * true_negative - false_positive * false_negative
-        mcc = np.where(spread > 0, covariance / spread, 0.0)  # scikit-learn's convention for an empty row or column
-    return {"balanced_accuracy": balanced, "f1": f1, "mcc": mcc}
+    rows = Predictions(truth[order], probability[order], threshold)
+    scores |= _resampled(rows, codes[order], resamples, seed)
+    return {name: scores[name] for name in SCORES}
 
 
 @dataclass(frozen=True)
-class _SortedRows:
-    """Rows in ascending order of probability. `block_starts` opens each run of equal ones; None if all differ."""
+class Predictions:
+    """True labels (n,), probabilities (n,) of class 1 in ascending order, and the threshold of a positive answer."""
 
-    truth: Floats
-    additive: Floats
-    block_starts: NDArray[np.intp] | None
+    truth: Booleans
+    probability: Floats
+    threshold: float
 
-    @classmethod
-    def of(cls, truth: NDArray[np.bool_], probability: Floats, predicted: NDArray[np.bool_]) -> _SortedRows:
-        clipped = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        additive = np.column_stack(
-            [
-                truth & predicted,
-                ~truth & predicted,
-                truth & ~predicted,
-                ~truth & ~predicted,
-                -np.log(np.where(truth, clipped, 1 - clipped)),
-                (probability - truth) ** 2,
-            ]
-        )
-        starts = np.flatnonzero(np.r_[True, np.diff(probability) > 0])
-        return cls(truth.astype(np.float32), additive.astype(np.float64), starts if starts.size < truth.size else None)
+    @cached_property
+    def predicted(self) -> Booleans:
+        """Which are predicted positive, (n,)."""
+        return self.probability >= self.threshold
 
-    def scores(self, weights: Floats) -> dict[str, Floats]:
-        """Each score, (resamples,), under row weights (resamples, n)."""
-        sums = weights @ self.additive.astype(weights.dtype)
-        total = sums[:, :4].sum(axis=1)
-        ranking = self._ranking_scores(weights)
-        losses = {"log_loss": sums[:, 4] / total, "brier": sums[:, 5] / total}
-        return _confusion_scores(*sums[:, :4].T) | ranking | losses
+    @cached_property
+    def confusion(self) -> Floats:
+        """True positives, false positives, false negatives and true negatives as columns of 0 and 1, (n, 4)."""
+        truth, predicted = self.truth, self.predicted
+        return np.column_stack([truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted])
 
-    def _ranking_scores(self, weights: Floats) -> dict[str, Floats]:
-        """Area under the ROC curve, ties counting half, and average precision as scikit-learn defines it."""
-        positive = weights * self.truth.astype(weights.dtype)
-        everything = weights
-        if self.block_starts is not None:
-            positive = np.add.reduceat(positive, self.block_starts, axis=1)
-            everything = np.add.reduceat(everything, self.block_starts, axis=1)
-        up_to = np.cumsum(everything, axis=1)
-        positive_up_to = np.cumsum(positive, axis=1)
-        positives, total = positive_up_to[:, -1:], up_to[:, -1:]
-        negative_below = (up_to - positive_up_to) - (everything - positive) / 2
-        from_here = total - up_to + everything
-        positive_from_here = positives - positive_up_to + positive
-        with np.errstate(invalid="ignore", divide="ignore"):
-            area = np.einsum("ij,ij->i", positive, negative_below) / (positives * (total - positives))[:, 0]
-            precision = np.where(from_here > 0, positive_from_here / from_here, 0)
-            average_precision = np.einsum("ij,ij->i", positive, precision) / positives[:, 0]
-        return {"roc_auc": area, "average_precision": average_precision}
+    @cached_property
+    def block_starts(self) -> NDArray[np.intp] | None:
+        """Where each run of equal probabilities begins; None if all differ."""
+        starts = np.flatnonzero(np.r_[True, np.diff(self.probability) > 0])
+        return starts if starts.size < self.truth.size else None
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Predictions under row weights (resamples, n), which say how often each was sampled."""
+
+    rows: Predictions
+    weights: Floats
+
+    @cached_property
+    def confusion(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """True positives, false positives, false negatives and true negatives, each (resamples,)."""
+        counts = self.weights @ self.rows.confusion.astype(self.weights.dtype)
+        return counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3]
+
+    def mean(self, values: ArrayLike) -> Floats:
+        """Means (resamples,) of values (n,), one for each prediction."""
+        return np.asarray(self.weights @ np.asarray(values, self.weights.dtype) / self.weights.sum(axis=1))
+
+    @cached_property
+    def by_probability(self) -> tuple[Floats, Floats]:
+        """Weights of positives and of all at each distinct probability in ascending order, (resamples, distinct)."""
+        positive, everything = self.weights * self.rows.truth.astype(self.weights.dtype), self.weights
+        if self.rows.block_starts is not None:
+            positive = np.add.reduceat(positive, self.rows.block_starts, axis=1)
+            everything = np.add.reduceat(everything, self.rows.block_starts, axis=1)
+        return positive, everything
+
+
+@dataclass(frozen=True)
+class Share:
+    """A score that is a share of pictures: `hits(truth, predicted)` (n,) among the pictures `among(truth, predicted)`.
+
+    Its interval is Wilson's.
+    """
+
+    hits: Callable[[Booleans, Booleans], Booleans]
+    among: Callable[[Booleans, Booleans], Booleans] = lambda truth, _: np.ones_like(truth)
+
+    def score(self, truth: Booleans, predicted: Booleans, codes: NDArray[np.intp]) -> Score:
+        """The share with its interval; `codes` (n,) is the group of each picture."""
+        rows = self.among(truth, predicted)
+        return proportion(self.hits(truth, predicted)[rows], codes[rows])
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score whose interval comes from resampled groups: `values` gives it for each resample, (resamples,).
+
+    `at_rates(recall, specificity, positives, negatives)` is the score of a classifier with these rates, or where it is
+    not `exact` the least that it can be: an end of the interval where every resample repeats one value.
+    """
+
+    values: Callable[[Resamples], Floats]
+    at_rates: Callable[[float, float, float, float], float] | None = None
+    exact: bool = False
+
+
+def of_confusion(function: Callable[[Floats, Floats, Floats, Floats], Floats]) -> Resampled:
+    """A score of true positives, false positives, false negatives and true negatives, each (resamples,)."""
+
+    def at_rates(recall: float, specificity: float, positives: float, negatives: float) -> float:
+        hits, alarms = recall * positives, (1 - specificity) * negatives
+        return float(_quietly(function, *map(np.asarray, (hits, alarms, positives - hits, negatives - alarms))))
+
+    return Resampled(lambda resamples: _quietly(function, *resamples.confusion), at_rates, exact=True)
+
+
+def _quietly(function: Callable[..., Floats], *arguments: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one class has no value, which is nan
+        return function(*arguments)
+
+
+def _resampled(rows: Predictions, codes: NDArray[np.intp], resamples: int, seed: int) -> dict[str, Score]:
+    """The scores that are no shares: value from the rows as they are, interval from resampled groups."""
+    kinds = {name: kind for name, kind in SCORES.items() if isinstance(kind, Resampled)}
+    chunks = (Resamples(rows, weights[:, codes]) for weights in group_weights(codes, resamples, seed))
+    replicates = [{name: kind.values(chunk) for name, kind in kinds.items()} for chunk in chunks]
+    once, groups, scores = Resamples(rows, np.ones((1, codes.size))), int(codes.max()) + 1, {}
+    for name, kind in kinds.items():
+        value = float(kind.values(once)[0])
+        low, high = percentile_interval(np.concatenate([chunk[name] for chunk in replicates]), groups)
+        certain = np.isclose(value, 1, rtol=0, atol=1e-9) or np.isclose(low, high, rtol=0, atol=1e-6)
+        ends = (low, value, high, *(_open_ends(kind, value, rows, codes) if certain else ()))
+        scores[name] = Score(value, float(min(ends)), float(max(ends)))
+    return scores
+
+
+def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
+    """Ends of the interval of a score that is 1 or that every resample repeats, which else would claim certainty.
+
+    They are the scores of classifiers whose recall and specificity lie at the inner ends of Wilson's intervals of 1 or
+    0: of a perfect score, and of a model that is never right, answers one class always or finds no positive.
+    """
+    if kind.at_rates is None:
+        return []
+    truth, predicted = rows.truth, rows.predicted
+    positives, negatives = float(truth.sum()), float((~truth).sum())
+    recall, specificity = proportion(truth[truth], codes[truth]).low, proportion(~truth[~truth], codes[~truth]).low
+    if np.isclose(value, 1, rtol=0, atol=1e-9):
+        rates = [(recall, specificity)]
+    elif not kind.exact:
+        rates = []
+    elif predicted.all():
+        rates = [(recall, 0.0), (1.0, 1 - specificity)]
+    elif not predicted.any():
+        rates = [(0.0, specificity), (1 - recall, 1.0)]
+    elif not (truth == predicted).any():
+        rates = [(1 - recall, 1 - specificity)]
+    else:
+        rates = [] if (truth & predicted).any() else [(1 - recall, 1.0)]
+    return [kind.at_rates(*pair, positives, negatives) for pair in rates]
+
+
+def _balanced_accuracy(hits: Floats, alarms: Floats, misses: Floats, rejections: Floats) -> Floats:
+    return (hits / (hits + misses) + rejections / (rejections + alarms)) / 2
+
+
+def _f1(hits: Floats, alarms: Floats, misses: Floats, _: Floats) -> Floats:
+    return 2 * hits / (2 * hits + alarms + misses)
+
+
+def _matthews(hits: Floats, alarms: Floats, misses: Floats, rejections: Floats) -> Floats:
+    """Matthews correlation; 0 for an empty row or column, as scikit-learn has it."""
+    roots = (np.sqrt(total) for total in (hits + misses, rejections + alarms, hits + alarms, misses + rejections))
+    spread = next(roots) * next(roots) * next(roots) * next(roots)
+    return np.where(spread > 0, (hits * rejections - alarms * misses) / spread, 0.0)
+
+
+def _roc_auc(resamples: Resamples) -> Floats:
+    """Area under the ROC curve, ties counting half."""
+    positive, everything = resamples.by_probability
+    up_to, positive_up_to = np.cumsum(everything, axis=1), np.cumsum(positive, axis=1)
+    positives, total = positive_up_to[:, -1:], up_to[:, -1:]
+    negative_below = (up_to - positive_up_to) - (everything - positive) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.einsum("ij,ij->i", positive, negative_below) / (positives * (total - positives))[:, 0])
+
+
+def _average_precision(resamples: Resamples) -> Floats:
+    """Average precision as scikit-learn defines it: precision at each threshold, weighted by the gain in recall."""
+    positive, everything = resamples.by_probability
+    from_here = np.cumsum(everything[:, ::-1], axis=1)[:, ::-1]
+    positive_from_here = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(from_here > 0, positive_from_here / from_here, 0)
+        return np.asarray(np.einsum("ij,ij->i", positive, precision) / positive_from_here[:, 0])
+
+
+def _log_loss(resamples: Resamples) -> Floats:
+    rows = resamples.rows
+    clipped = np.clip(rows.probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return resamples.mean(-np.log(np.where(rows.truth, clipped, 1 - clipped)))
+
+
+def _precision_at(recall: float, specificity: float, positives: float, negatives: float) -> float:
+    found = recall * positives
+    return recall * found / (found + (1 - specificity) * negatives) if positives else float("nan")
+
+
+SCORES: dict[str, Share | Resampled] = {
+    "accuracy": Share(lambda truth, predicted: truth == predicted),
+    "balanced_accuracy": of_confusion(_balanced_accuracy),
+    "precision": Share(lambda truth, _: truth, among=lambda _, predicted: predicted),
+    "recall": Share(lambda _, predicted: predicted, among=lambda truth, _: truth),
+    "specificity": Share(lambda _, predicted: ~predicted, among=lambda truth, _: ~truth),
+    "f1": of_confusion(_f1),
+    "mcc": of_confusion(_matthews),
+    "roc_auc": Resampled(_roc_auc, lambda recall, specificity, *_: recall * specificity),
+    "average_precision": Resampled(_average_precision, _precision_at),
+    "log_loss": Resampled(_log_loss),
+    "brier": Resampled(lambda resamples: resamples.mean((resamples.rows.probability - resamples.rows.truth) ** 2)),
+}

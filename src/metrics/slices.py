@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy.special import ndtri
 
-from ..explanation.pointing import region_columns
-from .scores import proportion
+from .intervals import proportion
+from .pointing import region_columns
 
 NOT_SLICED = {
     "index",
@@ -29,7 +29,7 @@ NOT_SLICED = {
 }
 MAX_VALUES = 12
 NUMERIC_BINS = 4
-GREY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in grey levels
+GRAY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in gray levels
 
 VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
 
@@ -42,7 +42,10 @@ def slice_table(table: pd.DataFrame, hits: NDArray[np.bool_], groups: NDArray, s
     corrected interval, and a verdict. A slice of at least `smallest` pictures is `worse` where the whole interval of
     the difference lies below 0, at a level divided by the number of slices tested (Bonferroni).
     """
-    members = [(column, value, rows) for column in _columns(table) for value, rows in _values(table[column])]
+    names = [str(name) for name in table.columns]
+    excluded = NOT_SLICED | region_columns(names)
+    columns = [name for name in names if name not in excluded]
+    members = [(column, value, rows) for column in columns for value, rows in _values(table[column])]
     members = [(column, value, rows) for column, value, rows in members if 0 < rows.sum() < rows.size]
     tested = sum(1 for _, _, rows in members if _large_enough(rows, smallest))
     quantile = float(-ndtri(0.025 / max(tested, 1)))
@@ -68,7 +71,7 @@ _SLICE_COLUMNS = [
 
 
 def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:
-    """Brightness, sharpness and colour of pictures (n, height, width, 3): what the table of a photo set lacks.
+    """Brightness, sharpness and color of pictures (n, height, width, 3): what the table of a photo set lacks.
 
     Brightness is the mean luma (ITU-R BT.601), sharpness the standard deviation of the Laplacian of the luma.
     """
@@ -82,7 +85,7 @@ def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:
         {
             "brightness": luma.mean(axis=(1, 2)),
             "sharpness": laplacian.std(axis=(1, 2)),
-            "colour": np.where(saturation < GREY_SATURATION, "grey", "colour"),
+            "colour": np.where(saturation < GRAY_SATURATION, "grey", "colour"),
         }
     )
 
@@ -91,19 +94,13 @@ def with_picture_properties(table: pd.DataFrame, images: NDArray[np.uint8], rows
     """`table` with those of the picture properties that it lacks, measured on `rows` of the memory map `images`."""
     if {"brightness", "sharpness", "colour"} <= set(table.columns):
         return table
-    parts = np.array_split(rows, max(1, len(rows) // 64))
-    measured = pd.concat([picture_properties(images[part]) for part in parts]).set_axis(table.index)
+    chunks = np.array_split(rows, max(1, len(rows) // 64))
+    measured = pd.concat([picture_properties(images[chunk]) for chunk in chunks]).set_axis(table.index)
     return table.join(measured.drop(columns=[name for name in measured if name in table]))
 
 
-def _columns(table: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in table.columns]
-    left_out = NOT_SLICED | region_columns(names)
-    return [name for name in names if name not in left_out]
-
-
 def _values(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Each value with its rows; numbers of many values are cut at their quartiles, texts of many are left out."""
+    """Each value with its rows; numbers of many values are cut at their quartiles, texts of many give none."""
     known = column.dropna()
     if is_numeric_dtype(column) and not is_bool_dtype(column) and known.nunique() > MAX_VALUES // 2:
         column = pd.qcut(column, NUMERIC_BINS, duplicates="drop", precision=3)

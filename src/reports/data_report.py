@@ -1,10 +1,11 @@
-"""The data report: what a data set holds, what was left out and why, and what a model could cheat with."""
+"""The data report: what a data set holds, what was rejected and why, and what a model could cheat with."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,9 @@ import yaml
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig, project_path
-from ..data.images import Limits, decode_image
-from ..data.locators import READ_ERRORS, SyntheticLocator
 from ..data.prepared import PreparedDataset
-from ..data.samples import SPLITS, VERDICT_MEANINGS, RejectedPictureError
-from ..data.sources import list_samples
+from ..data.rejected_files import rejected_files
+from ..data.samples import SPLITS, VERDICT_MEANINGS, Limits, RejectedPictureError
 from ..data.splits import UNUSED
 from ..data.store import locked, writing
 from ..errors import DataError
@@ -31,10 +30,12 @@ _EXAMPLES = 22
 _MAX_GROUPS = 60
 _MAX_IN_GROUP = 8
 _MAX_REJECTED = 60
+_DECODABLE = ("label_conflict", "duplicate_of", "too_small")
+"""Verdicts of files that hold a picture all the same; for those alone is the source listed again."""
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """A written report: its page, and the baselines that see no face."""
 
     page: Path
@@ -42,11 +43,11 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to tell the classes apart without a face."""
+        """A sentence for each way to separate the classes without a face."""
         return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
 
 
-def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> Report:
+def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> DataReport:
     """Write `report.html` into `folder`, and for machines `samples.parquet`, `rejected.parquet`, `shortcuts.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     content = report_content(dataset, config)
@@ -55,13 +56,14 @@ def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) 
     shortcuts: list[Shortcut] = content["shortcuts"]
     (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
     write_page(folder / REPORT, render("data_report.html", **content))
-    return Report(folder / REPORT, shortcuts)
+    return DataReport(folder / REPORT, shortcuts)
 
 
-def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
+def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
     """The report of `dataset` as `config` splits it, written once into the cache for all runs that use it.
 
-    Raises DataError if the cache cannot be written.
+    Imports no Keras, so that a training run can make it before the backend starts. Raises DataError if the cache
+    cannot be written.
     """
     made_of = (dataset.digest, dataset.split_digests, config)
     key = hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
@@ -71,7 +73,7 @@ def kept_report(dataset: PreparedDataset, config: DatasetConfig) -> Report:
             with writing(folder) as partial:
                 write_report(dataset, config, partial)
     found = json.loads((folder / SHORTCUTS).read_text())
-    return Report(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
+    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
     urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
     shown = rejected.iloc[np.argsort(urgency, kind="stable")[:_MAX_REJECTED]]
     known = dict(zip(dataset.table["sha256"], range(len(dataset.table)), strict=True))
-    elsewhere = _pixels_of(shown[~shown["sha256"].isin(list(known))], config)
+    decodable = shown["verdict"].isin(_DECODABLE) & ~shown["sha256"].isin(list(known))
+    elsewhere = _pixels_of(shown[decodable], config)
     rows = []
     for record in shown.to_dict("records"):
         pixels = dataset.images[known[record["sha256"]]] if record["sha256"] in known else None
@@ -171,18 +174,10 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
 
 def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str, str], NDArray[np.uint8]]:
     """Pixels of rejected pictures that decode after all (found twice, or too small), by source and path."""
-    wanted = set(zip(rejected["source"], rejected["path"], strict=True))
     found: dict[tuple[str, str], NDArray[np.uint8]] = {}
-    try:
-        samples = list_samples(config).samples if wanted else []
-    except DataError:  # the source is not there any more; the report is about what was prepared
-        return found
-    for sample in samples:
-        if (sample.source, sample.path) in wanted and not isinstance(sample.locator, SyntheticLocator):
-            limits = Limits(config.max_megapixels, 1, config.max_megabytes)
-            try:
-                data = sample.locator.read(limits.bytes)
-                found[(sample.source, sample.path)] = decode_image(data, config.image_size, limits)
-            except (RejectedPictureError, *READ_ERRORS):
-                continue
+    limits = dataclasses.replace(Limits.of(config), min_side=1)
+    with suppress(DataError):  # the source is not there any more; the report is about what was prepared
+        for sample, data in rejected_files(rejected, config):
+            with suppress(RejectedPictureError):
+                found[(sample.source, sample.path)] = sample.locator.decode(data, config.image_size, limits).pixels
     return found

@@ -49,7 +49,7 @@ def shortcut_baselines(table: pd.DataFrame) -> list[Shortcut]:
         rows = rows.sample(_MAX_PICTURES, random_state=0)
     if rows.groupby("label")["group"].nunique().min() < _MIN_GROUPS:
         return []
-    found = [_baseline("its light and colour", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
+    found = [_baseline("its light and color", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
     files = _file_properties(rows)
     if files.shape[1]:
         found.append(_baseline("the size and format of its file", files, rows))
@@ -70,7 +70,7 @@ def _baseline(features: str, values: NDArray[np.float64], rows: pd.DataFrame) ->
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from ..metrics.scores import proportion
+    from ..metrics.intervals import proportion
 
     labels = rows["label"].to_numpy()
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
@@ -85,7 +85,7 @@ _SIDE_BUCKETS = (0, 64, 128, 256, 512, 1024, 2048, 1_000_000)
 
 
 def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int, int]]]]:
-    """Counts of class 0 and 1 by source, format, colour mode and longer side; what has one value only is left out."""
+    """Counts of class 0 and 1 by source, format, color mode and longer side, those that the files have."""
     sides = table[["width", "height"]].max(axis=1)
     labels = [f"{low} to {high - 1}" for low, high in pairwise(_SIDE_BUCKETS[:-1])]
     labels.append(f"{_SIDE_BUCKETS[-2]} and more")
@@ -93,8 +93,8 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
         "source": table["source"],
         "shipped split": table["shipped_split"],
         "format": table["format"],
-        "colour mode of the file": table["mode"],
-        "colour": table["colour"],
+        "color mode of the file": table["mode"],
+        "color": table["colour"],
         "longer side, pixels": pd.cut(sides, _SIDE_BUCKETS, labels=labels, right=False),
     }
     counts = []
@@ -107,7 +107,7 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
 
 
 def class_statistics(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each statistic by class: mean, deviation, histograms, and how well it tells the classes apart by itself."""
+    """Each statistic by class: mean, deviation, histograms, and how well it separates the classes by itself."""
     labels = table["label"].to_numpy()
     found = []
     for name in PIXEL_STATISTICS:

@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers tell apart (Okabe and Ito 2008), and no pyplot."""
+"""One look for every figure: colors that color-blind readers can distinguish (Okabe and Ito 2008), and no pyplot."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 CYCLE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
-GREY, LIGHT_GREY, INK = "#8A8A8A", "#D9D9D9", "#222222"
+GRAY, LIGHT_GRAY, INK = "#8A8A8A", "#D9D9D9", "#222222"
 DPI = 110
-SEQUENTIAL = "cividis"  # as even in brightness for colour-blind readers as for others
+SEQUENTIAL = "cividis"  # as even in brightness for color-blind readers as for others
 
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -25,14 +25,14 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=CYCLE),
-    "grid.color": LIGHT_GREY,
+    "grid.color": LIGHT_GRAY,
     "grid.linewidth": 0.6,
     "lines.linewidth": 2,
     "legend.frameon": False,
@@ -58,6 +58,13 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def save_png(figure: Figure, target: Path | BytesIO) -> None:
     """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes."""
     figure.savefig(target, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure's PNG file."""
+    buffer = BytesIO()
+    save_png(figure, buffer)
+    return buffer.getvalue()
 
 
 def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:

@@ -31,7 +31,7 @@ class LeakCheck:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What to call the two sets, told apart where they have one name."""
+        """The names of the two sets, numbered where both have one name."""
         first, second = self.first.name, self.second.name
         return (first, second) if first != second else (f"the first {first}", f"the second {second}")
 

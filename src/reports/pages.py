@@ -1,10 +1,11 @@
-"""Self-contained HTML pages: thumbnails, histograms and the templates that hold them."""
+"""Self-contained pages and Markdown: thumbnails, histograms, tables and the templates that hold them."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ def thumbnail(pixels: NDArray[np.uint8], caption: str, kind: str = "") -> Thumbn
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=80)
-    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", caption, kind)
+    return Thumbnail(data_uri(buffer.getvalue(), "jpeg"), caption, kind)
+
+
+def data_uri(image: bytes, kind: str = "png") -> str:
+    """A picture, the bytes of a file of `kind`, as an address, so that a page needs no other file."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def histogram_paths(values: Sequence[NDArray[np.float64]]) -> list[str]:
@@ -55,13 +61,30 @@ def histogram_paths(values: Sequence[NDArray[np.float64]]) -> list[str]:
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template; everything that comes from file names or configs is escaped."""
+    """Fill a template. In HTML everything that comes from file names or configs is escaped; in Markdown every line of
+    the template counts.
+    """
+    return _environment(Path(template).suffix == ".html").get_template(template).render(**content)
+
+
+@cache
+def _environment(html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=html,  # noqa: S701 - Markdown is no HTML
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=html,
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    environment.globals["markdown_table"] = markdown_table
     environment.filters["number"] = lambda value: f"{value:,}"
-    return environment.get_template(template).render(**content)
+    return environment
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, with a line break at its end; a bar inside a cell stays one."""
+    lines = (header, ["---"] * len(header), *rows)
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
 
 
 def write_page(path: Path, html: str) -> None:

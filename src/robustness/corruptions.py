@@ -1,14 +1,13 @@
 """The 15 common corruptions of ImageNet-C at 5 severities (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 
 Strengths are the paper's published constants for pictures of 224 pixels; lengths scale with the picture's side. Three
-differ in their means, because the original ships photographs or runs pixel by pixel: frost is drawn from ridged noise
+differ in their means, because the original ships photographs or runs pixel by pixel: frost is made from ridged noise
 instead of frost photographs, glass blur gathers random neighbours instead of swapping them one after the other, and
 fog and elastic fields are made in the Fourier domain.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, signal
 
+from ..hardware import usable_cores
 from . import noise_fields
 
 REFERENCE_SIZE = 224
@@ -34,7 +34,7 @@ def corrupt(
     """Pictures (n, size, size, 3) under one of `CORRUPTIONS` at severity 1 to 5, on all cores.
 
     The randomness of a picture follows from the seed and its number alone, which counts from `first`: a set may be
-    corrupted in parts.
+    corrupted in chunks.
     """
     function, strengths = CORRUPTIONS[name]
     strength, order = strengths[severity - 1], list(CORRUPTIONS).index(name)
@@ -44,7 +44,7 @@ def corrupt(
         changed = function(pictures[position].astype(np.float32) / 255, generator, *strength)
         return (np.clip(changed, 0, 1) * 255 + 0.5).astype(np.uint8)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
         return np.stack(list(pool.map(change, range(len(pictures)))))
 
 
@@ -122,8 +122,8 @@ def snow(
     flakes = np.clip(np.where(grown < threshold, 0, grown), 0, 1)[:size, :size, None]
     streak = _streak(_length(picture, radius), _length(picture, blur), generator.uniform(-3 * np.pi / 4, -np.pi / 4))
     flakes = _convolve(flakes, streak)
-    grey = picture.mean(axis=2, keepdims=True)
-    whitened = keep * picture + (1 - keep) * np.maximum(picture, grey * 1.5 + 0.5)
+    gray = picture.mean(axis=2, keepdims=True)
+    whitened = keep * picture + (1 - keep) * np.maximum(picture, gray * 1.5 + 0.5)
     return whitened + flakes + flakes[::-1, ::-1]
 
 
@@ -147,7 +147,7 @@ def brightness(picture: Picture, _: Generator, amount: float) -> Picture:
 
 
 def contrast(picture: Picture, _: Generator, factor: float) -> Picture:
-    """Colours drawn towards the picture's mean colour."""
+    """Colors pulled towards the picture's mean color."""
     mean = picture.mean(axis=(0, 1), keepdims=True)
     return (picture - mean) * factor + mean
 
@@ -175,7 +175,7 @@ def pixelate(picture: Picture, _: Generator, factor: float) -> Picture:
 
 
 def jpeg_compression(picture: Picture, _: Generator, quality: int) -> Picture:
-    """The artefacts of strong JPEG compression."""
+    """The artifacts of strong JPEG compression."""
     buffer = BytesIO()
     Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer, formats=["JPEG"]), dtype=np.float32) / 255
@@ -198,7 +198,7 @@ def _convolve(picture: Picture, kernel: NDArray) -> Picture:
 
 
 def _streak(radius: float, deviation: float, angle: float) -> NDArray[np.float64]:
-    """A kernel whose weight falls off along one side of a line through its centre, as a Gaussian does."""
+    """A kernel whose weight falls off along one side of a line through its center, as a Gaussian does."""
     reach = max(1, int(np.ceil(radius)))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     along = columns * np.cos(angle) + rows * np.sin(angle)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-FROST_COLOUR = (0.78, 0.87, 0.95)
+FROST_COLOR = (0.78, 0.87, 0.95)
 
 
 def smooth(field: NDArray[np.floating], deviation: float) -> NDArray[np.float64]:
@@ -35,4 +35,4 @@ def frost(size: int, generator: np.random.Generator) -> NDArray[np.float32]:
     )
     patches = fractal(size, generator, 3.0)
     thickness = np.clip(0.25 + 0.75 * patches * np.asarray(ridges) * 1.4, 0, 1)
-    return (thickness[..., None] * np.array(FROST_COLOUR)).astype(np.float32)
+    return (thickness[..., None] * np.array(FROST_COLOR)).astype(np.float32)

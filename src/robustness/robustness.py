@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..evaluation.predictions import PICTURES_AT_ONCE, Predict
-from ..metrics.calibration import Decision, apply_temperature
-from ..metrics.scores import Score, proportion
+from ..metrics.calibration import Decision
+from ..metrics.intervals import Score, proportion
+from ..metrics.log_odds import apply_temperature
+from ..models.predictions import PICTURES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
 from .corruptions import CORRUPTIONS, corrupt
 
@@ -46,7 +47,7 @@ def measure_robustness(
 
     `pictures` (all, size, size, 3) may be a memory map; the index of `predictions` says which of them each row is
     about, its columns the true `label`, the `group` and the `probability` of the clean picture. At most
-    `config.corruption_pictures`, drawn by seed, are used.
+    `config.corruption_pictures`, sampled by seed, are used.
     """
     count = min(len(predictions), config.corruption_pictures)
     chosen = np.sort(np.random.default_rng(config.seed).choice(len(predictions), count, replace=False))
@@ -68,17 +69,18 @@ def measure_robustness(
 def _predict_corrupted(
     predict: Predict, pictures: NDArray[np.uint8], name: str, severity: int, seed: int
 ) -> NDArray[np.floating]:
-    starts = range(0, len(pictures), PICTURES_AT_ONCE)
-    parts = [pictures[start : start + PICTURES_AT_ONCE] for start in starts]
-    changed = (corrupt(part, name, severity, seed=seed, first=start) for start, part in zip(starts, parts, strict=True))
-    return np.concatenate([np.asarray(predict(part)).reshape(-1) for part in changed])
+    found = []
+    for start in range(0, len(pictures), PICTURES_AT_ONCE):
+        chunk = pictures[start : start + PICTURES_AT_ONCE]
+        found.append(np.asarray(predict(corrupt(chunk, name, severity, seed=seed, first=start))).reshape(-1))
+    return np.concatenate(found)
 
 
 def mean_corruption_error(table: pd.DataFrame, baseline: pd.DataFrame) -> float:
     """Errors summed over severities, relative to a baseline model's, averaged over corruptions; 1 is as good as it.
 
     The mCE of Hendrycks and Dietterich 2019 (arXiv 1903.12261), section 4.2. Both tables must hold the same
-    corruptions and severities; a corruption under which the baseline makes no error is left out.
+    corruptions and severities; a corruption under which the baseline makes no error does not count.
     """
     errors, reference = (
         (1 - rows.set_index(["corruption", "severity"])["accuracy"]).groupby("corruption").sum()

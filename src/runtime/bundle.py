@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import reprlib
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ..errors import BundleError
+from ..metrics.log_odds import apply_temperature
 
 SCHEMA_VERSION = 1
 MANIFEST, CARD = "bundle.json", "model_card.md"
@@ -33,30 +37,74 @@ PREPARATION = "rgb-stretch-bilinear-uint8"
 """The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
 
 _MAX_MANIFEST_BYTES = 1_000_000
-_MIN_PROBABILITY = 1e-7
 
 
-@dataclass(frozen=True)
+def _class_names(names: tuple[str, str]) -> tuple[str, str]:
+    # They become folders (--sort-into), so they may lead nowhere else.
+    if names[0] == names[1] or not all(name.replace("_", "").replace("-", "").isalnum() for name in names):
+        raise ValueError("not two names that a folder can have")
+    return names
+
+
+def _ascending(band: tuple[float, float] | None) -> tuple[float, float] | None:
+    if band and not 0 <= band[0] <= band[1] <= 1:
+        raise ValueError("not ascending")
+    return band
+
+
+def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
+    if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(MODEL_FILES):
+        raise ValueError("not a choice of formats")
+    return formats
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not one line of text")
+    return text
+
+
+_Number = Annotated[float, Strict()]
+_Line = Annotated[str, AfterValidator(_printable), Field(min_length=1, description="text of one line")]
+_ImageSize = Annotated[int, Strict(), Field(ge=8, le=1024, description="a whole number from 8 to 1024")]
+_Threshold = Annotated[_Number, Field(ge=0, le=1, description="a number, at least 0 and at most 1")]
+_Temperature = Annotated[_Number, Field(ge=1e-3, le=1e3, description="a number, at least 0.001 and at most 1000")]
+_ClassNames = Annotated[
+    tuple[str, str],
+    AfterValidator(_class_names),
+    Field(description="two different names of letters, digits, - and _"),
+]
+_Band = Annotated[
+    tuple[_Number, _Number] | None,
+    AfterValidator(_ascending),
+    Field(description="null or two ascending probabilities"),
+]
+_Interval = Annotated[list[_Number], Field(min_length=3, max_length=3)]
+_Scores = Annotated[dict[str, dict[str, _Interval]], Field(description="value, low and high by split and name")]
+_Formats = Annotated[tuple[str, ...], AfterValidator(_known), Field(description=f"some of {', '.join(MODEL_FILES)}")]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Bundle:
     """A checked bundle. `class_names` are those of 0 and 1; the model gives P(class 1).
 
     `threshold` and `abstain` (low, high) count on the calibrated probability. `scores` holds, for each evaluated split
     and score, value, low and high. `formats` stand in the order in which they are preferred, the fastest float first.
-    `files` maps file names to SHA-256.
+    `files` maps file names to SHA-256. Making one of other values raises pydantic's ValidationError.
     """
 
     folder: Path
-    name: str
-    class_names: tuple[str, str]
-    image_size: int
-    threshold: float
-    temperature: float
-    abstain: tuple[float, float] | None
-    dataset_digest: str
-    scores: dict[str, dict[str, list[float]]]
-    run_id: str | None
-    formats: tuple[str, ...]
-    files: dict[str, str] = field(repr=False)
+    name: _Line
+    class_names: _ClassNames
+    image_size: _ImageSize
+    threshold: _Threshold
+    temperature: _Temperature
+    abstain: _Band = None
+    dataset_digest: _Line
+    scores: _Scores
+    run_id: _Line | None = None
+    formats: _Formats
+    files: dict[str, str] = Field(repr=False, description="a SHA-256 for each file")
 
     @property
     def model_id(self) -> str:
@@ -74,9 +122,7 @@ class Bundle:
 
     def calibrated(self, probabilities: ArrayLike) -> NDArray[np.float64]:
         """Probabilities with their log-odds divided by the temperature; the model's own are kept 1e-7 off 0 and 1."""
-        clipped = np.clip(np.asarray(probabilities, np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
-        log_odds = np.log(clipped) - np.log1p(-clipped)
-        return 1 / (1 + np.exp(-log_odds / self.temperature))
+        return apply_temperature(probabilities, self.temperature)
 
     def label(self, probability: float) -> str:
         """The class of a calibrated probability, or `unsure` inside the abstain band."""
@@ -97,21 +143,7 @@ def write_manifest(bundle: Bundle) -> Bundle:
 
 def open_bundle(folder: Path) -> Bundle:
     """Read and check the bundle in `folder`: schema, values and the hash of every file. Raises BundleError."""
-    stored = _manifest(folder)
-    bundle = Bundle(
-        folder=folder,
-        name=_text(stored, "name"),
-        class_names=_class_names(stored),
-        image_size=_number(stored, "image_size", int, 8, 1024),
-        threshold=_number(stored, "threshold", float, 0, 1),
-        temperature=_number(stored, "temperature", float, 1e-3, 1e3),
-        abstain=_band(stored),
-        dataset_digest=_text(stored, "dataset_digest"),
-        scores=_scores(stored),
-        run_id=None if stored.get("run_id") is None else _text(stored, "run_id"),
-        formats=_formats(stored),
-        files=_files(stored),
-    )
+    bundle = create_bundle(folder, **_manifest(folder))
     wanted = {MODEL_FILES[name] for name in bundle.formats} | {CARD}
     if set(bundle.files) != wanted:
         raise BundleError(f"{folder}: {MANIFEST} lists other files than its formats need; export the model again")
@@ -119,6 +151,16 @@ def open_bundle(folder: Path) -> Bundle:
         if not (folder / name).is_file() or _sha256(folder / name) != expected:
             raise BundleError(f"{folder / name}: missing or changed since the export; export the model again")
     return bundle
+
+
+def create_bundle(folder: Path, **values: Any) -> Bundle:
+    """A bundle of these values, its files not looked at. Raises BundleError, which names the first wrong value."""
+    try:
+        return Bundle(**{**values, "folder": folder})
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        accepts = Bundle.__pydantic_fields__[key].description or "text of one line"  # type: ignore[attr-defined]
+        raise BundleError(f"{MANIFEST}: {key}={reprlib.repr(values.get(key))}: accepts {accepts}") from None
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:
@@ -129,10 +171,10 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         raise BundleError(
             f"{folder}: no bundle ({MANIFEST}: {error.strerror}); python -m src.export makes one"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
-    if not isinstance(stored, dict) or stored.get("schema") != SCHEMA_VERSION:
-        found = stored.get("schema") if isinstance(stored, dict) else None
+    found = stored.get("schema") if isinstance(stored, dict) else None
+    if found != SCHEMA_VERSION:
         raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {SCHEMA_VERSION}; export again")
     if stored.get("preparation") != PREPARATION:
         raise BundleError(f"{folder / MANIFEST}: made for pictures prepared in another way; export the model again")
@@ -143,81 +185,13 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _wrong(key: str, value: object, wanted: str) -> BundleError:
-    return BundleError(f"{MANIFEST}: {key}={value!r}: accepts {wanted}")
-
-
-def _text(stored: Mapping[str, Any], key: str) -> str:
-    value = stored.get(key)
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise _wrong(key, value, "text of one line")
-    return value
-
-
-def _number(stored: Mapping[str, Any], key: str, kind: type, low: float, high: float) -> Any:
-    value = stored.get(key)
-    allowed = int if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-        raise _wrong(key, value, f"a number, at least {low} and at most {high}")
-    return kind(value)
-
-
-def _list(stored: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> Sequence[Any]:
-    value = stored.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
-        raise _wrong(key, value, "a list")
-    return value
-
-
-def _class_names(stored: Mapping[str, Any]) -> tuple[str, str]:
-    names = _list(stored, "class_names", str)
-    # They become folders (--sort-into), so they may lead nowhere else.
-    if len(set(names)) != 2 or not all(name.replace("_", "").replace("-", "").isalnum() for name in names):
-        raise _wrong("class_names", names, "two different names of letters, digits, - and _")
-    return names[0], names[1]
-
-
-def _band(stored: Mapping[str, Any]) -> tuple[float, float] | None:
-    if stored.get("abstain") is None:
-        return None
-    band = _list(stored, "abstain", (int, float))
-    if len(band) != 2 or not 0 <= band[0] <= band[1] <= 1:
-        raise _wrong("abstain", band, "null or two ascending probabilities")
-    return float(band[0]), float(band[1])
-
-
-def _scores(stored: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    scores = stored.get("scores")
-    if not isinstance(scores, dict) or not all(isinstance(part, dict) for part in scores.values()):
-        raise _wrong("scores", scores, "scores by part and name")
-    for part in scores.values():
-        for name in part:
-            if len(_list(part, name, (int, float))) != 3:
-                raise _wrong(f"scores.{name}", part[name], "value, low and high")
-    return scores
-
-
-def _formats(stored: Mapping[str, Any]) -> tuple[str, ...]:
-    formats = _list(stored, "formats", str)
-    if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(MODEL_FILES):
-        raise _wrong("formats", formats, f"some of {', '.join(MODEL_FILES)}")
-    return tuple(formats)
-
-
-def _files(stored: Mapping[str, Any]) -> dict[str, str]:
-    files = stored.get("files")
-    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
-        raise _wrong("files", files, "a SHA-256 for each file")
-    return files
-
-
 def finite_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Scores of a evaluated run as a bundle keeps them; those that are not defined are left out."""
+    """Scores of an evaluated run as a bundle keeps them; those that are not defined are left out."""
     return {
-        part: {
+        split: {
             name: [score.value, score.low, score.high]
             for name, score in named.items()
             if all(map(math.isfinite, (score.value, score.low, score.high)))
         }
-        for part, named in scores.items()
+        for split, named in scores.items()
     }

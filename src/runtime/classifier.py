@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeAlias
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image, prepare_image
 from ..data.samples import RejectedPictureError, Verdict
+from ..hardware import usable_cores
 from .bundle import Bundle
-from .pictures import Picture
+from .pictures import Picture, as_pixels, decode_base64, single_inputs
 from .runners import create_runner
 
 BATCH_SIZE = 32
@@ -71,9 +71,9 @@ class Classifier:
             yield from self.answer(first, [self.prepare(first[0])])
             return
         Image.init()  # Pillow loads its formats at first use, which threads must not do at once
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(len(usable_cores())) as pool:
             waiting: deque[tuple[list[Picture], list[Future[Prepared]]]] = deque()
-            for batch in _chain(first, batches):
+            for batch in chain([first] if first else [], batches):
                 waiting.append((batch, [pool.submit(self.prepare, picture) for picture in batch]))
                 if len(waiting) > BATCHES_AHEAD:
                     yield from self._finish(*waiting.popleft())
@@ -84,21 +84,36 @@ class Classifier:
         """Answers for one batch of pictures and what `prepare` made of them."""
         pixels = [found for found in prepared if not isinstance(found, RejectedPictureError)]
         scores = iter(self.probabilities(np.stack(pixels)).tolist() if pixels else [])
-        return [
-            self._rejected(picture, found)
-            if isinstance(found, RejectedPictureError)
-            else self._answered(picture, next(scores))
-            for picture, found in zip(pictures, prepared, strict=True)
-        ]
+        answers = []
+        for picture, found in zip(pictures, prepared, strict=True):
+            if isinstance(found, RejectedPictureError):
+                answers.append(Answer(picture.path, None, None, found.verdict, self.model_id, found.detail))
+            else:
+                score = next(scores)
+                answers.append(Answer(picture.path, self.bundle.label(score), score, "ok", self.model_id))
+        return answers
+
+    def answer_inputs(self, values: Iterable[Any]) -> Iterator[Answer]:
+        """Answers for pictures as a program sends them: a file's bytes, the same as base64 text, or pixels.
+
+        Their paths count from 0. One input that cannot be used gets its verdict, the rest go on.
+        """
+        numbered = enumerate(single for value in values for single in single_inputs(value))
+        while batch := list(islice(numbered, BATCH_SIZE)):
+            prepared = [self._prepare_input(value) for _, value in batch]
+            yield from self.answer([Picture(str(place)) for place, _ in batch], prepared)
+
+    def _prepare_input(self, value: Any) -> Prepared:
+        try:
+            data = decode_base64(value) if isinstance(value, str) else value
+            if isinstance(data, bytes):
+                return self.prepare(Picture("input", data))
+            return np.asarray(prepare_image(Image.fromarray(as_pixels(data)), self.bundle.image_size))
+        except RejectedPictureError as error:
+            return error
 
     def _finish(self, pictures: list[Picture], futures: list[Future[Prepared]]) -> list[Answer]:
         return self.answer(pictures, [future.result() for future in futures])
-
-    def _answered(self, picture: Picture, probability: float) -> Answer:
-        return Answer(picture.path, self.bundle.label(probability), probability, "ok", self.model_id)
-
-    def _rejected(self, picture: Picture, error: RejectedPictureError) -> Answer:
-        return Answer(picture.path, None, None, error.verdict, self.model_id, error.detail)
 
 
 def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
@@ -111,7 +126,3 @@ def _chain(first: list[Picture], rest: Iterator[list[Picture]]) -> Iterator[list
     if first:
         yield first
     yield from rest
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

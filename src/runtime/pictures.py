@@ -1,18 +1,25 @@
-"""Pictures to predict: files, folders or standard input, listed in a fixed order and read under the limits."""
+"""Pictures to predict: files, folders and standard input, in a fixed order, or what a program hands over."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..data.images import DEFAULT_LIMITS, Limits
 from ..data.samples import RejectedPictureError
 from ..errors import DataError
 
 STDIN = "-"
+PIXEL_DIMENSIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,40 @@ def _files(folder: str, recursive: bool) -> Iterator[str]:
             yield os.fspath(Path(entry.path))
         elif recursive and entry.is_dir(follow_symlinks=False):
             yield from _files(entry.path, recursive)
+
+
+def single_inputs(value: Any) -> Iterable[Any]:
+    """The pictures in one value: MLflow hands over a JSON list of texts, or pixels of four dimensions, as one."""
+    first, depth = value, 0
+    while isinstance(first, list | np.ndarray) and len(first) and depth < PIXEL_DIMENSIONS:
+        first, depth = first[0], depth + 1
+    many = isinstance(first, list | np.ndarray) or (depth == 1 and isinstance(first, str | bytes))
+    return value if depth and many else [value]
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes that a text of base64, white space apart, stands for. Raises RejectedPictureError."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise RejectedPictureError("unreadable", "text that is no base64") from None
+
+
+def as_pixels(value: Any) -> NDArray[np.uint8]:
+    """An array or nested list of numbers from 0 to 255, (height, width, 3) RGB or (height, width) grey, as uint8.
+
+    Raises RejectedPictureError for anything else. Fractions that end at 1 are rejected, not taken for a black picture:
+    the model wants 0 to 255.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise RejectedPictureError("unreadable", "rows of different lengths") from None
+    if array.dtype.kind not in "uif" or array.size == 0 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+        found = f"{array.dtype} {array.shape}"
+        raise RejectedPictureError("unreadable", f"{found}: numbers (height, width, 3) or (height, width) are wanted")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise RejectedPictureError("unreadable", "pixels outside 0 to 255")
+    if array.max() <= 1 and (array % 1).any():
+        raise RejectedPictureError("unreadable", "pixels from 0 to 1: multiply them by 255")
+    return np.rint(array).astype(np.uint8)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import hmac
 import json
 import os
+import secrets
 import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ..errors import DataError
+from ..journal import append_entry, read_entries
 from .classifier import Answer
 
-How: TypeAlias = Literal["copy", "link", "move"]
+Mode: TypeAlias = Literal["copy", "link", "move"]
 
 LOG = "sorted.jsonl"
 REJECTED = "rejected"
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 
 class Sorter:
@@ -24,10 +31,10 @@ class Sorter:
     that a run that was broken off can simply be started again.
     """
 
-    def __init__(self, folder: Path, how: How) -> None:
+    def __init__(self, folder: Path, mode: Mode) -> None:
         """Raises DataError where the folder cannot be made."""
         self.folder = folder
-        self.how = how
+        self.mode = mode
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -40,8 +47,10 @@ class Sorter:
         if source in self.done:
             return None
         target_folder = self.folder / (answer.label or REJECTED)
-        target_folder.mkdir(exist_ok=True)
         try:
+            target_folder.mkdir(exist_ok=True)
+            if target_folder.is_symlink():
+                raise DataError(f"{target_folder}: a link; pictures are sorted into folders only")
             target = self._place(Path(source), target_folder)
         except OSError as error:
             raise DataError(f"{answer.path}: cannot be sorted into {target_folder}: {error.strerror}") from None
@@ -51,7 +60,7 @@ class Sorter:
     def _place(self, source: Path, folder: Path) -> Path:
         """A finished copy or link appears under its name in one step, after its line in the log."""
         partial = folder / f".{uuid.uuid4().hex}.part"
-        if self.how == "link":
+        if self.mode == "link":
             partial.symlink_to(source)
         else:
             shutil.copy2(source, partial)
@@ -62,7 +71,7 @@ class Sorter:
                 except FileExistsError:
                     continue
                 self._log(source, target)
-                if self.how == "move":
+                if self.mode == "move":
                     source.unlink()
                 return target
         finally:
@@ -70,28 +79,27 @@ class Sorter:
         raise AssertionError("names never end")
 
     def _log(self, source: Path, target: Path) -> None:
-        entry = {"source": str(source), "target": str(target.relative_to(self.folder)), "how": self.how}
-        with (self.folder / LOG).open("a", encoding="utf-8", errors="surrogateescape") as log:
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        entry = {"source": str(source), "target": str(target.relative_to(self.folder)), "mode": self.mode}
+        append_entry(self.folder / LOG, entry | {"signature": _signature(_signing_key(), self.folder, entry)})
 
 
 def undo(folder: Path) -> int:
     """Play the log of a sorted folder back: copies and links go, moved pictures return; the number undone.
 
-    A moved picture whose old place is taken meanwhile stays, and so does its line in the log. Raises DataError where
-    there is no log.
+    A moved picture whose old place is taken meanwhile stays, and so does its line in the log. Raises DataError, before
+    anything is undone, where there is no log or a line that this user's sorting did not write here.
     """
-    if not (folder / LOG).exists():
+    if not os.path.lexists(folder / LOG):
         raise DataError(f"{folder}: no {LOG} there: nothing was sorted into it")
-    entries = list(_entries(folder))
+    entries = _entries(folder)
     kept = [entry for entry in reversed(entries) if not _undo_one(folder, entry)]
     for child in folder.iterdir():
-        if child.is_dir() and not any(child.iterdir()):
+        if child.is_dir() and not child.is_symlink() and not any(child.iterdir()):
             child.rmdir()
     if kept:
-        (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in reversed(kept)), encoding="utf-8")
+        partial = folder / f".{uuid.uuid4().hex}.part"
+        partial.write_text("".join(json.dumps(entry) + "\n" for entry in reversed(kept)), encoding="utf-8")
+        os.replace(partial, folder / LOG)
     else:
         (folder / LOG).unlink()
     return len(entries) - len(kept)
@@ -101,27 +109,61 @@ def _undo_one(folder: Path, entry: dict[str, Any]) -> bool:
     target, source = folder / entry["target"], Path(entry["source"])
     if not os.path.lexists(target):
         return True
-    if entry["how"] == "move" and not source.exists():
+    if entry["mode"] == "move" and os.path.lexists(source):
+        return False
+    if entry["mode"] == "move":
         source.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(target, source)
-        return True
-    if entry["how"] == "move":
-        return False
-    target.unlink()
+    else:
+        target.unlink()
     return True
 
 
-def _entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """The log's lines; a last one that a crash cut short is passed over."""
-    if not (folder / LOG).exists():
-        return
-    for line in (folder / LOG).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if (folder / entry["target"]).resolve().is_relative_to(folder.resolve()) or entry["how"] == "link":
-            yield entry
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """The log's lines. Raises DataError for one that leads out of the folder or is not signed by this user for it: a
+    folder that someone else made would otherwise say what is deleted, and what is written where.
+    """
+    log = folder / LOG
+    if not os.path.lexists(log):
+        return []
+    if not stat.S_ISREG(os.lstat(log).st_mode):
+        raise DataError(f"{log}: no regular file; sorting and undoing write to no other")
+    entries = read_entries(log)
+    key = _signing_key() if entries else b""
+    for number, entry in enumerate(entries, 1):
+        if not hmac.compare_digest(str(entry.get("signature")).encode(), _signature(key, folder, entry).encode()):
+            raise DataError(f"{log}: line {number} was not written by your sorting into this folder; nothing is done")
+        if not _is_inside(folder, entry["target"]):
+            raise DataError(f"{log}: line {number} leads out of the folder; nothing is done")
+    return entries
+
+
+def _is_inside(folder: Path, target: str) -> bool:
+    """Whether `target` is a name inside a real folder that is directly below `folder`."""
+    parts = Path(target).parts
+    return len(parts) == 2 and not {"..", "/"} & set(parts) and not (folder / parts[0]).is_symlink()
+
+
+def _signature(key: bytes, folder: Path, entry: Mapping[str, Any]) -> str:
+    signed = [os.path.realpath(folder), *(entry.get(name) for name in ("source", "target", "mode"))]
+    return hmac.new(key, json.dumps(signed).encode(), hashlib.sha256).hexdigest()
+
+
+def _signing_key() -> bytes:
+    """The secret of this user, made at the first call. Raises DataError where it cannot be kept."""
+    file = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "happy-sad" / "sorting.key"
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{uuid.uuid4().hex}.part")
+            with os.fdopen(os.open(partial, _CREATE, 0o600), "wb") as stream:
+                stream.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(partial, file)
+            partial.unlink()
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: the key that signs what is sorted cannot be kept: {error.strerror}") from None
 
 
 def _names(path: Path) -> Iterator[Path]:

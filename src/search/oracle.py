@@ -6,9 +6,7 @@ keras-tuner's own files do not (a grid search, for one, forgets its place in the
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import TunerConfig
 from ..errors import SweepError
+from ..journal import append_entry, read_entries
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -89,8 +88,8 @@ class Search:
         self.results: dict[str, Result] = {}
         self.trials: dict[str, Trial] = {}
         self.exhausted = False
-        for line in _whole_lines(journal):
-            self._replay(line)
+        for event in read_entries(journal):
+            self._replay(event)
 
     @property
     def open(self) -> list[Trial]:
@@ -131,8 +130,7 @@ class Search:
         self.oracle.end_trial(record)
         self.results[trial.id] = result
 
-    def _replay(self, line: str) -> None:
-        event = json.loads(line)
+    def _replay(self, event: Mapping[str, Any]) -> None:
         if "begin" in event:
             if self._create() != (event["begin"] and Trial(**event["begin"])):
                 raise SweepError(f"{self.journal}: was written by other versions or another space; remove it")
@@ -141,16 +139,4 @@ class Search:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        with self.journal.open("a") as file:
-            file.write(json.dumps(event) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _whole_lines(journal: Path) -> list[str]:
-    """The journal's lines; one that a killed process did not finish is cut off, in the file too."""
-    text = journal.read_text() if journal.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        journal.write_text(whole)
-    return whole.splitlines()
+        append_entry(self.journal, event)

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..config import TuneConfig
-from ..reports.figure_style import BLUE, GREY, INK, SEQUENTIAL, axes, save_png, styled
-from ..sweeps.parent import Parent
-from ..sweeps.sweep_report import markdown
+from ..reports.figure_style import BLUE, GRAY, INK, SEQUENTIAL, axes, save_png, styled
+from ..reports.pages import markdown_table
+from ..sweeps.parent import Parent, markdown
 from .oracle import Result, Search, Trial, minimised
 
 NOT_SET = -0.12  # where a trial crosses the axis of a value that it does not set
@@ -33,7 +33,7 @@ def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -
     """Each completed trial's score by its number, and the best so far."""
     figure, ax = axes(7.2, 4.0, f"Search history, {len(scores)} trials", "Trial", objective)
     best = scores.cummin() if minimise else scores.cummax()
-    ax.plot(scores.index, scores, "o", color=GREY, markersize=5, label="trial")
+    ax.plot(scores.index, scores, "o", color=GRAY, markersize=5, label="trial")
     ax.step(scores.index, best, where="post", color=BLUE, label="best so far")
     ax.legend(loc="best")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -62,7 +62,7 @@ def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str
 
 def _heights(ax: Axes, number: int, column: pd.Series) -> pd.Series:
     """Draw one axis with its labels; gives where each trial crosses it, from 0 to 1 or NOT_SET."""
-    ax.axvline(number, color=GREY, linewidth=0.8, zorder=1)
+    ax.axvline(number, color=GRAY, linewidth=0.8, zorder=1)
     if pd.api.types.is_numeric_dtype(column) and column.nunique() > 6:
         spaced = np.log(column) if column.min() > 0 and column.max() / column.min() > 20 else column
         low, high = spaced.min(), spaced.max()
@@ -179,5 +179,4 @@ def summary(search: Search) -> str:
 def _importance_lines(shares: pd.Series) -> list[str]:
     if shares.empty:
         return []
-    rows = [f"| {name} | {share:.2f} |" for name, share in shares.items()]
-    return ["| value | importance |", "| --- | --- |", *rows]
+    return [markdown_table(("value", "importance"), [(str(name), f"{share:.2f}") for name, share in shares.items()])]

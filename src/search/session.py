@@ -16,10 +16,9 @@ from rich.console import Console
 
 from ..config import CONF, PROJECT_ROOT, ClusterConfig, TuneConfig, TunerConfig, plain, project_path
 from ..errors import SweepError, UserError
+from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
-from ..sweeps.pool import worker_pool
-from ..sweeps.progress import SweepProgress
-from ..sweeps.runner import Runner
+from ..sweeps.runner import Runner, SweepProgress, worker_pool
 from ..tracking.provenance import command_line
 from .oracle import Result, Search, Trial, create_oracle, minimised
 from .search_report import record, report, summary
@@ -90,8 +89,9 @@ class Session:
     ended: str
 
 
-def run_search(config: TuneConfig, base: Sequence[str], compose: Compose) -> Session:
-    """Run, or go on with, the search that `config` describes; `base` are the overrides of every trial.
+def run_search(config: TuneConfig, base: Sequence[str], compose: Compose, train: Train) -> Session:
+    """Run, or go on with, the search that `config` describes; `base` are the overrides of every trial,
+    which `train` runs.
 
     Its journal and the states of its trials are kept in `config.output`, or below outputs/tune. Raises SweepError.
     """
@@ -100,7 +100,7 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose) -> Ses
     with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
-        trials = Trials(search, config.tuner, config.space, base, compose, folder / "states")
+        trials = Trials(search, config.tuner, config.space, base, compose, train, folder / "states")
         again = command_line("tune", sys.argv[1:])
         parent = open_parent(config.tracking, "tune", f"tune {config.tuner.name}", digest, command=again, resume=True)
         try:

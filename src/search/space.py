@@ -27,10 +27,11 @@ def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
     found = keras_tuner.HyperParameters()
     for key, parameter in space.items():
         with contextlib.ExitStack() as scopes:
-            for parent, accepted in parameter.when.items():
+            for parent, accepted in parameter.conditions.items():
                 above = list(space)[: list(space).index(key)]
                 if parent not in above or space[parent].choice is None:
-                    raise ConfigError(f"space.{key}.when.{parent}: accepts a key with a choice that stands above {key}")
+                    where = f"space.{key}.conditions.{parent}"
+                    raise ConfigError(f"{where}: accepts a key with a choice that stands above {key}")
                 scopes.enter_context(found.conditional_scope(parent, choices(accepted, like=space[parent].choice)))
             _register(found, key, parameter)
     return found
@@ -76,7 +77,7 @@ def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
     """Whether the conditions on `key` hold."""
     return all(
         active(parent, values, space) and as_text(values.get(parent)) in [as_text(each) for each in accepted]
-        for parent, accepted in space[key].when.items()
+        for parent, accepted in space[key].conditions.items()
     )
 
 
@@ -92,7 +93,7 @@ def probes(space: Space) -> list[list[str]]:
 def _conditions_of(key: str, space: Space) -> list[str]:
     return [
         override
-        for parent, accepted in space[key].when.items()
+        for parent, accepted in space[key].conditions.items()
         for override in [*_conditions_of(parent, space), f"{parent}={as_text(accepted[0])}"]
     ]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from ..config import Config, TunerConfig
 from ..config.identity import config_digest
 from ..errors import ConfigError, SweepError
-from ..sweeps.jobs import Job, Outcome
+from ..sweeps.jobs import Outcome, Train, TrainingJob
 from ..sweeps.runner import Runner
-from ..training.checkpoint import FILE
+from ..training.checkpoint import STATE
 from .oracle import Result, Search, Trial
 from .space import Space, overrides, too_large
 
@@ -28,10 +28,17 @@ class Trials:
     """The running of a search's trials: `base` are the overrides that all share, `folder` holds the trials' states."""
 
     def __init__(
-        self, search: Search, tuner: TunerConfig, space: Space, base: Sequence[str], compose: Compose, folder: Path
+        self,
+        search: Search,
+        tuner: TunerConfig,
+        space: Space,
+        base: Sequence[str],
+        compose: Compose,
+        train: Train,
+        folder: Path,
     ) -> None:
         self.search, self.tuner, self.space, self.base = search, tuner, space, base
-        self.compose, self.folder = compose, folder
+        self.compose, self.train, self.folder = compose, train, folder
         self.going: dict[int, Trial] = {}
 
     def run(self, runner: Runner) -> str:
@@ -78,7 +85,7 @@ class Trials:
         state = self._state(trial)
         config = replace(config, trainer=replace(config.trainer, checkpoint=str(state)))
         self.going[int(trial.id)] = trial
-        runner.start(Job(int(trial.id), config, self.overrides(trial)))
+        runner.start(TrainingJob(int(trial.id), config, self.overrides(trial), self.train))
 
     def _collect(self, runner: Runner) -> None:
         """Wait until trials end, and tell the oracle."""
@@ -94,12 +101,12 @@ class Trials:
     def _state(self, trial: Trial) -> Path:
         """The folder of the trial's state between epochs; where it goes on from another, with that one's."""
         folder = self.folder / trial.id
-        earlier = self.folder / (trial.continues or trial.id) / FILE
-        if earlier.exists() and not (folder / FILE).exists():
+        earlier = self.folder / (trial.continues or trial.id) / STATE
+        if earlier.exists() and not (folder / STATE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / f"{FILE}.partial"
+            partial = folder / f"{STATE}.partial"
             shutil.copyfile(earlier, partial)
-            partial.rename(folder / FILE)
+            partial.rename(folder / STATE)
         return folder
 
     def _result(self, outcome: Outcome) -> Result:

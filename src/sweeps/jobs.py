@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..config import Config
-from ..evaluation.summary import score_metrics
-from ..tracking.recording import RunLink
+from ..config.identity import config_digest
+from ..tracking.link import RunLink
 
 if TYPE_CHECKING:
-    from ..train import TrainResult
+    from hydra.core.utils import JobReturn
 
 Status = Literal["finished", "failed", "killed", "skipped"]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One call of `train(config, overrides, link)`; `number` counts from 0 within its sweep."""
+class Trained(Protocol):
+    """What a training function gives, as far as a sweep reads it."""
 
-    number: int
-    config: Config
-    overrides: Sequence[str]
-    link: RunLink = field(default_factory=RunLink)
+    @property
+    def run_id(self) -> str | None: ...
 
-    def title(self, shared: Sequence[str] = ()) -> str:
-        """The overrides that are not in `shared`: what tells this job from the others."""
-        own = [override for override in self.overrides if override not in shared]
-        return shlex.join(own or self.overrides) or "default"
+    @property
+    def weights_digest(self) -> str: ...
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
+
+
+Train = Callable[[Config, Sequence[str], RunLink], Any]
+"""A function like `src.train.train`, which gives a `Trained`. It must stand in a module that a worker can import."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch that is kept) and
-    `validation/*` and `test/*` (as evaluated), named as in MLflow.
+    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored)
+    and `validation/*` and `test/*` (as evaluated), named as in MLflow. `returned` is Hydra's, of jobs that it ran.
     """
 
     status: Status
@@ -44,15 +46,50 @@ class Outcome:
     run_id: str | None = None
     weights_digest: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    returned: JobReturn | None = None
 
 
-def finished(result: TrainResult, seconds: float) -> Outcome:
-    """The outcome of a job that ran through."""
-    history, best = result.fit.history, result.fit.best_epoch - 1
-    scores = {f"best/{name}": values[best] for name, values in history.items() if name.startswith("val_")}
-    if result.evaluation is not None:
-        scores |= score_metrics(result.evaluation)
-    return Outcome("finished", seconds, run_id=result.run_id, weights_digest=result.weights_digest, scores=scores)
+@dataclass(frozen=True)
+class Job:
+    """Something to run in a process of its own; `number` counts from 0 within its sweep.
+
+    `config` is None for a task that is no training of ours; `link` ties a training to its sweep.
+    """
+
+    number: int
+    config: Config | None
+    overrides: Sequence[str]
+    link: RunLink = field(default=RunLink(), kw_only=True)
+
+    def title(self, shared: Sequence[str] = ()) -> str:
+        """The overrides that are not in `shared`: what tells this job from the others."""
+        own = [override for override in self.overrides if override not in shared]
+        return shlex.join(own or self.overrides) or "default"
+
+    @property
+    def digest(self) -> str:
+        """Equal for jobs whose result must be the same; empty without a config."""
+        return config_digest(self.config) if self.config else ""
+
+    def run(self) -> Outcome:
+        """Do the work, in the worker. Whatever it raises is how it failed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TrainingJob(Job):
+    """One call of a training function."""
+
+    train: Train
+
+    def run(self) -> Outcome:
+        assert self.config is not None  # noqa: S101 - for the type checker
+        return finished(self.train(self.config, self.overrides, self.link))
+
+
+def finished(result: Trained) -> Outcome:
+    """The outcome of a training that ran through."""
+    return Outcome("finished", run_id=result.run_id, weights_digest=result.weights_digest, scores=dict(result.scores))
 
 
 def shared_overrides(jobs: Sequence[Job]) -> list[str]:

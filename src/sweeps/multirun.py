@@ -1,99 +1,112 @@
-"""`python -m src.train -m ...`: check every job, run them in workers, record them below one parent run."""
+"""`python -m src.train -m ...`: every batch of a sweeper's jobs, checked, run and recorded below one parent run."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
 
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ..cli.hydra_command import plain_tree
-from ..config import PROJECT_ROOT, Config, TrackingConfig, to_config
-from ..config.identity import config_digest
-from ..errors import ConfigError, SweepError
+from ..cli.hydra_command import HydraCommand
+from ..config import Config, SweepConfig, TrackingConfig
+from ..errors import ConfigError
+from ..tracking.link import RunLink
 from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
 from ..tracking.recording import DIGEST_TAG
+from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
-from .parent import Parent, open_parent
-from .pool import worker_pool
-from .progress import SweepProgress
-from .runner import Runner
-from .sweep_report import report
+from .parent import Parent, open_parent, report
+from .runner import Runner, SweepProgress, worker_pool
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-LOGS = PROJECT_ROOT / "outputs" / "multirun"
-NOT_THE_JOB = ("hydra.", "hydra/", "sweep.", "cluster.")
+Outcomes = Mapping[int, Outcome]
+Execute = Callable[["Sweep", Sequence[HydraJob]], Outcomes]
 
 
-def multirun(
-    trees: Sequence[DictConfig],
-    overrides: Sequence[Sequence[str]],
-    backend: Literal["workers", "ray"] = "workers",
-) -> list[Outcome]:
-    """Run the job of each composed tree; `overrides` are those that made it. Gives the outcomes in the jobs' order.
+class Sweep:
+    """All jobs of one command, and their run in MLflow. As a context it ends that run, with the report of the jobs."""
 
-    Raises ConfigError before the first job starts, SweepError after the last where jobs failed, KeyboardInterrupt when
-    interrupted: running jobs are then KILLED, finished ones stay.
-    """
-    jobs = check(trees, overrides)
-    if jobs[0].config.print_config:
-        print("---\n".join(OmegaConf.to_yaml(_own(tree), resolve=True) for tree in trees), end="")
-        return []
-    tracking, settings, shared = jobs[0].config.tracking, jobs[0].config.sweep, shared_overrides(jobs)
-    digest = sweep_digest(jobs)
-    folder = LOGS / digest[:12]
-    with worker_pool(min(settings.n_jobs, len(jobs)), folder, backend, jobs[0].config.cluster) as pool:
+    def __init__(self, execute: Execute, folder: Path) -> None:
+        self.execute, self.folder = execute, folder.resolve()
+        self.jobs: list[HydraJob] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.parent: Parent | None = None
+
+    def __enter__(self) -> Sweep:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if interrupted and self.parent is not None:
+            self.parent.end("KILLED")
+        elif self.outcomes and self.jobs[0].config is not None:
+            report(self.jobs, self.outcomes, self.parent, self.folder)
+            if self.parent is not None:
+                self.parent.end("FAILED" if self._failed(self.jobs) else "FINISHED")
+
+    def run(self, batch: Sequence[HydraJob]) -> list[JobReturn]:
+        """Run a batch of jobs. Raises ConfigError before the first one, KeyboardInterrupt when interrupted."""
+        config = batch[0].config
+        if config is not None and config.print_config:
+            print("---\n".join(OmegaConf.to_yaml(own_values(job.tree), resolve=True) for job in batch), end="")
+            return [returned(job, Outcome("finished"), "") for job in batch]
+        skipped = finished_before(batch, config.tracking) if config and config.sweep.skip_finished else {}
+        if config is not None and self.parent is None:
+            self.parent = self._open(batch, config)
+        self.jobs += batch
+        for number in skipped:
+            print(f"{self.jobs[number].title(shared_overrides(batch))}: skipped, its run has finished before")
+        waiting = [job for job in batch if job.number not in skipped]
+        ended = self.execute(self, waiting) if waiting else {}
+        outcomes = {job.number: Outcome("killed", reason="not started") for job in batch} | dict(skipped) | dict(ended)
+        self.outcomes |= outcomes
+        shared, failed = shared_overrides(batch), self._failed(batch)
+        reasons = "; ".join(f"{job.title(shared)}: {outcomes[job.number].reason}" for job in failed)
+        failure = f"{len(failed)} of {len(batch)} jobs failed: {reasons}"
+        return [returned(job, outcomes[job.number], failure) for job in batch]
+
+    def _open(self, batch: Sequence[HydraJob], config: Config) -> Parent | None:
         command = command_line("train", sys.argv[1:])
-        parent = open_parent(
-            tracking, "sweep", sweep_name(jobs), digest, command=command, resume=settings.skip_finished
-        )
-        try:
-            with SweepProgress(len(jobs), settings.n_jobs, Console()) as progress:
-                outcomes = run_jobs(jobs, Runner(pool, parent, progress, shared))
-        except KeyboardInterrupt:
-            if parent is not None:
-                parent.end("KILLED")
-            raise
-    report(jobs, outcomes, parent, folder)
-    conclude(jobs, outcomes, parent)
-    return [outcomes[job.number] for job in jobs if job.number in outcomes]
+        name, resume = sweep_name(batch), config.sweep.skip_finished
+        return open_parent(config.tracking, "sweep", name, sweep_digest(batch), command=command, resume=resume)
+
+    def _failed(self, jobs: Sequence[HydraJob]) -> list[HydraJob]:
+        return [job for job in jobs if self.outcomes[job.number].status == "failed"]
 
 
-def check(trees: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[Job]:
-    """The jobs of a sweep, every config checked. Raises ConfigError."""
-    jobs = []
-    for number, (tree, given) in enumerate(zip(trees, overrides, strict=True)):
-        own = [override for override in given if not override.lstrip("+~").startswith(NOT_THE_JOB)]
-        jobs.append(Job(number, to_config(plain_tree(_own(tree)), Config), own))
-    first = jobs[0].config
-    shared = (first.sweep, first.tracking, first.cluster)
-    if any((job.config.sweep, job.config.tracking, job.config.cluster) != shared for job in jobs):
-        raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
-    return jobs
+def in_workers(backend: Literal["workers", "ray"], sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:
+    """Run a batch in processes of this machine, or of a Ray cluster, as many at once as there is room for."""
+    config = jobs[0].config
+    settings = config.sweep if config else SweepConfig()
+    size, total = min(settings.n_jobs, len(jobs)), sweep.jobs[-1].number + 1
+    with (
+        worker_pool(size, sweep.folder, backend, config.cluster if config else None) as pool,
+        SweepProgress(total, size, Console(quiet=config is None), total - len(jobs)) as progress,
+    ):
+        runner = Runner(pool, sweep.parent, progress, shared_overrides(sweep.jobs))
+        return run_jobs(jobs, runner, fail_fast=settings.fail_fast)
 
 
-def run_jobs(jobs: Sequence[Job], runner: Runner) -> dict[int, Outcome]:
+def run_jobs(jobs: Sequence[Job], runner: Runner, *, fail_fast: bool) -> dict[int, Outcome]:
     """Run `jobs` in order, as many at once as there is room for; outcomes by job number.
 
     With `fail_fast`, the first failure ends the running jobs and leaves the rest out.
     """
-    settings = jobs[0].config.sweep
-    outcomes = finished_before(jobs, jobs[0].config.tracking) if settings.skip_finished else {}
-    for number, outcome in outcomes.items():
-        runner.progress.ended(number, jobs[number].title(runner.shared), outcome)
-    waiting = [job for job in jobs if job.number not in outcomes]
+    waiting, outcomes = list(jobs), dict[int, Outcome]()
     try:
         while waiting or runner.running:
             while waiting and runner.has_room:
                 runner.start(waiting.pop(0))
             ended = runner.wait()
-            if settings.fail_fast and any(outcome.status == "failed" for _, outcome in ended):
+            if fail_fast and any(outcome.status == "failed" for _, outcome in ended):
                 waiting.clear()
                 ended += runner.interrupt()
             outcomes |= {job.number: outcome for job, outcome in ended}
@@ -103,12 +116,50 @@ def run_jobs(jobs: Sequence[Job], runner: Runner) -> dict[int, Outcome]:
     return outcomes
 
 
-def finished_before(jobs: Sequence[Job], tracking: TrackingConfig) -> dict[int, Outcome]:
+def by_scheduler(launcher: Launcher, given: Launch, sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:
+    """Hand a batch to a scheduler through another launcher, which waits for all jobs."""
+    task = given.task
+    if isinstance(task, HydraCommand) and jobs[0].config is not None:
+        task = LinkedTask(task.function, RunLink(sweep.parent.id if sweep.parent else None))
+    launcher.setup(hydra_context=given.context, task_function=task, config=given.config)
+    returns: Sequence[JobReturn] = []
+    died = ""
+    try:
+        returns = launcher.launch([job.given for job in jobs], jobs[0].number)
+    except RuntimeError as error:  # what submitit raises where a job gave no result; the others ran all the same
+        died = " ".join(str(error).split())[:500]
+    return _recorded_outcomes(jobs, returns, died, sweep.parent)
+
+
+def _recorded_outcomes(
+    jobs: Sequence[HydraJob], returns: Sequence[JobReturn], died: str, parent: Parent | None
+) -> Outcomes:
+    """What became of each job: what it recorded, or what it raised; `died` says why none returned anything."""
+    if parent is not None and died:
+        parent.close_lost("FAILED", died)
+    children = parent.children("FINISHED") if parent else {}
+    failed = parent.children("FAILED") if parent else {}
+    outcomes = {}
+    for job, result in zip_longest(jobs, returns):
+        if parent is not None and job.digest in children:
+            outcomes[job.number] = parent.outcome(children[job.digest])
+        elif parent is not None and job.digest in failed:
+            outcomes[job.number] = Outcome("failed", reason=parent.failure(failed[job.digest]))
+        elif result is None:
+            outcomes[job.number] = Outcome("failed", reason=died)
+        elif result.status is not JobStatus.COMPLETED:
+            outcomes[job.number] = Outcome("failed", reason=str(result._return_value), returned=result)
+        else:
+            outcomes[job.number] = Outcome("finished", returned=result)
+    return outcomes
+
+
+def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[int, Outcome]:
     """A `skipped` outcome, by number, for each job whose config digest has a finished run in the experiment."""
     if tracking.name == "off":
         raise ConfigError("sweep.skip_finished=true: needs a record of what is finished; not with tracking=off")
     runs = {run.tags.get(DIGEST_TAG): run for run in reversed(find_runs(tracking))}
-    found = {job.number: runs.get(config_digest(job.config)) for job in jobs}
+    found = {job.number: runs.get(job.digest) for job in jobs}
     return {
         number: Outcome("skipped", run_id=run.id, weights_digest=run.tags["weights.sha256"], scores=run.metrics)
         for number, run in found.items()
@@ -118,19 +169,8 @@ def finished_before(jobs: Sequence[Job], tracking: TrackingConfig) -> dict[int, 
 
 def sweep_digest(jobs: Sequence[Job]) -> str:
     """Equal for sweeps over the same configs, in whatever order."""
-    digests = sorted(config_digest(job.config) for job in jobs)
+    digests = sorted(job.digest for job in jobs)
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
-
-
-def conclude(jobs: Sequence[Job], outcomes: dict[int, Outcome], parent: Parent | None) -> None:
-    """End the sweep's run. Raises SweepError where jobs failed."""
-    failed = [job for job in jobs if job.number in outcomes and outcomes[job.number].status == "failed"]
-    if parent is not None:
-        parent.end("FAILED" if failed else "FINISHED")
-    if failed:
-        shared = shared_overrides(jobs)
-        reasons = "; ".join(f"{job.title(shared)}: {outcomes[job.number].reason}" for job in failed)
-        raise SweepError(f"{len(failed)} of {len(jobs)} jobs failed: {reasons}")
 
 
 def sweep_name(jobs: Sequence[Job]) -> str:
@@ -138,8 +178,3 @@ def sweep_name(jobs: Sequence[Job]) -> str:
     shared = shared_overrides(jobs)
     keys = [each.partition("=")[0].lstrip("+") for each in jobs[0].overrides if each not in shared]
     return f"sweep over {', '.join(keys)}" if keys else "sweep"
-
-
-def _own(tree: DictConfig) -> DictConfig:
-    """The tree without Hydra's own node."""
-    return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])

@@ -1,21 +1,25 @@
-"""The run of the sweep itself: made once by the parent process, above one child run for each job."""
+"""The run of the sweep itself, above one child run for each job, and what a finished sweep leaves on it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import TrackingConfig
+import pandas as pd
+
+from ..config import CompareConfig, TrackingConfig
+from ..errors import TrackingError
 from ..tracking.read import ROLE_TAG
 from ..tracking.recording import DIGEST_TAG, PARENT_TAG
-from ..tracking.store import SWEEP_PATIENCE_SECONDS, check_server, open_store
-from .jobs import Outcome
+from ..tracking.store import check_server, open_store
+from .jobs import Job, Outcome, shared_overrides
 
 SWEEP_TAG = "sweep.digest"
 NOTE_TAG = "mlflow.note.content"
+SCORES = ("validation/accuracy", "test/accuracy", "test/accuracy_low", "test/accuracy_high")
 
 
 class Parent:
@@ -30,7 +34,7 @@ class Parent:
     @property
     def client(self) -> Any:
         """MLflow's client, once the store answers."""
-        check_server(self.tracking, patience=SWEEP_PATIENCE_SECONDS)
+        check_server(self.tracking, patient=True)
         return self.calls
 
     @property
@@ -110,3 +114,60 @@ def open_parent(
     tags = {ROLE_TAG: role, SWEEP_TAG: digest, "command": command}
     run = client.create_run(experiment, run_name=name, tags=tags)
     return Parent(mlflow, tracking, run.info.run_id, resumed=False)
+
+
+def report(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], parent: Parent | None, folder: Path) -> None:
+    """Write the table and the comparison page to `folder` and add them to the parent run."""
+    pages = folder / "report"
+    pages.mkdir(parents=True, exist_ok=True)
+    table = jobs_table(jobs, outcomes)
+    table.to_csv(pages / "jobs.csv", index=False)
+    (pages / "jobs.md").write_text(markdown(table))
+    if parent is None:
+        return
+    evaluated = [
+        outcome.run_id for outcome in outcomes.values() if "test/accuracy" in outcome.scores and outcome.run_id
+    ]
+    if len(evaluated) > 1:
+        _compare(evaluated, parent, pages)
+    parent.log_metrics(_totals(table))
+    parent.note(f"`{parent.command}`\n\n{markdown(table)}")
+    parent.log_folder(pages)
+
+
+def jobs_table(jobs: Sequence[Job], outcomes: Mapping[int, Outcome]) -> pd.DataFrame:
+    """One row for each job: a column for each override that differs, status, seconds, scores, run and reason."""
+    shared = shared_overrides(jobs)
+    rows = []
+    for job in jobs:
+        outcome = outcomes.get(job.number, Outcome("killed", reason="not started"))
+        own = dict(override.split("=", 1) for override in job.overrides if override not in shared and "=" in override)
+        scores = {name: outcome.scores.get(name) for name in SCORES}
+        facts = {"status": outcome.status, "seconds": round(outcome.seconds, 1), **scores}
+        rows.append({**own, **facts, "run": outcome.run_id, "reason": outcome.reason})
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown, numbers with four digits, nothing where there is no value."""
+    shown = table.drop(columns=["run", "reason"]).dropna(axis="columns", how="all")
+    cells = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)).mask(shown.isna(), "")
+    lines = [list(shown.columns), ["---"] * len(shown.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _totals(table: pd.DataFrame) -> dict[str, float]:
+    counts = table["status"].value_counts()
+    return {f"sweep/{status}": float(count) for status, count in counts.items()}
+
+
+def _compare(run_ids: Sequence[str], parent: Parent, folder: Path) -> None:
+    from ..comparison.run_comparison import compare_runs
+
+    quoted = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    query = f"attributes.run_id IN ({quoted})"
+    config = CompareConfig(parent.tracking, filter=query, output=str(folder), log=False)
+    try:
+        compare_runs(config)
+    except TrackingError as error:
+        print(f"no comparison page: {error}")

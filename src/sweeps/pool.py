@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.context
+import pickle
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from ..config import ClusterConfig
-from .devices import Slot, slots
 from .jobs import Job, Outcome
-from .worker import work
+from .worker import Slot, slots, work
 
 GRACE_SECONDS = 20.0
 
@@ -49,7 +48,7 @@ class RunningProcess(Running):
 
 
 class Backend(Protocol):
-    """Where jobs run: here, in processes (`Pool`), or on a cluster (`src.sweeps.ray_pool.RayPool`)."""
+    """Where jobs run: here, in processes (`Pool`), or on a cluster (`ray_pool.RayPool`)."""
 
     @property
     def free(self) -> Sequence[object]:
@@ -88,8 +87,10 @@ class Pool:
         """Start `job` on a free slot."""
         slot = self.free.pop(0)
         ours, theirs = self.context.Pipe()
-        log = self.logs / f"job-{job.number}.log"
-        process = self.context.Process(target=work, args=(job, slot, theirs, log), name=f"job-{job.number}")
+        job, log = watched(job, self.logs)
+        process = self.context.Process(
+            target=work, args=(pickle.dumps(job), slot, theirs, log), name=f"job-{job.number}"
+        )
         process.start()
         theirs.close()
         running = RunningProcess(job, log, time.perf_counter(), slot, process, ours)
@@ -119,16 +120,23 @@ class Pool:
         self.interrupt()
 
     def _collect(self, ended: RunningProcess) -> Outcome:
-        seconds = time.perf_counter() - ended.started
         try:
             outcome: Outcome = ended.connection.recv()
         except (EOFError, OSError):
-            outcome = Outcome("failed", seconds, reason="")
+            outcome = Outcome("failed", time.perf_counter() - ended.started)
         ended.process.join()
         ended.connection.close()
         self.running.remove(ended)
         self.free.append(ended.slot)
-        return outcome if outcome.status != "failed" or outcome.reason else Outcome("failed", seconds, _why(ended))
+        return outcome if outcome.status != "failed" or outcome.reason else replace(outcome, reason=_why(ended))
+
+
+def watched(job: Job, logs: Path) -> tuple[Job, Path]:
+    """`job` with a file for its progress, and a file for its output, both in the folder `logs`."""
+    logs.mkdir(parents=True, exist_ok=True)
+    status = logs / f"job-{job.number}.progress"
+    status.unlink(missing_ok=True)
+    return replace(job, link=replace(job.link, status=status)), logs / f"job-{job.number}.log"
 
 
 def _why(ended: RunningProcess) -> str:
@@ -136,31 +144,8 @@ def _why(ended: RunningProcess) -> str:
     code = ended.process.exitcode or 0
     if code < 0:
         return f"its process was ended by signal {-code}"
-    return f"{last_line(ended.log) or 'no output'} (traceback in {ended.log})"
-
-
-def last_line(log: Path) -> str:
-    """The last line that a job wrote; empty where it wrote none."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 2000))
+    lines: list[str] = []
+    with contextlib.suppress(OSError), ended.log.open("rb") as file:
+        file.seek(max(0, ended.log.stat().st_size - 2000))
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
-    return ""
-
-
-@contextlib.contextmanager
-def worker_pool(
-    size: int, logs: Path, backend: Literal["workers", "ray"] = "workers", cluster: ClusterConfig | None = None
-) -> Iterator[Backend]:
-    """A pool whose jobs do not outlive the block. Raises SweepError where the cluster cannot be used."""
-    pool: Backend
-    if backend == "ray":
-        from .ray_pool import RayPool
-
-        pool = RayPool(size, logs, cluster or ClusterConfig())
-    else:
-        pool = Pool(size, logs)
-    try:
-        yield pool
-    finally:
-        pool.close()
+    return f"{lines[-1].strip() if lines else 'no output'} (traceback in {ended.log})"

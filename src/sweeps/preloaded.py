@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 
+from hydra.core.plugins import Plugins
+
 from ..training.backend import import_backend
 
 import_backend()
+Plugins.instance()
 
 # MLflow may be absent with tracking=off, and TensorFlow with another backend.
 IMPORTS = ["..training.fit", "..training.record", "matplotlib.backends.backend_agg", "matplotlib.layout_engine"]

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: the same jobs with the same records as `src.sweeps.pool` runs here, wherever there is room.
+"""Jobs on a Ray cluster: the same jobs with the same records as `pool` runs here, wherever there is room.
 
 Ray begins a job again whose machine is lost; the second attempt goes on in the first one's run (`RunLink.job`).
 """
@@ -19,7 +19,8 @@ from typing import Any
 from ..config import ClusterConfig
 from ..errors import SweepError
 from .jobs import Job, Outcome
-from .pool import GRACE_SECONDS, Running
+from .pool import GRACE_SECONDS, Running, watched
+from .worker import run, write_output_to
 
 # Off unless the user says otherwise: a token in the home folder, and telling Ray's makers what is run.
 QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -56,8 +57,7 @@ class RayPool:
     def start(self, job: Job) -> RunningTask:
         """Hand `job` to the cluster."""
         self.free.pop()
-        job = replace(job, link=replace(job.link, job=f"{self.name}-{job.number}"))
-        log = self.logs / f"job-{job.number}.log"
+        job, log = watched(replace(job, link=replace(job.link, job=f"{self.name}-{job.number}")), self.logs)
         running = RunningTask(job, log, time.perf_counter(), self.remote.remote(job, log, environment()))
         self.running.append(running)
         return running
@@ -90,6 +90,8 @@ class RayPool:
         errors = self.ray.exceptions
         try:
             outcome: Outcome = self.ray.get(ended.task, timeout=GRACE_SECONDS)
+            if outcome.status == "failed" and not outcome.reason:
+                outcome = replace(outcome, reason=f"a defect (traceback in {ended.log} on its node)")
         except (errors.TaskCancelledError, errors.GetTimeoutError):
             outcome = Outcome("killed", time.perf_counter() - ended.started, reason="interrupted")
         except errors.RayError as error:
@@ -137,7 +139,5 @@ def run_remotely(job: Job, log: Path, settings: Mapping[str, str]) -> Outcome:
     os.environ.update(settings)
     # Ray sets the number of OpenMP threads to num_cpus; sums in other numbers of threads give other weights.
     os.environ.pop("OMP_NUM_THREADS", None)
-    from .worker import run, write_output_to
-
     write_output_to(log)
     return run(job)

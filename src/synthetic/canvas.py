@@ -1,4 +1,4 @@
-"""The colours of faces, clothes and backgrounds."""
+"""The colors of faces, clothes and backgrounds, and the canvas that is filled with them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def mix(color: Color, other: Color, percent: int) -> Color:
 
 
 def hue_color(degrees: int, lightness: int) -> Color:
-    """A muted colour of the given hue; `lightness` goes from 0 to 100."""
+    """A muted color of the given hue; `lightness` goes from 0 to 100."""
     sector, rise = divmod(degrees % 360 * 256 // 60, 256)
     fall = 255 - rise
     pure = ((255, rise, 0), (fall, 255, 0), (0, 255, rise), (0, fall, 255), (rise, 0, 255), (255, 0, fall))[sector]

@@ -1,8 +1,8 @@
-"""synthetic faces: happy and sad, varied by independent factors, the same on every machine.
+"""Synthetic faces: happy and sad, varied by independent factors, the same on every machine.
 
 Face `index` of a set depends on the set's seed and its own index alone, so that a larger set begins with the faces of
-a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is drawn at random without
-regard to the label (see `FaceFactors`). A model that is trained on these drawings reads drawings.
+a smaller one. What stands for an expression is the mouth, the brows and the eyes; all else is sampled without regard
+to the label (see `FaceFactors`). A model that is trained on synthetic faces reads synthetic faces.
 """
 
 from __future__ import annotations
@@ -20,19 +20,38 @@ from .geometry import Placement, Points, ellipse, ribbon, ring, rounded_rectangl
 from .hair import draw_back_hair, draw_front_hair
 from .head import draw_beard, draw_body, draw_head
 
-_PICTURE = Placement(0.0, 0.0, 1.0)
+__all__ = ["FaceFactors", "draw_face", "sample_factors"]
 
 
-def background_color(face: FaceFactors) -> Color:
-    """The plain colour behind everything."""
-    return hue_color(face.background_hue, int(100 * face.background_lightness))
+def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
+    """Draw face `index` of the set named by `seed`.
+
+    Returns the picture, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
+    `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
+    """
+    face = sample_factors(seed, index, ambiguity)
+    details = stream(seed, index, DETAILS_STREAM)
+    canvas = Canvas(size, hue_color(face.background_hue, int(100 * face.background_lightness)))
+    _draw_background(canvas, face, details)
+    draw_back_hair(canvas, face)
+    draw_body(canvas, face, CLOTHES[int(details.integers(len(CLOTHES)))])
+    draw_head(canvas, face)
+    draw_nose(canvas, face)
+    draw_beard(canvas, face)
+    draw_mouth(canvas, face)
+    draw_eyes(canvas, face)
+    draw_brows(canvas, face)
+    draw_front_hair(canvas, face)
+    draw_glasses(canvas, face)
+    _draw_occluder(canvas, face, details)
+    return _photographed(canvas.picture(), face, details), face
 
 
-def draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A floor line or none, and `face.clutter` things of five kinds in colours near the background's."""
+def _draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
+    """A floor line or none, and `face.clutter` things of five kinds in colors near the background's."""
     lightness = int(100 * face.background_lightness)
     for _ in range(face.clutter):
-        x, y, size, turn, hue, depth, kind, opacity = (int(lot) for lot in details.integers(0, 1000, size=8))
+        x, y, size, turn, hue, depth, kind, opacity = (int(value) for value in details.integers(0, 1000, size=8))
         place = Placement(x / 1000, y / 1000, 0.05 + size / 6000, turn * 0.36)
         color = hue_color(face.background_hue + (hue - 500) // 6, (lightness + 20 + depth // 17) % 101)
         canvas.fill(_things(kind), place, color, 120 + opacity // 8)
@@ -50,8 +69,8 @@ def _things(kind: int) -> Points:
     return outlines[kind % len(outlines)]
 
 
-def draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A ball, a card or a hand before a part of the face."""
+def _draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
+    """A ball, a card or a hand that hides some of the face."""
     if face.occluder == "none":
         return
     radius = face.occluder_size
@@ -89,33 +108,6 @@ def _draw_hand(canvas: Canvas, place: Placement, skin: Color) -> None:
         canvas.fill(rounded_rectangle(x, -0.12, 0.23, 0.7), place, mix(skin, WHITE, 4))
 
 
-__all__ = ["FaceFactors", "draw_face", "sample_factors"]
-
-
-def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
-    """Draw face `index` of the set named by `seed`.
-
-    Returns the picture, shape (size, size, 3), and what was drawn at random for it. `size` is 16 to 1024 pixels;
-    `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
-    """
-    face = sample_factors(seed, index, ambiguity)
-    details = stream(seed, index, DETAILS_STREAM)
-    canvas = Canvas(size, background_color(face))
-    draw_background(canvas, face, details)
-    draw_back_hair(canvas, face)
-    draw_body(canvas, face, CLOTHES[int(details.integers(len(CLOTHES)))])
-    draw_head(canvas, face)
-    draw_nose(canvas, face)
-    draw_beard(canvas, face)
-    draw_mouth(canvas, face)
-    draw_eyes(canvas, face)
-    draw_brows(canvas, face)
-    draw_front_hair(canvas, face)
-    draw_glasses(canvas, face)
-    draw_occluder(canvas, face, details)
-    return _photographed(canvas.picture(), face, details), face
-
-
 def _photographed(picture: Image.Image, face: FaceFactors, details: np.random.Generator) -> NDArray[np.uint8]:
     """The picture as a camera would see it: blurred, lit from one side and noisy, in integer arithmetic."""
     # Quarters of a pixel: Pillow's fixed-point weights are then exact. Twice a box is nearly a Gaussian.
@@ -133,13 +125,13 @@ def _gain(face: FaceFactors, size: int) -> NDArray[np.int32]:
     """How bright each pixel is lit, shape (size, size), in 1/4096: the exposure, and a fall-off away from the light."""
     direction = math.radians(face.light_direction)
     fall_off = 0.3 * face.light_strength
-    across, down = (round(4096 * fall_off * round(part, 6)) for part in (math.cos(direction), math.sin(direction)))
+    across, down = (round(4096 * fall_off * round(slope, 6)) for slope in (math.cos(direction), math.sin(direction)))
     ramp = 2 * np.arange(size, dtype=np.int32) + 1 - size
     return round(4096 * face.exposure) + (across * ramp[None, :] + down * ramp[:, None]) // size
 
 
 def _noise(shape: tuple[int, ...], amplitude: float, details: np.random.Generator) -> NDArray[np.int16]:
-    """Noise of a triangular distribution within +-`amplitude` grey levels."""
+    """Noise of a triangular distribution within +-`amplitude` gray levels."""
     draws = details.integers(0, 256, size=(2, *shape), dtype=np.uint8).astype(np.int16)
     noise: NDArray[np.int16] = (draws[0] + draws[1] - 255) * round(amplitude * 4) >> 10
     return noise

@@ -21,14 +21,13 @@ BEARDS = ("none",) * 6 + ("stubble", "moustache", "goatee", "full")
 GLASSES = ("none",) * 5 + ("round", "square", "tinted")
 EYE_COLORS = ("brown", "brown", "hazel", "green", "blue", "grey")
 OCCLUDERS = ("none",) * 9 + ("ball", "card", "hand")
-# The weakest pull of a cue towards its class and its deviation apart from it: the mouth tells, brows and eyes suggest.
+# The weakest pull of a cue towards its class and its deviation apart from it: the mouth decides, brows and eyes hint.
 _MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.7, 0.12), (0.45, 0.25), (0.45, 0.25)
 
 
 @dataclass(frozen=True)
 class FaceFactors:
-    """All that is drawn at random for one face. All but the three factors of the expression are independent
-    of the label.
+    """All that is sampled for one face. All but the three factors of the expression are independent of the label.
 
     Lengths marked F are in half heights of the face; everything about the picture is a fraction of its side.
     """
@@ -85,20 +84,20 @@ class FaceFactors:
     exposure: float
     """Overall brightness; 1 is usual."""
     background_hue: int
-    """Degrees on the colour circle."""
+    """Degrees on the color circle."""
     background_lightness: float
     """0 dark to 1 light."""
     clutter: int
     """Number of things in the background."""
     occluder: str
     occluder_direction: int
-    """Where the occluder is seen from the face's centre: degrees clockwise from the right."""
+    """Where the occluder is seen from the face's center: degrees clockwise from the right."""
     occluder_size: float
-    """Radius, F (also drawn at random where there is no occluder)."""
+    """Radius, F (also sampled where there is no occluder)."""
     blur: float
     """Radius of the blur."""
     noise: float
-    """Amplitude of the sensor noise, grey levels."""
+    """Amplitude of the sensor noise, gray levels."""
     mouth_box: Box
     left_brow_box: Box
     """The brow on the left of the picture."""
@@ -115,8 +114,8 @@ class FaceFactors:
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if isinstance(value, Box):
-                part = name.removesuffix("_box")
-                row |= {f"{part}_{side}": place for side, place in value._asdict().items()}
+                feature = name.removesuffix("_box")
+                row |= {f"{feature}_{side}": place for side, place in value._asdict().items()}
             else:
                 row[name] = value
         return row
@@ -153,7 +152,7 @@ class _Sampler:
 def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors:
     """The factors of face `index` of the set named by `seed`, without drawing it.
 
-    Faces are happy and sad in turn. `ambiguity` moves the two classes closer, from 0 (apart) to 1 (drawn from the same
+    Faces are happy and sad in turn. `ambiguity` moves the two classes closer, from 0 (apart) to 1 (of one
     distribution), and changes nothing but the expression: all else about a face stays.
     """
     sampler = _Sampler(stream(seed, index, FACTORS_STREAM))

@@ -32,29 +32,22 @@ from .head import brow_color, skin_color
 
 def draw_eyes(canvas: Canvas, face: FaceFactors) -> None:
     """Both eyes: the white, the iris looking where `gaze` says, lashes, lid folds, and the crease of a smiling eye."""
-    for side in (-1, 1):
-        _draw_eye(canvas, face, side)
-
-
-def _draw_eye(canvas: Canvas, face: FaceFactors, side: int) -> None:
-    upper, lower = (lid * (side, 1.0) + (side * eye_distance(face), EYE_LEVEL) for lid in _lids(face))
-    canvas.fill(ribbon(shifted(upper, 0.0, -0.07), 0.025 * ARCH + 0.008), face.place, SHADOW, 60)
-    canvas.fill(ribbon(shifted(lower, 0.0, 0.05), 0.03 * ARCH), face.place, SHADOW, 45)
-    canvas.fill(np.concatenate([upper, lower[::-1]]), face.place, (246, 244, 240))
-    center = np.array([side * eye_distance(face) + 0.05 * face.gaze, EYE_LEVEL - 0.01])
     iris = EYES[face.eye_color]
-    for radius, color in ((0.098, mix(iris, BLACK, 45)), (0.08, iris), (0.042, (16, 14, 18))):
-        canvas.fill(_between_lids(CIRCLE * radius + center, upper, lower), face.place, color)
-    canvas.fill(_between_lids(CIRCLE * 0.024 + (center + (-0.03, -0.035)), upper, lower), face.place, WHITE)
-    canvas.fill(ribbon(upper, 0.022 + 0.024 * ARCH), face.place, mix(brow_color(face), BLACK, 40))
-    canvas.fill(ribbon(lower, 0.016), face.place, SHADOW, 120)
+    for side in (-1, 1):
+        x = side * _eye_distance(face)
+        upper, lower = (lid * (side, 1.0) + (x, EYE_LEVEL) for lid in lids(face.eye_expression, face.eye_openness))
+        canvas.fill(ribbon(shifted(upper, 0.0, -0.07), 0.025 * ARCH + 0.008), face.place, SHADOW, 60)
+        canvas.fill(ribbon(shifted(lower, 0.0, 0.05), 0.03 * ARCH), face.place, SHADOW, 45)
+        canvas.fill(np.concatenate([upper, lower[::-1]]), face.place, (246, 244, 240))
+        center = np.array([x + 0.05 * face.gaze, EYE_LEVEL - 0.01])
+        for radius, color in ((0.098, mix(iris, BLACK, 45)), (0.08, iris), (0.042, (16, 14, 18))):
+            canvas.fill(_between_lids(CIRCLE * radius + center, upper, lower), face.place, color)
+        canvas.fill(_between_lids(CIRCLE * 0.024 + (center + (-0.03, -0.035)), upper, lower), face.place, WHITE)
+        canvas.fill(ribbon(upper, 0.022 + 0.024 * ARCH), face.place, mix(brow_color(face), BLACK, 40))
+        canvas.fill(ribbon(lower, 0.016), face.place, SHADOW, 120)
 
 
-def _lids(face: FaceFactors) -> tuple[Points, Points]:
-    return lids(face.eye_expression, face.eye_openness)
-
-
-def eye_distance(face: FaceFactors) -> float:
+def _eye_distance(face: FaceFactors) -> float:
     """From the axis of the face to the middle of an eye."""
     return 0.36 + face.eye_spacing / 2
 
@@ -126,7 +119,7 @@ def draw_glasses(canvas: Canvas, face: FaceFactors) -> None:
         return
     frame = (40, 36, 44) if face.glasses != "tinted" else (168, 132, 62)
     for side in (-1, 1):
-        x = side * (eye_distance(face) + 0.01)
+        x = side * (_eye_distance(face) + 0.01)
         outer, inner = (_lens(face.glasses, x, inset) for inset in (0.0, 0.045))
         canvas.fill(inner, face.place, *(((96, 62, 30), 90) if face.glasses == "tinted" else (WHITE, 28)))
         glint = np.array([(x - 0.14, 0.06), (x + 0.04, -0.2), (x + 0.1, -0.2), (x - 0.08, 0.06)])
@@ -134,7 +127,7 @@ def draw_glasses(canvas: Canvas, face: FaceFactors) -> None:
         canvas.fill(ring(outer, inner), face.place, frame)
         temple = np.array([(x + side * 0.24, EYE_LEVEL - 0.06), (side * (face.face_width + 0.03), EYE_LEVEL - 0.03)])
         canvas.fill(ribbon(temple, 0.05), face.place, frame)
-    reach = eye_distance(face) - 0.24
+    reach = _eye_distance(face) - 0.24
     bridge = smooth([(-reach, EYE_LEVEL - 0.02), (0.0, EYE_LEVEL - 0.07), (reach, EYE_LEVEL - 0.02)])
     canvas.fill(ribbon(bridge, 0.05), face.place, frame)
 

@@ -35,7 +35,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a drawing's own coordinates lie in the picture.
+    """Where the coordinates of a shape lie in the picture.
 
     `x` and `y` are the origin's position and `scale` the unit's length, as fractions of the picture; `tilt` is a turn
     about the origin in degrees, clockwise.
@@ -163,8 +163,8 @@ def mouth_curves(smile: float, opening: float, width: float) -> tuple[Points, Po
     """
     x = 0.38 * width * (1.0 + 0.08 * smile) * ALONG
     middle = MOUTH_LEVEL + 0.28 * smile * (ARCH - 0.55)
-    part = 0.12 * opening * ARCH
-    return as_points(x, middle - part), as_points(x, middle + part)
+    gap = 0.12 * opening * ARCH
+    return as_points(x, middle - gap), as_points(x, middle + gap)
 
 
 def lips(upper: Points, lower: Points, fullness: float) -> tuple[Points, Points]:
@@ -202,7 +202,7 @@ def brow_outline(expression: float, lift: float, thickness: float, spacing: floa
 
 
 def lids(expression: float, openness: float) -> tuple[Points, Points]:
-    """The upper and the lower lid of the eye on the right of the picture around the eye's own centre, (17, 2) each.
+    """The upper and the lower lid of the eye on the right of the picture around the eye's own center, (17, 2) each.
 
     `expression` goes from -1 (sad: the upper lid hangs, most of all outside) to 1 (happy: the cheek pushes the lower
     lid up); `openness` is the height of a neutral eye, 1 being usual.

@@ -8,50 +8,51 @@ import numpy as np
 
 from .canvas import HAIR, SHADOW, WHITE, Canvas, Color, mix
 from .factors import FaceFactors
-from .geometry import Coordinates, Points, ellipse, head_outline, mirrored, ribbon, ring, shifted, smooth, symmetric
+from .geometry import (
+    Coordinates,
+    Points,
+    as_points,
+    ellipse,
+    head_outline,
+    mirrored,
+    ribbon,
+    ring,
+    shifted,
+    smooth,
+    symmetric,
+)
 
 
 def draw_back_hair(canvas: Canvas, face: FaceFactors) -> None:
     """What hangs or stands out behind the head."""
     style, width, dark = face.hair_style, face.face_width, mix(HAIR[face.hair_color], SHADOW, 25)
-    if style == "long":
-        hanging = [
-            (0.0, -1.16),
-            (0.66, -1.0),
-            (width + 0.2, -0.3),
-            (width + 0.24, 0.5),
-            (width + 0.3, 1.5),
-            (0.5, 1.62),
-            (0.0, 1.6),
-        ]
-        canvas.fill(symmetric(smooth(hanging)), face.place, dark)
-    elif style == "bob":
-        hanging = [
-            (0.0, -1.16),
-            (0.66, -1.0),
-            (width + 0.2, -0.3),
-            (width + 0.24, 0.4),
-            (width + 0.12, 0.85),
-            (0.4, 0.9),
-            (0.0, 0.9),
-        ]
-        canvas.fill(symmetric(smooth(hanging)), face.place, dark)
+    if style in _HANGING:
+        beside, x, y = (np.array(column) for column in zip(*_HANGING[style], strict=True))
+        color = mix(_headwear_color(face), SHADOW, 22) if style == "headscarf" else dark
+        canvas.fill(symmetric(smooth(as_points(x + beside * width, y))), face.place, color)
     elif style == "bun":
         canvas.fill(ellipse(0.1 * face.parting, -1.24, 0.3, 0.27), face.place, dark)
     elif style == "curly":
         for x, y in head_outline(width + 0.1, 0.5)[26:48:3] * (1.0, 1.04):
             canvas.fill(ellipse(x, y, 0.3, 0.3), face.place, dark)
-    elif style == "headscarf":
-        shawl = [
-            (0.0, -1.14),
-            (0.7, -0.92),
-            (width + 0.22, -0.2),
-            (width + 0.2, 0.5),
-            (width + 0.28, 1.2),
-            (0.8, 1.7),
-            (0.0, 1.8),
-        ]
-        canvas.fill(symmetric(smooth(shawl)), face.place, mix(_headwear_color(face), SHADOW, 22))
+
+
+# What hangs behind the head, its right half from the crown down: x counts from the side of the face (1) or from its
+# middle (0), then x and y.
+_HANGING: dict[str, tuple[tuple[int, float, float], ...]] = {
+    "long": (
+        *((0, 0.0, -1.16), (0, 0.66, -1.0), (1, 0.2, -0.3), (1, 0.24, 0.5)),
+        *((1, 0.3, 1.5), (0, 0.5, 1.62), (0, 0.0, 1.6)),
+    ),
+    "bob": (
+        *((0, 0.0, -1.16), (0, 0.66, -1.0), (1, 0.2, -0.3), (1, 0.24, 0.4)),
+        *((1, 0.12, 0.85), (0, 0.4, 0.9), (0, 0.0, 0.9)),
+    ),
+    "headscarf": (
+        *((0, 0.0, -1.14), (0, 0.7, -0.92), (1, 0.22, -0.2), (1, 0.2, 0.5)),
+        *((1, 0.28, 1.2), (0, 0.8, 1.7), (0, 0.0, 1.8)),
+    ),
+}
 
 
 def draw_front_hair(canvas: Canvas, face: FaceFactors) -> None:
@@ -188,7 +189,7 @@ def _draw_beanie(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def _headwear_color(face: FaceFactors) -> Color:
-    """Headwear takes its colour from the lot of the hair's colour, made vivid."""
+    """A vivid color that follows from the sampled color of the hair."""
     return mix(HAIR[face.hair_color], (66, 134, 166), 55)
 
 

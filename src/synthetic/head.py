@@ -83,7 +83,7 @@ def _beard_outline(face: FaceFactors) -> Points:
 
 
 def skin_color(face: FaceFactors) -> Color:
-    """The colour of the skin in even light."""
+    """The color of the skin in even light."""
     return SKIN[face.skin_tone - 1]
 
 

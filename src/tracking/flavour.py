@@ -39,7 +39,7 @@ def model_arguments(bundle: Path, code: Path) -> dict[str, Any]:
     """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`; `code` is the
     package that serves it.
 
-    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.runtime.inputs`. From
+    The one input column takes a picture's bytes (in JSON as base64) or its pixels; see `src.runtime.classifier`. From
     Python that is `predict({"picture": pictures})`: MLflow rejects a bare array of four dimensions for any column.
     """
     from mlflow.models import ModelSignature

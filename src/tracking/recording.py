@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ from ..config import Config
 from ..config.identity import config_digest, flat_params
 from ..errors import TrackingError
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
+from .link import RunLink
+from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
 from .store import DATA_TAG, open_store, tracking_uri, unsent_root
 
@@ -37,20 +40,8 @@ if TYPE_CHECKING:
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
-PARENT_VARIABLE = "HAPPY_SAD_PARENT_RUN"
-"""The environment variable by which jobs that a scheduler starts learn the id of their sweep's run."""
 DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 PATIENCE_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class RunLink:
-    """How a run belongs to a sweep: the id of the sweep's run, and a name by which a job that is begun again, because
-    its machine was lost, finds the run that it had.
-    """
-
-    parent: str | None = None
-    job: str | None = None
 
 
 class Run:
@@ -60,6 +51,8 @@ class Run:
     """
 
     id: str | None = None
+    checkpoint: Path | None = None
+    """Where the state of the run's fit is kept until the run is finished."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -145,6 +138,9 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
             yield Run(folder)
         return
     mlflow = open_store(config.tracking)
+    for closed in close_dead_runs(config.tracking):
+        if link is None or closed != link.resumed:
+            print(f"run {closed}, whose process was gone, is closed; resume={closed} goes on with it")
     try:
         begun = begin_run(mlflow, config, name, tags, link or RunLink())
     except store_errors() as error:
@@ -154,11 +150,14 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
         record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
         record.mkdir(parents=True, exist_ok=True)
         about = {"run": begun.run_id, "uri": tracking_uri(config.tracking), "experiment": config.tracking.experiment}
+        about["host"] = socket.gethostname()
         (unsent / ABOUT).parent.mkdir(parents=True, exist_ok=True)
         (unsent / ABOUT).write_text(json.dumps({**about, "record": str(record.resolve())}))
         stack.enter_context(FileLock(unsent / LOCK))
         spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
-        yield from _record(mlflow, spool, TrackedRun(record, spool, begun, log_model=config.tracking.log_model))
+        run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
+        run.checkpoint = stack.enter_context(kept_checkpoint(config, begun.run_id))
+        yield from _record(mlflow, spool, run)
 
 
 def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun) -> Iterator[Run]:
@@ -219,6 +218,8 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
     links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
+    if link.resumed:
+        return _take_up(client, client.get_run(link.resumed))
     earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
         return _take_up(client, earlier[0])

@@ -8,7 +8,6 @@ import mlflow
 import pandas as pd
 from happy_sad.runtime.bundle import open_bundle
 from happy_sad.runtime.classifier import Classifier
-from happy_sad.runtime.inputs import answer_inputs
 from happy_sad.tracking.flavour import BUNDLE, INPUT, OUTPUTS
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
@@ -22,7 +21,7 @@ class ServedModel(PythonModel):
     # MLflow would make a schema of type hints here, in place of the one that it is given.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Columns label, probability (of class 1), verdict and detail; a row for each picture."""
-        answers = answer_inputs(self.classifier, model_input[INPUT])
+        answers = self.classifier.answer_inputs(model_input[INPUT])
         rows = [[getattr(answer, name) for name in OUTPUTS] for answer in answers]
         return pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object)  # which keeps None, null in JSON
 

@@ -7,14 +7,14 @@ a metric again by its key, value, step and time, and all four are in the event.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ..journal import append_entry, read_entries
 
 Event = Mapping[str, Any]
 EVENTS, SENT = "spool.jsonl", "sent"
@@ -44,7 +44,6 @@ class Spool:
         self.sent = _read_sent(folder)
         self.rejected = ""
         self.away = False
-        self.file = (folder / EVENTS).open("a")
         self.changed = threading.Condition()
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._work, name="spool", daemon=True)
@@ -57,9 +56,7 @@ class Spool:
 
     def add(self, event: Event) -> None:
         """Keep an event for sending; it survives the end of this process from now on."""
-        self.file.write(json.dumps(event) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        append_entry(self.folder / EVENTS, event)
         with self.changed:
             self.events.append(event)
             self.changed.notify_all()
@@ -74,7 +71,6 @@ class Spool:
         with self.changed:
             self.changed.notify_all()
         self.thread.join(patience)
-        self.file.close()
         return self.delivered
 
     def _work(self) -> None:
@@ -131,13 +127,8 @@ def leading_batch(events: Sequence[Event]) -> Sequence[Event]:
 
 
 def read_events(folder: Path) -> list[Event]:
-    """The events kept in `folder`; a line that a killed process did not finish is cut off, in the file too."""
-    file = folder / EVENTS
-    text = file.read_text() if file.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    """The events kept in `folder`, but for one that a killed process did not finish. Raises DataError."""
+    return list(read_entries(folder / EVENTS))
 
 
 def _read_sent(folder: Path) -> int:

@@ -15,7 +15,7 @@ STORE = PROJECT_ROOT / "mlruns"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
 # Without it the MLflow UI takes an experiment for one about language models.
 ANSWER_SECONDS = 10
-SWEEP_PATIENCE_SECONDS = 300.0  # so that a sweep outlives a restart of its server
+SWEEP_PATIENCE_SECONDS = 300.0
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
 REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -38,8 +38,17 @@ def is_server(uri: str) -> bool:
 
 def unsent_root(config: TrackingConfig) -> Path:
     """Where the records of runs stand until the store has them: beside a SQLite store, else below `mlruns`."""
+    return _beside(config) / "unsent"
+
+
+def checkpoints_root(config: TrackingConfig) -> Path:
+    """Where the state of unfinished runs is kept."""
+    return _beside(config) / "checkpoints"
+
+
+def _beside(config: TrackingConfig) -> Path:
     database = tracking_uri(config).removeprefix("sqlite:///")
-    return (STORE if database == tracking_uri(config) else Path(database).parent) / "unsent"
+    return STORE if database == tracking_uri(config) else Path(database).parent
 
 
 def artifact_root(config: TrackingConfig) -> str | None:
@@ -50,7 +59,7 @@ def artifact_root(config: TrackingConfig) -> str | None:
     return (Path(database).parent / "artifacts").as_uri()
 
 
-def check_store(config: TrackingConfig, *, part_of_sweep: bool = False) -> None:
+def check_store(config: TrackingConfig, *, patient: bool = False) -> None:
     """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
 
     A SQLite store is only looked at, without importing MLflow; a server or another database is asked.
@@ -60,21 +69,21 @@ def check_store(config: TrackingConfig, *, part_of_sweep: bool = False) -> None:
     if tracking_uri(config).startswith("sqlite:///"):
         _check_folder(tracking_uri(config))
     else:
-        open_store(config, patience=SWEEP_PATIENCE_SECONDS if part_of_sweep else 0.0)
+        open_store(config, patient=patient)
 
 
-def check_server(config: TrackingConfig, *, patience: float = 0.0) -> None:
+def check_server(config: TrackingConfig, *, patient: bool = False) -> None:
     """Raise TrackingError where runs belong on a server and nothing answers there.
 
-    Call it before MLflow is imported, which would try again and again. A server that is being restarted is waited for,
-    `patience` seconds long.
+    Call it before MLflow is imported, which would try again and again. With `patient`, as what belongs to a sweep,
+    wait for five minutes, so that a sweep outlives a restart of its server.
     """
     uri = tracking_uri(config)
     if not is_server(uri):
         return
     for name, value in REQUESTS.items():
         os.environ.setdefault(name, value)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (SWEEP_PATIENCE_SECONDS if patient else 0.0)
     while reason := _silence(uri):
         if time.monotonic() >= deadline:
             raise TrackingError(
@@ -99,7 +108,7 @@ def _silence(uri: str) -> str:
     return ""
 
 
-def open_store(config: TrackingConfig, *, patience: float = 0.0) -> ModuleType:
+def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     """Import MLflow, point it at the store, select the experiment and return the `mlflow` module.
 
     The store and the experiment are made where they are missing. Raises TrackingError where it cannot be reached or
@@ -107,7 +116,7 @@ def open_store(config: TrackingConfig, *, patience: float = 0.0) -> ModuleType:
     """
     uri = tracking_uri(config)
     _check_folder(uri)
-    check_server(config, patience=patience)
+    check_server(config, patient=patient)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)

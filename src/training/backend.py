@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..hardware import usable_cores
 from ..native_stderr import quiet_stderr
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -109,18 +110,13 @@ def device_name() -> str:
     """What computes, for a person: `2 CPU cores (AMD EPYC)` or `1 GPU (NVIDIA H200)`."""
     found = gpus()
     if not found:
-        return f"{_cpu_count()} CPU cores ({_cpu_model()})"
+        return f"{len(usable_cores())} CPU cores ({_cpu_model()})"
     return f"{len(found)} GPU ({_gpu_details(found[0]).get('device_name', 'unknown')})"
 
 
 def cpu_flags() -> set[str]:
     """The instruction-set flags of the CPU; empty where the system does not list them."""
     return set(_cpu_field("flags").split())
-
-
-def _cpu_count() -> int:
-    """The cores that this process may use, not those that the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from ..errors import TrainingError
 
 MEMORY = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
-FILE = "state.npz"
+STATE, PREVIOUS = "state.npz", "previous.npz"
 
 
 class History(keras.callbacks.Callback):
@@ -38,20 +39,25 @@ class History(keras.callbacks.Callback):
 class Checkpoint(History):
     """Writes the state to `folder` after each epoch, in one step, and at the start takes up what is there.
 
-    `remembering` are the callbacks whose memory belongs to the state; they must come before this one.
+    `remembering` are the callbacks whose memory belongs to the state; they must come before this one. `identity` is
+    what makes the fit this fit: flat config values and digests of the data. Raises TrainingError for the state of a
+    fit that was another one, naming what differs, and OSError where nothing can be written.
     """
 
-    def __init__(self, folder: Path, remembering: Sequence[keras.callbacks.Callback]) -> None:
+    def __init__(
+        self, folder: Path, remembering: Sequence[keras.callbacks.Callback], identity: Mapping[str, str]
+    ) -> None:
         super().__init__()
-        self.file = folder / FILE
-        self.remembering = remembering
-        if self.file.exists():
-            with np.load(self.file) as stored:
-                self.arrays = [stored[f"array{number}"] for number in range(len(stored.files) - 1)]
-                self.facts = json.loads(str(stored["facts"]))
-            self.history = self.facts["history"]
-            # A fit that has stopped early has no epochs left, whatever `epochs` says.
-            self.epochs_done = sys.maxsize if self.facts["stopped"] else self.facts["epochs_done"]
+        self.folder, self.remembering, self.identity = folder, remembering, dict(identity)
+        self.arrays: list[np.ndarray] = []
+        found = _read(folder)
+        if found is None:
+            return
+        self.arrays, self.facts = found
+        self._check_identity(self.facts.get("identity", {}))
+        self.history = self.facts["history"]
+        # A fit that has stopped early has no epochs left, whatever `epochs` says.
+        self.epochs_done = sys.maxsize if self.facts["stopped"] else self.facts["epochs_done"]
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.model.optimizer.build(self.model.trainable_variables)
@@ -59,7 +65,7 @@ class Checkpoint(History):
             return
         variables = self._variables()
         if [value.shape for value in self.arrays[: len(variables)]] != [tuple(each.shape) for each in variables]:
-            raise TrainingError(f"trainer.checkpoint={self.file.parent}: holds the state of another model")
+            raise TrainingError(f"{self.folder}: holds the state of another model")
         for variable, value in zip(variables, self.arrays, strict=False):
             variable.assign(value)
         for callback, memory in zip(self.remembering, self.facts["memories"], strict=True):
@@ -76,15 +82,57 @@ class Checkpoint(History):
             "stopped": bool(self.model.stop_training),
             "history": self.history,
             "memories": [_memory(callback) for callback in self.remembering],
+            "identity": self.identity,
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial.npz")
-        named = {f"array{number}": array for number, array in enumerate(arrays)}
-        np.savez(partial, facts=np.array(json.dumps(facts)), **named)
-        os.replace(partial, self.file)
+        try:
+            _write(self.folder, arrays, facts)
+        except OSError as error:
+            raise TrainingError(
+                f"the state of the fit cannot be kept in {self.folder}: {error.strerror or error}; make room and "
+                "resume, or set trainer.keep_state=false"
+            ) from error
+
+    def _check_identity(self, earlier: Mapping[str, str]) -> None:
+        keys = sorted(earlier.keys() | self.identity.keys(), key=lambda key: (key.startswith("digest."), key))
+        differing = [key for key in keys if earlier.get(key) != self.identity.get(key)]
+        if differing:
+            named = "; ".join(
+                f"{key}: {earlier.get(key)} there, {self.identity.get(key)} here" for key in differing[:3]
+            )
+            more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise TrainingError(f"{self.folder}: holds the state of another run ({named}{more}); name another folder")
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.model.optimizer.variables]
+
+
+def _read(folder: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """The newest state that can be read, the one before where a file is damaged; None where there is none."""
+    for name in (STATE, PREVIOUS):
+        try:
+            with np.load(folder / name) as stored:
+                arrays = [stored[f"array{number}"] for number in range(len(stored.files) - 1)]
+                return arrays, json.loads(str(stored["facts"]))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            print(f"warning: {folder / name} is damaged", file=sys.stderr)
+    return None
+
+
+def _write(folder: Path, arrays: Sequence[np.ndarray], facts: Mapping[str, Any]) -> None:
+    """Replace the state in one step and keep the one before it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "partial.npz"
+    named = {f"array{number}": array for number, array in enumerate(arrays)}
+    try:
+        np.savez(partial, allow_pickle=False, facts=np.array(json.dumps(facts)), **named)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    if (folder / STATE).exists():
+        os.replace(folder / STATE, folder / PREVIOUS)
+    os.replace(partial, folder / STATE)
 
 
 def _memory(callback: keras.callbacks.Callback) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ import numpy as np
 from rich.console import Console
 
 from ..config import Config, project_path
+from ..config.identity import flat_params
+from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
@@ -68,17 +71,28 @@ class TrainingModel(keras.Model):
         return super().compute_metrics(x, y, y_pred["probability"], sample_weight)
 
 
-def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, report: Report, console: Console) -> Fit:
+def fit(
+    classifier: keras.Model,
+    dataset: PreparedDataset,
+    config: Config,
+    *,
+    report: Report,
+    console: Console,
+    state: Path | None = None,
+) -> Fit:
     """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
 
-    `report(metrics, epoch)` is called after each epoch, counted from 0. Raises TrainingError when the loss is lost.
+    `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
+    epochs, from which the fit goes on; `trainer.checkpoint` stands before it. Raises TrainingError for a loss that is
+    not finite, or for the state of another fit.
     """
     trainer = config.trainer
     train, validation = _batches(dataset, config)
     model = _compiled(classifier, config, len(train))
     progress = ShowProgress(console)
     stopping = _stopping(config)
-    checkpoint = Checkpoint(project_path(trainer.checkpoint), stopping) if trainer.checkpoint else History()
+    folder = project_path(trainer.checkpoint) if trainer.checkpoint else state
+    checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
     reporters = [ReportEpochs(report, len(train.rows)), progress]
     statistics = _statistics(classifier, dataset, config, train.rows)
     callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *statistics, *reporters, *stopping, checkpoint]
@@ -102,6 +116,20 @@ def fit(classifier: keras.Model, dataset: PreparedDataset, config: Config, *, re
             "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
         )
     return Fit(history, _best_epoch(history, trainer.monitor), time.perf_counter() - start)
+
+
+def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
+    """What the state of a fit depends on. A longer fit may go on from a shorter one, unless its schedule is laid over
+    all epochs.
+    """
+    free = ["trainer.stop_after", *([] if config.optimizer.schedule == "cosine" else ["trainer.epochs"])]
+    params = {
+        key: value
+        for key, value in flat_params(config).items()
+        if role_of(key, Config) is None and key not in free and not key.startswith("evaluation.")
+    }
+    splits = {f"digest.{split}": digest for split, digest in dataset.split_digests.items()}
+    return {**params, "digest.data": dataset.digest, **splits}
 
 
 def _compiled(classifier: keras.Model, config: Config, steps_per_epoch: int) -> TrainingModel:

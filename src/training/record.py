@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,10 +23,11 @@ from ..evaluation.figures import learning_curves
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
 from ..evaluation.sheets import validation_grid
 from ..models.inspection import ModelCost
-from ..reports.data_report import Report
+from ..reports.data_report import DataReport
 from ..reports.figure_style import save_png
+from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from ..tracking.recording import Run, RunLink, start_run
+from ..tracking.recording import Run, start_run
 from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
@@ -38,10 +40,18 @@ class Record:
     all of it. Nothing is computed here but how it looks.
     """
 
-    def __init__(self, config: Config, run: Run, console: Console, name: str, command: str) -> None:
-        self.config, self.run, self.console, self.name, self.command = config, run, console, name, command
+    def __init__(
+        self, config: Config, run: Run, console: Console, name: str, command: str, link: RunLink | None
+    ) -> None:
+        self.config, self.run, self.console = config, run, console
+        self.name, self.command, self.link = name, command, link or RunLink()
 
-    def data(self, dataset: PreparedDataset, report: Report) -> None:
+    @property
+    def state(self) -> Path | None:
+        """The folder for the state of the fit, where it is to be kept."""
+        return self.run.checkpoint if self.config.trainer.keep_state else None
+
+    def data(self, dataset: PreparedDataset, report: DataReport) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
         self.dataset = dataset
         fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
@@ -63,8 +73,9 @@ class Record:
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
         """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
+        self.link.report(metrics, epoch + 1, self.config.trainer.stop_after or self.config.trainer.epochs)
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
-        if self.run.id is None:
+        if self.run.id is None or not self.config.evaluation.figures:
             return
         shown = self.dataset.rows("validation")[:SHOWN_PICTURES]
         pictures, labels = np.asarray(self.dataset.images[shown]), self.dataset.table["label"].to_numpy()[shown]
@@ -75,7 +86,8 @@ class Record:
         """Learning curves, time, and the model with its best weights, whose digest is `digest`."""
         kept = {f"best/{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name}
         self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch, **kept})
-        save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
+        if self.config.evaluation.figures:
+            save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
         self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
@@ -109,7 +121,7 @@ def start_record(
         run.path("config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
-        yield Record(config, run, console, name, command)
+        yield Record(config, run, console, name, command, link)
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
     kept = f"; files in {run.folder}" if config.output else ""
     console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)

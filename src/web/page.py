@@ -25,6 +25,7 @@ from ..runtime.faces import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_answers import PageAnswers, note
+from .page_guard import PageGuard
 
 KEPT_SECONDS = 3600
 CAMERA_SECONDS = 0.4
@@ -60,7 +61,7 @@ def build_page(
     )
     page = gr.mount_gradio_app(
         FastAPI(openapi_url=None, lifespan=lifespan),
-        _layout(PageAnswers(classifier, corrections), signed_in),
+        _layout(PageAnswers(classifier, corrections, Path(temporary.name)), signed_in),
         "/",
         footer_links=[],
         run_history=False,
@@ -70,6 +71,7 @@ def build_page(
         css_paths=_STYLE,
     )
     (mounted,) = (route.app for route in page.routes if isinstance(route, Mount))
+    page.add_middleware(PageGuard, folder=Path(temporary.name))
     assert isinstance(mounted, gr.routes.App)  # noqa: S101  (for the type checker)
     page.state.close_streams = mounted.stop_event.set  # else a browser's heartbeat holds the service up
     return page
@@ -87,6 +89,7 @@ def _layout(page: PageAnswers, signed_in: bool) -> gr.Blocks:
             gr.Markdown(page.classifier.bundle.card(), elem_id="card")
         if signed_in:
             gr.HTML('<a href="/logout">Sign out</a>')
+    blocks.has_launched = True  # else Gradio, mounted in another application, checks no path that a request names
     blocks.queue(max_size=64, default_concurrency_limit=2)
     return blocks
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
 from ..data.samples import RejectedPictureError
-from ..explanation.occlusion import draw_evidence, evidence
+from ..explanation.saliency import answer_evidence, draw_evidence
+from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Classifier
 from ..runtime.faces import Detector, classify_faces, open_upright
 from ..runtime.pictures import Picture
 from .corrections import Corrections
+from .page_guard import is_upload
 
 DOUBTFUL = 0.75
 """A calibrated confidence below this is marked: about one such answer in three is wrong."""
@@ -27,14 +29,16 @@ THUMBNAIL, SHOWN = 240, 720
 
 @dataclass(frozen=True)
 class PageAnswers:
-    """A classifier, and the words, marks and pictures in which the page tells its answers."""
+    """A classifier, and the words, marks and pictures in which the page shows its answers."""
 
     classifier: Classifier
     corrections: Corrections
+    uploads: Path
 
     def answer(self, paths: Sequence[str]) -> list[Answer]:
-        """Answers for at most `MAX_PICTURES` files, the least sure first and those that are no picture last."""
-        answers = self.classifier.answers(Picture(path) for path in paths[:MAX_PICTURES])
+        """Answers for `MAX_PICTURES` files below `uploads` at most, the least sure first, what is no picture last."""
+        own = [path for path in paths[:MAX_PICTURES] if is_upload(path, self.uploads)]
+        answers = self.classifier.answers(map(Picture, own))
         return sorted(answers, key=lambda answer: (answer.verdict != "ok", self.confidence(answer)))
 
     def confidence(self, answer: Answer) -> float:
@@ -83,7 +87,8 @@ class PageAnswers:
         if isinstance(pixels, RejectedPictureError):
             raise pixels
         upright.thumbnail((SHOWN, SHOWN))
-        drawn = draw_evidence(pixels, evidence(self.classifier, pixels))
+        evidence = answer_evidence(self.classifier.probabilities, pixels, self.classifier.bundle.threshold)
+        drawn = draw_evidence(pixels, evidence)
         return upright, drawn.resize(upright.size, Image.Resampling.BICUBIC)
 
     def thumbnail(self, answer: Answer) -> Image.Image:
@@ -130,4 +135,5 @@ def note(text: str) -> str:
 def _inset(picture: Image.Image) -> str:
     stream = BytesIO()
     picture.save(stream, "JPEG")
-    return f'<img alt="the face" src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+    source = data_uri(stream.getvalue(), "jpeg")
+    return f'<img alt="the face" src="{source}">'

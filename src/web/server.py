@@ -10,8 +10,12 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from ..errors import ConfigError
+
 STOPPING_SECONDS = 10
 """Requests under way get this long."""
+
+BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -28,6 +32,20 @@ class _Server(uvicorn.Server):
         if close := getattr(self._service.state, "close_streams", None):
             close()
         super().handle_exit(sig, frame)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that port 0 is known before it is printed. Raises ConfigError where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Asyncio sends without delay (TCP_NODELAY, 40 ms for a small answer) only where the protocol is named.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}") from None
+    return listening
 
 
 def run(service: FastAPI, listening: socket.socket) -> None:

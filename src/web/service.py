@@ -5,74 +5,22 @@ Decoding and the model run in worker threads; requests beyond a bound are turned
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import prometheus_client
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from PIL import Image
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from ..runtime.classifier import Answer, Classifier
-from .api_docs import add_description
+from ..runtime.classifier import Classifier
+from .api_docs import ModelBody, PredictBody, add_description, answer_body, model_body, request_body
 from .page_access import PageSlot, add_sign_in, same_secret
-from .uploads import ServiceLimits, uploaded_pictures
+from .uploads import Gate, ServiceLimits, uploaded_pictures
 
-RETRY_SECONDS = 1
 _BEARER = HTTPBearer(auto_error=False)
-
-
-class AnswerBody(BaseModel):
-    """One picture's answer. `probability` is that of the class called 1 in `/v1/model`."""
-
-    path: str
-    label: str | None
-    probability: float | None
-    verdict: str
-    detail: str
-
-
-class PredictBody(BaseModel):
-    """Answers in the order of the pictures, the model that gave them, and the seconds that they took."""
-
-    model: str
-    answers: list[AnswerBody]
-    seconds: float
-
-
-class ModelBody(BaseModel):
-    """What the service answers with; `card` is Markdown."""
-
-    model: str
-    class_names: list[str]
-    image_size: int
-    threshold: float
-    temperature: float
-    dataset_digest: str
-    scores: dict[str, dict[str, list[float]]]
-    card: str
-
-
-class Gate:
-    """Lets a bounded number of requests in; the rest get 503 with Retry-After."""
-
-    def __init__(self, places: int) -> None:
-        self.places = threading.BoundedSemaphore(places)
-
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a place. Raises HTTPException where there is none left."""
-        if not self.places.acquire(blocking=False):
-            raise HTTPException(503, "too many requests at once", {"Retry-After": str(RETRY_SECONDS)})
-        try:
-            yield
-        finally:
-            self.places.release()
 
 
 class Metrics:
@@ -99,9 +47,7 @@ def create_service(
 
     `page` makes the application that answers wherever the API does not; it may take seconds.
     """
-    limits = limits or ServiceLimits()
     Image.init()  # Pillow loads its formats at first use, which threads must not do at once
-    gate, metrics = Gate(limits.requests), Metrics()
     slot = PageSlot(page, token) if page else None
     service = FastAPI(
         title="happy-sad",
@@ -110,23 +56,31 @@ def create_service(
         redoc_url=None,
         lifespan=slot.lifespan if slot else None,
     )
-    guarded = [Depends(_guard(token))] if token else []
-    rejections: dict[int | str, dict[str, Any]] = (
-        {401: {"description": "The bearer token is missing or wrong"}} if token else {}
-    )
     _add_health(service)
     add_description(service, guarded=bool(token))
     if slot:
         service.router.default = slot
         service.state.close_streams = slot.close_streams
-        if token:
-            add_sign_in(service, token)
+    if slot and token:
+        add_sign_in(service, token)
+    needs_token: dict[int | str, dict[str, Any]] = {401: {"description": "The bearer token is missing or wrong"}}
+    guarded = APIRouter(
+        dependencies=[Depends(_guard(token))] if token else [], responses=needs_token if token else None
+    )
+    metrics = Metrics()
+    _add_predict(guarded, classifier, limits or ServiceLimits(), metrics)
+    _add_descriptions(guarded, classifier, metrics)
+    service.include_router(guarded)
+    return service
 
-    @service.post(
+
+def _add_predict(router: APIRouter, classifier: Classifier, limits: ServiceLimits, metrics: Metrics) -> None:
+    gate = Gate(limits.requests)
+
+    @router.post(
         "/v1/predict",
-        dependencies=guarded,
-        responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}, **rejections},
-        openapi_extra={"requestBody": _request_body(limits)},
+        responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}},
+        openapi_extra={"requestBody": request_body(limits.pictures)},
     )
     async def predict(request: Request) -> PredictBody:
         """Answers for the files of a form (any field names), or for a body that is one picture."""
@@ -138,32 +92,19 @@ def create_service(
         metrics.seconds.observe(seconds)
         for answer in answers:
             metrics.pictures.labels(answer.verdict).inc()
-        return PredictBody(model=classifier.model_id, answers=[_body(answer) for answer in answers], seconds=seconds)
+        return PredictBody(model=classifier.model_id, answers=list(map(answer_body, answers)), seconds=seconds)
 
-    @service.get("/v1/model", dependencies=guarded, responses=rejections)
+
+def _add_descriptions(router: APIRouter, classifier: Classifier, metrics: Metrics) -> None:
+    @router.get("/v1/model")
     def model() -> ModelBody:
         """The model, its scores with 95 % intervals and its card."""
-        return _model_body(classifier)
+        return model_body(classifier)
 
-    @service.get("/metrics", dependencies=guarded, responses=rejections, response_class=Response)
+    @router.get("/metrics", response_class=Response)
     def measured() -> Response:
         """Prometheus metrics."""
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
-
-    return service
-
-
-def _request_body(limits: ServiceLimits) -> dict[str, Any]:
-    picture = {"type": "string", "format": "binary"}  # an empty file among others gets a verdict
-    pictures = {"type": "array", "items": picture, "minItems": 1, "maxItems": limits.pictures}
-    form = {"type": "object", "properties": {"files": pictures}, "required": ["files"]}
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": form},
-            "application/octet-stream": {"schema": picture | {"minLength": 1}},
-        },
-    }
 
 
 def _add_health(service: FastAPI) -> None:
@@ -184,21 +125,3 @@ def _guard(token: str):  # type: ignore[no-untyped-def] # a FastAPI dependency
             raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
     return check
-
-
-def _body(answer: Answer) -> AnswerBody:
-    return AnswerBody(**{name: getattr(answer, name) for name in AnswerBody.model_fields})
-
-
-def _model_body(classifier: Classifier) -> ModelBody:
-    bundle = classifier.bundle
-    return ModelBody(
-        model=classifier.model_id,
-        class_names=list(bundle.class_names),
-        image_size=bundle.image_size,
-        threshold=bundle.threshold,
-        temperature=bundle.temperature,
-        dataset_digest=bundle.dataset_digest,
-        scores=bundle.scores,
-        card=bundle.card(),
-    )

@@ -1,7 +1,10 @@
-"""Pictures that come over HTTP, read within limits."""
+"""Pictures that come over HTTP: so many requests at once, each within limits."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
@@ -10,6 +13,8 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from ..runtime.pictures import Picture
+
+RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,23 @@ class ServiceLimits:
     def bytes(self) -> int:
         """Bytes in one request."""
         return int(self.megabytes * 1e6)
+
+
+class Gate:
+    """Lets a bounded number of requests in; the rest get 503 with Retry-After."""
+
+    def __init__(self, places: int) -> None:
+        self.places = threading.BoundedSemaphore(places)
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place. Raises HTTPException where there is none left."""
+        if not self.places.acquire(blocking=False):
+            raise HTTPException(503, "too many requests at once", {"Retry-After": str(RETRY_SECONDS)})
+        try:
+            yield
+        finally:
+            self.places.release()
 
 
 async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Picture]:

@@ -111,7 +111,7 @@ def test_the_newest_of_repeated_runs_counts_and_runs_without_predictions_are_nam
     ]
     comparison = compared(runs)
     assert [run.name for run in comparison.rankings[0].candidates[0].runs] == ["new"]
-    assert [run.name for run in comparison.left_out] == ["lost"]
+    assert [run.name for run in comparison.excluded] == ["lost"]
     assert "lost" in render_markdown(comparison)
     with pytest.raises(TrackingError, match="none of the 1 runs"):
         compared(runs[2:])
@@ -175,16 +175,16 @@ def test_a_filter_with_quotes_and_the_short_key_reach_hydra() -> None:
     assert as_override("metric=brier") == "metric=brier"
 
 
-def test_a_lead_that_may_be_chance_is_not_called_a_win() -> None:
+def test_a_difference_that_may_be_chance_is_not_reported_as_one() -> None:
     close = [
         (record("a", model__name="a"), predict(0.90, seed=1)),
         (record("b", model__name="b"), predict(0.89, seed=2)),
     ]
     (ranking,) = compared(close).rankings
-    assert verdict(ranking, "accuracy").startswith("No winner: ")
+    assert verdict(ranking, "accuracy").startswith("No significant difference: ")
     apart = [*close, (record("c", model__name="c"), predict(0.6, seed=3))]
     (ranking,) = compared(apart).rankings
-    assert verdict(ranking, "accuracy").endswith("better than 1 of the 2 others, not told from the rest.")
+    assert verdict(ranking, "accuracy").endswith("better than 1 of the 2 others, not distinguishable from the rest.")
     clear = [close[0], apart[2]]
     (ranking,) = compared(clear).rankings
     assert verdict(ranking, "accuracy").startswith("a is better than c: ")

@@ -5,7 +5,7 @@ from scipy import stats
 from src.comparison.paired import Sample, compare_pairs, holm, mcnemar_exact
 
 
-def right_calls(count: int, accuracy: float, generator: np.random.Generator) -> np.ndarray:
+def right_predictions(count: int, accuracy: float, generator: np.random.Generator) -> np.ndarray:
     """(1, count): right or wrong, each picture for itself."""
     return (generator.random(count) < accuracy)[None].astype(float)
 
@@ -27,7 +27,7 @@ def test_holm_matches_a_worked_example() -> None:
 
 def test_the_p_value_of_two_single_models_is_mcnemars() -> None:
     generator = np.random.default_rng(0)
-    first, second = right_calls(400, 0.9, generator), right_calls(400, 0.8, generator)
+    first, second = right_predictions(400, 0.9, generator), right_predictions(400, 0.8, generator)
     only_first, only_second = ((first > second).sum(), (first < second).sum())
     pair = compare_pairs([first, second], np.arange(400), exact=True).iloc[0]
     assert pair["p_value"] == pytest.approx(stats.binomtest(only_first, only_first + only_second).pvalue)
@@ -35,36 +35,36 @@ def test_the_p_value_of_two_single_models_is_mcnemars() -> None:
     assert pair["verdict"] == "better"
 
 
-def test_two_identical_models_are_called_better_in_under_5_percent_of_400_trials() -> None:
+def test_two_identical_models_are_found_different_in_under_5_percent_of_400_trials() -> None:
     generator = np.random.default_rng(1)
-    predicted = covered = 0
+    found = covered = 0
     for trial in range(400):
         hard = generator.random(500) < 0.2
         chance = np.where(hard, 0.5, 0.95)
         first, second = ((generator.random(500) < chance)[None].astype(float) for _ in range(2))
         pair = compare_pairs([first, second], np.arange(500), exact=True, resamples=400, seed=trial).iloc[0]
-        predicted += pair["verdict"] != "not distinguishable"
+        found += pair["verdict"] != "not distinguishable"
         covered += pair["low"] <= 0 <= pair["high"]
-    assert predicted < 20
+    assert found < 20
     assert 0.93 <= covered / 400 <= 0.97
 
 
 def test_seeds_that_scatter_make_two_identical_configs_indistinguishable() -> None:
     generator = np.random.default_rng(2)
-    predicted = 0
+    found = 0
     for trial in range(200):
         accuracies = 0.85 + generator.normal(0, 0.03, (2, 2))
-        members = [np.concatenate([right_calls(1000, value, generator) for value in row]) for row in accuracies]
-        predicted += (
+        members = [np.concatenate([right_predictions(1000, value, generator) for value in row]) for row in accuracies]
+        found += (
             compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial)["verdict"][0]
             != "not distinguishable"
         )
-    assert predicted < 20
+    assert found < 20
 
 
 def test_a_better_config_is_found_over_seeds() -> None:
     generator = np.random.default_rng(3)
-    members = [np.concatenate([right_calls(1500, value, generator) for _ in range(3)]) for value in (0.85, 0.92)]
+    members = [np.concatenate([right_predictions(1500, value, generator) for _ in range(3)]) for value in (0.85, 0.92)]
     pair = compare_pairs(members, np.arange(1500), exact=True).iloc[0]
     assert pair["verdict"] == "worse"
     assert pair["low"] < -0.07 < pair["high"] < 0
@@ -72,7 +72,7 @@ def test_a_better_config_is_found_over_seeds() -> None:
 
 def test_copies_of_pictures_do_not_sharpen_a_comparison() -> None:
     generator = np.random.default_rng(4)
-    members = [right_calls(300, value, generator) for value in (0.8, 0.9)]
+    members = [right_predictions(300, value, generator) for value in (0.8, 0.9)]
     copied = [np.repeat(values, 4, axis=1) for values in members]
     alone = compare_pairs(members, np.arange(300), exact=True).iloc[0]
     grouped = compare_pairs(copied, np.arange(300).repeat(4), exact=True).iloc[0]
@@ -91,8 +91,8 @@ def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
     needed = int(compare_pairs([first, second], np.arange(count), exact=True)["pictures_to_settle"][0])
     found = 0
     for _ in range(200):
-        drawn = [right_calls(needed, accuracy, generator)[0] for accuracy in truth]
-        found += mcnemar_exact((drawn[0] > drawn[1]).sum(), (drawn[0] < drawn[1]).sum()) < 0.05
+        pair = [right_predictions(needed, accuracy, generator)[0] for accuracy in truth]
+        found += mcnemar_exact((pair[0] > pair[1]).sum(), (pair[0] < pair[1]).sum()) < 0.05
     assert 0.7 < found / 200 < 0.9
 
 

@@ -37,24 +37,24 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        behaviour = self.path.strip("/").partition(".")[0]
+        behavior = self.path.strip("/").partition(".")[0]
         self.server.ranges.append(self.headers.get("Range"))
-        if behaviour.isdecimal():
-            self.send_error(int(behaviour))
+        if behavior.isdecimal():
+            self.send_error(int(behavior))
             return
         start = self._start()
-        body = CONTENT[start:] if behaviour != "wrong" else b"x" * 1000
+        body = CONTENT[start:] if behavior != "wrong" else b"x" * 1000
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if behaviour == "breaks" and self.server.breaks:
+        if behavior == "breaks" and self.server.breaks:
             self.server.breaks -= 1
             self.wfile.write(body[:2_000_000])
             return
         for place in range(0, len(body), 1_000_000):
-            if behaviour == "stalls" and self.server.stopping.wait(3):
+            if behavior == "stalls" and self.server.stopping.wait(3):
                 return
             self.wfile.write(body[place : place + 1_000_000])
-            time.sleep(0.05 if behaviour == "slow" else 0)
+            time.sleep(0.05 if behavior == "slow" else 0)
 
     def _start(self) -> int:
         wanted = self.headers.get("Range")
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.stopping.set()
@@ -113,7 +113,7 @@ def test_a_wrong_checksum_keeps_nothing(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_a_refusing_server_is_named_with_its_answer(server: Server, tmp_path: Path, status: int) -> None:
+def test_an_error_of_the_server_is_named(server: Server, tmp_path: Path, status: int) -> None:
     with pytest.raises(DataError, match=f"cannot be fetched: the server answers {status}") as caught:
         fetch(server.url(f"{status}.zip"), SHA256, tmp_path)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A sample of the damaged files of `python -m benchmarks.hostile_pictures`."""
+"""A sample of the damaged files of `python -m benchmarks.hostile_pictures`, which measures their time too."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from benchmarks.hostile_pictures import examine, mutated, sound_pictures
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on broken metadata
 
 
-def test_damaged_files_never_crash_hang_or_pass_for_sound() -> None:
+def test_damaged_files_never_crash_or_pass_for_sound() -> None:
     random = np.random.default_rng(1)
     findings = examine(mutated(sound_pictures(random), 600, random), size=32)
     assert sum(findings.verdicts.values()) == 600
     assert findings.misread == []
-    assert findings.slowest < 5  # a second on a quiet machine; see the benchmark
     assert {"ok", "truncated", "unreadable", "too_large", "not_an_image"} <= set(findings.verdicts)
 
 

@@ -1,4 +1,4 @@
-"""Every format, colour mode and verdict, on files made here, with the pixel values that must come out."""
+"""Every format, color mode and verdict, on files made here, with the pixel values that must come out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def quarters(size: int = 64) -> Image.Image:
 
 
 def corners(pixels: np.ndarray) -> list[str]:
-    """The colours of the four quarters, row by row."""
+    """The colors of the four quarters, row by row."""
     near, far = len(pixels) // 4, 3 * len(pixels) // 4
     names = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 255): "white"}
     places = (near, near), (near, far), (far, near), (far, far)
@@ -50,7 +50,7 @@ def test_every_format_gives_the_same_picture(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_single_colour_survives_each_format(kind: str) -> None:
+def test_a_single_color_survives_each_format(kind: str) -> None:
     pixels = decode_image(encoded(Image.new("RGB", (50, 40), TEAL), kind), 16)
     np.testing.assert_allclose(pixels, np.broadcast_to(TEAL, pixels.shape), atol=3)
 
@@ -68,7 +68,7 @@ def palette_with_transparency() -> bytes:
     return encoded(image, transparency=0)
 
 
-COLOUR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
+COLOR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
     ("L", lambda: encoded(Image.new("L", (32, 32), 77)), (77, 77, 77)),
     ("1", lambda: encoded(Image.new("1", (32, 32), 1)), (255, 255, 255)),
     ("P", lambda: encoded(Image.new("RGB", (32, 32), TEAL).convert("P", palette=Image.Palette.ADAPTIVE)), TEAL),
@@ -77,7 +77,7 @@ COLOUR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
     ("RGBA half", lambda: encoded(alpha_ramp("RGBA")), (127, 127, 227)),
     ("LA clear", lambda: encoded(Image.new("LA", (32, 32), (0, 0))), (255, 255, 255)),
     ("LA solid", lambda: encoded(Image.new("LA", (32, 32), (90, 255))), (90, 90, 90)),
-    ("RGB colour key", lambda: encoded(Image.new("RGB", (32, 32), TEAL), transparency=TEAL), (255, 255, 255)),
+    ("RGB color key", lambda: encoded(Image.new("RGB", (32, 32), TEAL), transparency=TEAL), (255, 255, 255)),
     ("grey key", lambda: encoded(Image.new("L", (32, 32), 9), transparency=9), (255, 255, 255)),
     ("WebP clear", lambda: encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0)), "WEBP", lossless=True), (255,) * 3),
     ("16-bit PNG", lambda: encoded(Image.fromarray(np.full((32, 32), 0x8000, np.uint16))), (128, 128, 128)),
@@ -89,9 +89,9 @@ COLOUR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
 
 
 @pytest.mark.parametrize(
-    ("make", "expected"), [case[1:] for case in COLOUR_MODES], ids=[case[0] for case in COLOUR_MODES]
+    ("make", "expected"), [case[1:] for case in COLOR_MODES], ids=[case[0] for case in COLOR_MODES]
 )
-def test_colour_mode_becomes_the_right_rgb(make: Callable[[], bytes], expected: tuple[int, int, int]) -> None:
+def test_color_mode_becomes_the_right_rgb(make: Callable[[], bytes], expected: tuple[int, int, int]) -> None:
     pixels = decode_image(make(), 16)
     np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=3)
 
@@ -109,7 +109,7 @@ def test_palette_transparency_lies_over_white() -> None:
     assert tuple(pixels[16, 28]) == TEAL
 
 
-def test_sixteen_bit_colour_is_rescaled() -> None:
+def test_sixteen_bit_color_is_rescaled() -> None:
     rows = b"".join(b"\0" + struct.pack(">HHH", 0x8080, 0x4040, 0xFFFF) * 16 for _ in range(16))
     pixels = decode_image(png(16, 16, 16, 2, rows), 16)
     assert tuple(pixels[8, 8]) == (0x80, 0x40, 0xFF)
@@ -214,7 +214,7 @@ def test_garbled_pixels_are_unreadable() -> None:
     assert rejected(bytes(data))[0] == "unreadable"
 
 
-def test_bombs_are_refused_before_decoding() -> None:
+def test_bombs_are_rejected_before_decoding() -> None:
     # Neither has the pixels that its header announces: only the header was read.
     assert rejected(png(9_000, 9_000, 1, 0, b"")) == ("too_large", "9000x9000, 81 megapixels")
     assert rejected(png(20_000, 20_000, 1, 0, b""))[0] == "too_large"
@@ -226,17 +226,17 @@ def test_the_pixel_limit_can_be_moved() -> None:
     assert rejected(data, Limits(megapixels=0.004)) == ("too_large", "64x64, 0 megapixels")
 
 
-def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
+def test_a_progressive_jpeg_of_endless_scans_is_rejected() -> None:
     data = encoded(Image.new("L", (6000, 6000), 128), "JPEG", progressive=True, quality=30)
     scan = data[data.rindex(b"\xff\xda") : -2]
     assert rejected(data[:-2] + scan * 60 + b"\xff\xd9")[0] == "too_large"
 
 
-def test_files_over_the_byte_limit_are_refused() -> None:
+def test_files_over_the_byte_limit_are_rejected() -> None:
     assert rejected(bytes(2001), Limits(megabytes=0.002))[0] == "too_large"
 
 
-def test_tiny_pictures_are_refused() -> None:
+def test_tiny_pictures_are_rejected() -> None:
     assert rejected(encoded(Image.new("RGB", (7, 90), TEAL))) == ("too_small", "7x90, a side is under 8 pixels")
 
 

@@ -46,7 +46,7 @@ def test_table_and_pictures_go_together(tmp_path: Path) -> None:
         seed = int(Path(path).stem) + 10_000 * path.startswith("happy")
         expected = picture(seed).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
         np.testing.assert_array_equal(dataset.images[row], np.asarray(expected))
-    rows = np.concatenate([dataset.rows(part) for part in ("train", "validation", "test")])
+    rows = np.concatenate([dataset.rows(split) for split in ("train", "validation", "test")])
     assert sorted(rows) == list(range(16))
     assert dataset.labels("train").tolist() == dataset.table["label"].to_numpy()[dataset.rows("train")].tolist()
 
@@ -327,7 +327,7 @@ def test_one_picture_of_each_class_is_too_few(tmp_path: Path) -> None:
         prepare(config_of(class_folders(tmp_path / "root", 1), tmp_path / "cache"))
 
 
-def test_drawn_faces_are_their_own_groups_and_keep_their_factors(tmp_path: Path) -> None:
+def test_synthetic_faces_are_their_own_groups_and_keep_their_factors(tmp_path: Path) -> None:
     dataset = prepare(config_of(None, tmp_path / "cache", source="synthetic", synthetic=SyntheticConfig(count=40)))
     assert dataset.table["group"].nunique() == 40
     assert {"skin_tone", "smile", "mouth_left"} <= set(dataset.table.columns)

@@ -87,7 +87,7 @@ def test_odd_names_are_only_names(tmp_path: Path) -> None:
     assert dataset.rejected.empty
 
 
-def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
+def test_links_that_leave_the_root_are_rejected(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 4)
     write(tmp_path / "secret.png", png(77))
     (root / "happy" / "away.png").symlink_to(tmp_path / "secret.png")
@@ -281,11 +281,11 @@ def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("in_splits", [False, True])
 def test_a_metadata_image_folder(tmp_path: Path, in_splits: bool) -> None:
-    for part in ("train", "test") if in_splits else ("",):
-        class_folders(tmp_path / part, 2)
-        files = sorted((tmp_path / part).rglob("*.png"))
-        rows = [{"file_name": str(file.relative_to(tmp_path / part)), "label": file.parent.name} for file in files]
-        write_manifest(tmp_path / part / "metadata.csv", [dict(row) for row in rows])
+    for split in ("train", "test") if in_splits else ("",):
+        class_folders(tmp_path / split, 2)
+        files = sorted((tmp_path / split).rglob("*.png"))
+        rows = [{"file_name": str(file.relative_to(tmp_path / split)), "label": file.parent.name} for file in files]
+        write_manifest(tmp_path / split / "metadata.csv", [dict(row) for row in rows])
     listing = listed(tmp_path, source="metadata")
     assert len(listing.samples) == (8 if in_splits else 4)
     assert {sample.shipped_split for sample in listing.samples} == ({"train", "test"} if in_splits else {None})
@@ -307,7 +307,7 @@ def test_kaggles_csv(tmp_path: Path, quoted: bool, newline: str) -> None:
     config = config_of(tmp_path / "fer2013.csv", tmp_path / "cache", source="fer2013", image_size=48)
     dataset = prepare(DatasetConfig(**(vars(config) | {"split": type(config.split)(method="source")})))
     assert Counter(zip(dataset.table["label"], dataset.table["split"], strict=True)) == {
-        (label, part): count for label in (0, 1) for part, count in (("train", 5), ("validation", 1), ("test", 1))
+        (label, split): count for label in (0, 1) for split, count in (("train", 5), ("validation", 1), ("test", 1))
     }
     np.testing.assert_array_equal(dataset.images[0, :, :, 0], np.asarray(picture(300, 48).convert("L")))
     assert dataset.ignored == {"angry": 7}
@@ -362,7 +362,7 @@ def test_a_pattern_that_cannot_work(tmp_path: Path, pattern: str, message: str) 
         listed(class_folders(tmp_path, 1), group_pattern=pattern)
 
 
-def test_drawn_faces_are_a_source() -> None:
+def test_synthetic_faces_are_a_source() -> None:
     listing = listed(None, source="synthetic", synthetic=SyntheticConfig(count=10))
     assert [sample.label for sample in listing.samples] == [1, 0] * 5
 
@@ -428,12 +428,12 @@ def test_rafdb_as_published(tmp_path: Path) -> None:
 
 
 def test_rafdb_as_class_folders(tmp_path: Path) -> None:
-    for part in ("train", "test"):
+    for split in ("train", "test"):
         for number in range(1, 8):
-            write(tmp_path / "DATASET" / part / str(number) / "a.jpg", png(number))
+            write(tmp_path / "DATASET" / split / str(number) / "a.jpg", png(number))
     listing = listed(tmp_path, source="rafdb", positive="4", negative="5")
     assert {(sample.label, sample.shipped_split) for sample in listing.samples} == {
-        (label, part) for label in (0, 1) for part in ("train", "test")
+        (label, split) for label in (0, 1) for split in ("train", "test")
     }
 
 
@@ -468,4 +468,4 @@ def test_every_dataset_config_composes_and_says_where_it_comes_from() -> None:
         assert config.dataset.name == file.stem
         header = file.read_text()
         if file.stem in ("fer2013", "tutorial", "facial_expressions", "rafdb", "affectnet"):
-            assert all(f"# {word}: " in header for word in ("Home", "Licence", "Cite"))
+            assert all(f"# {word}: " in header for word in ("Home", "License", "Cite"))

@@ -55,14 +55,14 @@ def test_no_group_crosses_a_split(groups: list[Group], method: str, fold: int, s
     try:
         splits = split(table, method=method, fold=fold, seed=seed)
     except DataError:
-        assert method == "hashed"  # chance may leave a small part without a class; it says so
+        assert method == "hashed"  # chance may leave a small split without a class; it says so
         return
     assert is_whole(table, splits)
 
 
 @settings(max_examples=60, deadline=None)
 @given(any_groups, methods, st.integers(0, 1000))
-def test_a_group_of_two_labels_is_never_judged_on(groups: list[Group], method: str, seed: int) -> None:
+def test_a_group_of_two_labels_is_never_evaluated_on(groups: list[Group], method: str, seed: int) -> None:
     table = table_of(groups)
     try:
         splits = split(table, method=method, seed=seed)
@@ -79,9 +79,9 @@ def test_class_ratios_hold_within_one_group(groups: list[Group], seed: int) -> N
     for label in (0, 1):
         of_class = (table["label"] == label).to_numpy()
         largest = max(group[label] for group in groups)
-        for part in SPLITS:
-            wanted = getattr(config, part) * of_class.sum()
-            assert abs((splits[of_class] == part).sum() - wanted) <= largest
+        for name in SPLITS:
+            wanted = getattr(config, name) * of_class.sum()
+            assert abs((splits[of_class] == name).sum() - wanted) <= largest
 
 
 @settings(max_examples=40, deadline=None)
@@ -143,8 +143,8 @@ def test_subjects_of_both_classes_are_balanced() -> None:
     random = np.random.default_rng(0)
     table = table_of([(int(a), int(b), False) for a, b in random.integers(1, 12, size=(120, 2))])
     splits = split(table)
-    for part, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
-        rows = table[splits == part]
+    for name, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+        rows = table[splits == name]
         assert len(rows) / len(table) == pytest.approx(share, abs=0.01)
         assert rows["label"].mean() == pytest.approx(table["label"].mean(), abs=0.02)
 
@@ -165,7 +165,7 @@ def test_shipped_splits_are_kept_and_crossing_pictures_leave_training() -> None:
     assert outcome.dropped == (outcome.splits == UNUSED).sum() > 0
 
 
-def test_a_missing_test_part_is_dealt_from_training_by_whole_groups() -> None:
+def test_a_missing_test_split_is_assigned_from_training_by_whole_groups() -> None:
     splits = shipped("drop_from_train")
     tested, trained = (splits == "test").sum(), (splits == "train").sum()
     assert tested / (tested + trained) == pytest.approx(0.15, abs=0.02)
@@ -191,7 +191,7 @@ def test_too_few_groups_are_an_error() -> None:
         split(table_of([(1, 0, False)] * 2 + [(0, 1, False)] * 9))
 
 
-def test_one_class_in_a_part_is_an_error() -> None:
+def test_one_class_in_a_split_is_an_error() -> None:
     table = table_of([(1, 0, False)] * 30 + [(0, 1, False)] * 30)
     table["shipped_split"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
     with pytest.raises(DataError, match="the test split has pictures of one class only"):
@@ -202,3 +202,35 @@ def test_one_class_in_a_part_is_an_error() -> None:
 def test_a_fold_that_does_not_exist_is_an_error(fold: int, folds: int) -> None:
     with pytest.raises(ValueError, match=f"accepts 0 to {folds - 1}"):
         SplitConfig(method="kfold", fold=fold, folds=folds)
+
+
+def shipped_and_loose() -> pd.DataFrame:
+    """A source that ships its splits, and one that ships none, in groups of four."""
+    splits = ["train"] * 20 + ["validation"] * 4
+    rows = [("faces", name, number % 2, number) for number, name in enumerate(splits)]
+    rows += [("photos", None, number % 2, 100 + number // 4) for number in range(80)]
+    table = pd.DataFrame(rows, columns=["source", "shipped_split", "label", "group"])
+    return table.assign(conflict=False, sha256=[f"{number:064x}" for number in range(len(table))])
+
+
+def split_together(pictures: pd.DataFrame) -> np.ndarray:
+    numbered = pictures.assign(group=pd.factorize(pictures["group"])[0])
+    return split(numbered, method="source", train=0.6, validation=0.2, test=0.2)
+
+
+def test_a_source_without_splits_is_split_by_whole_groups_beside_one_that_ships_them() -> None:
+    pictures = shipped_and_loose()
+    splits = split_together(pictures)
+    loose = pictures.assign(split=splits)[pictures["source"] == "photos"]
+    assert set(loose["split"]) == {"train", "validation", "test"}
+    assert (loose.groupby("group")["split"].nunique() == 1).all()
+    shipped = splits[(pictures["source"] == "faces").to_numpy()]
+    assert (shipped[20:] == "validation").all()
+    assert (shipped == "test").sum() == 4
+
+
+def test_a_loose_picture_that_looks_like_a_held_out_one_is_not_trained_on() -> None:
+    pictures = shipped_and_loose()
+    pictures.loc[pictures["source"].eq("photos") & pictures["group"].eq(100), "group"] = 23
+    alike = (pictures["group"] == 23).to_numpy()
+    assert set(split_together(pictures)[alike]) == {"validation", "unused"}

@@ -22,7 +22,7 @@ def faces(config: Config, seed: int, count: int) -> DatasetConfig:
     return replace(config.dataset, name="others", synthetic=SyntheticConfig(count=count, seed=seed))
 
 
-def test_a_recorded_model_is_judged_again_on_any_data_and_compared(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_recorded_model_is_evaluated_again_on_any_data_and_compared(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("trainer.epochs=1")
     first = train(config)
     train(replace(config, seed=1))
@@ -57,7 +57,7 @@ def test_a_recorded_model_is_judged_again_on_any_data_and_compared(make_config: 
     (ranking,) = comparison.rankings
     assert ranking.board["seeds"].tolist() == [2]
     assert (tmp_path / "page" / "comparison.html").read_text().startswith("<!doctype html>")
-    assert comparison.left_out == []
+    assert comparison.excluded == []
 
     import mlflow
 
@@ -71,7 +71,7 @@ def test_a_recorded_model_is_judged_again_on_any_data_and_compared(make_config: 
     assert all("test/accuracy_low" in child.data.metrics for child in children)
 
 
-def test_a_folder_written_by_output_is_judged_without_a_store(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_folder_written_by_output_is_evaluated_without_a_store(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("trainer.epochs=1", "tracking=off", f"output={tmp_path}/bundle")
     trained = train(config)
     assert trained.evaluation is not None

@@ -10,11 +10,13 @@ import pytest
 from src.config import Config, DatasetConfig, EvaluationConfig, SyntheticConfig, ThresholdConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import DataError
-from src.evaluation.artifacts import read_decision, write_artifacts
+from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
 from src.evaluation.sheets import validation_grid
+from src.evaluation.summary import score_metrics, score_table
 from src.metrics.calibration import Decision
+from src.metrics.scores import SCORES, Share, of_confusion
 
 QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_pictures=4)
 
@@ -60,12 +62,12 @@ def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
     assert set(predictions["split"]) == {"validation", "test"}
     assert predictions["uncalibrated"].to_numpy() == pytest.approx(predict(faces.images[predictions.index]))
     assert predictions["sha256"].tolist() == faces.table["sha256"].iloc[predictions.index].tolist()
-    calls = predictions["predicted"] == (predictions["label"] == 1)
+    right = predictions["predicted"] == (predictions["label"] == 1)
     for split in ("validation", "test"):
-        assert evaluation.scores[split]["accuracy"].value == pytest.approx(calls[predictions["split"] == split].mean())
+        assert evaluation.scores[split]["accuracy"].value == pytest.approx(right[predictions["split"] == split].mean())
 
 
-def test_the_most_wrong_pictures_are_wrong_and_the_surest_mistake_comes_first(faces: PreparedDataset) -> None:
+def test_the_most_wrong_pictures_are_wrong_and_the_most_confident_mistake_comes_first(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(oracle(faces, noise=3.0), faces, QUICK)
     worst = evaluation.worst
     assert (worst["predicted"] != (worst["label"] == 1)).all()
@@ -104,11 +106,11 @@ def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
     assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
 
 
-def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
+def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(
         oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
     )
-    drawn = evaluation.figures()
+    drawn = draw_figures(evaluation)
     assert set(drawn) == {
         "confusion_matrix",
         "coverage_accuracy",
@@ -122,9 +124,9 @@ def test_every_part_shows_in_the_figures(faces: PreparedDataset) -> None:
         "slices",
     }
     for name in ("roc_curve", "precision_recall_curve", "reliability", "coverage_accuracy", "probabilities"):
-        pair = drawn[name].axes[0]
-        assert pair.get_xlabel()
-        assert pair.get_ylabel()
+        ax = drawn[name].axes[0]
+        assert ax.get_xlabel()
+        assert ax.get_ylabel()
     assert "test/occlusion/pointing_gain" in evaluation.metrics
 
 
@@ -140,26 +142,44 @@ def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
     assert (foot[50:80] == 255).all()
 
 
+def test_scores_added_from_outside_are_computed_with_their_intervals_and_shown(
+    faces: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right_about_no = Share(hits=lambda truth, _: ~truth, among=lambda _, predicted: ~predicted)
+    youden = of_confusion(lambda hits, alarms, misses, rest: hits / (hits + misses) + rest / (rest + alarms) - 1)
+    monkeypatch.setitem(SCORES, "negative_predictive_value", right_about_no)
+    monkeypatch.setitem(SCORES, "youden", youden)
+    evaluation = evaluate_model(oracle(faces), faces, QUICK)
+    rows, scores = evaluation.split("test"), evaluation.scores["test"]
+    answered_no = rows[~rows["predicted"]]
+    assert scores["negative_predictive_value"].value == pytest.approx((answered_no["label"] == 0).mean())
+    assert scores["youden"].value == pytest.approx(2 * scores["balanced_accuracy"].value - 1)
+    for name in ("negative_predictive_value", "youden"):
+        assert 0 < scores[name].low < scores[name].value < scores[name].high <= 1
+    assert {"test/youden", "test/youden_low", "test/youden_high"} <= set(score_metrics(evaluation))
+    assert "negative predictive value" in list(score_table(evaluation).columns[0].cells)
+
+
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
 
 
-def test_a_single_class_is_judged_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
+def test_a_single_class_is_evaluated_without_the_curves_that_need_two(faces: PreparedDataset) -> None:
     happy = faces.table["split"].where(faces.table["label"] == 1, "unused")
     evaluation = evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split=happy)), QUICK)
     assert np.isnan(evaluation.scores["test"]["roc_auc"].value)
-    assert "roc_curve" not in evaluation.figures()
+    assert "roc_curve" not in draw_figures(evaluation)
 
 
-def test_nothing_to_judge_is_a_clear_error(faces: PreparedDataset) -> None:
+def test_nothing_to_evaluate_is_a_clear_error(faces: PreparedDataset) -> None:
     with pytest.raises(DataError, match="nothing to evaluate"):
         evaluate_model(oracle(faces), replace(faces, table=faces.table.assign(split="train")), QUICK)
 
 
 def test_the_style_leaves_matplotlib_alone(faces: PreparedDataset) -> None:
     before = dict(matplotlib.rcParams)
-    evaluate_model(oracle(faces), faces, QUICK).figures()["slices"]
+    draw_figures(evaluate_model(oracle(faces), faces, QUICK))
     assert dict(matplotlib.rcParams) == before
 
 
@@ -186,3 +206,16 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
         assert wanted in card
     assert 'src="figures/' not in page
     assert page.count("data:image/png") == 3
+
+
+def test_an_evaluation_without_figures_writes_and_names_none(
+    faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
+) -> None:
+    evaluation = evaluate_model(oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5))
+    config, facts = make_config("evaluation.figures=false"), ModelFacts("m", 10, 1000, "python -m src.train")
+    write_artifacts(evaluation, config, faces, facts, lambda name: tmp_path / name)  # makes no folder
+    files = {"predictions.parquet", "decision.json", "slices.csv", "robustness.csv", "model_card.md", "model_card.html"}
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == files
+    assert "![" not in (tmp_path / "model_card.md").read_text()
+    assert "<img" not in (tmp_path / "model_card.html").read_text()
+    assert str(evaluation.scores["test"]["f1"]) in (tmp_path / "model_card.md").read_text()

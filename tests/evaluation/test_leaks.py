@@ -33,6 +33,6 @@ def test_without_a_distance_only_the_same_file_counts() -> None:
     ]
 
 
-def test_judged_pictures_that_resemble_only_each_other_are_no_leak() -> None:
+def test_evaluated_pictures_that_resemble_only_each_other_are_no_leak() -> None:
     seen = hashed(["x"], [~SEEN_PHASH & (2**64 - 1)], [SEEN_DHASH])
     assert leaked(seen, evaluated()[:3], CONFIG).tolist() == [False] * 3

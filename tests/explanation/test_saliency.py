@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from src.explanation.pointing import pointing_game, region_names
 from src.explanation.saliency import grad_cam, occlusion
+from src.metrics.pointing import pointing_game, region_names
 
 SIZE = 48
 MOUTH = {"mouth_left": 0.35, "mouth_top": 0.6, "mouth_right": 0.65, "mouth_bottom": 0.75}

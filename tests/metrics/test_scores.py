@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from src.metrics.scores import SCORE_NAMES, proportion, score, wilson_interval
+from src.metrics.intervals import proportion, wilson_interval
+from src.metrics.scores import SCORES, score
 
 
 def predictions(count: int, seed: int = 0, separation: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +35,7 @@ def test_scores_agree_with_scikit_learn(ties: bool, threshold: float) -> None:
         "brier": metrics.brier_score_loss(labels, probabilities),
     }
     scores = score(labels, probabilities, threshold=threshold, resamples=100)
-    assert tuple(scores) == SCORE_NAMES
+    assert list(scores) == list(SCORES)
     assert {name: found.value for name, found in scores.items()} == pytest.approx(expected, abs=1e-9)
     assert all(found.low <= found.value <= found.high for found in scores.values())
 
@@ -66,20 +67,20 @@ def test_bootstrap_draws_whole_groups() -> None:
     labels, probabilities = predictions(150)
     alone = score(labels, probabilities, seed=1)
     copied = score(np.repeat(labels, 5), np.repeat(probabilities, 5), np.repeat(np.arange(150), 5), seed=1)
-    for name in SCORE_NAMES:
+    for name in SCORES:
         assert copied[name].high - copied[name].low == pytest.approx(alone[name].high - alone[name].low, rel=0.05)
 
 
 def test_intervals_cover_the_truth_in_93_to_97_percent_of_samples() -> None:
     labels, probabilities = predictions(200_000, seed=1)
     truth = {name: found.value for name, found in score(labels, probabilities, resamples=1).items()}
-    covered = dict.fromkeys(SCORE_NAMES, 0)
+    covered = dict.fromkeys(SCORES, 0)
     trials = 1000
     generator = np.random.default_rng(2)
     for trial in range(trials):
         rows = generator.integers(0, labels.size, 400)
         found = score(labels[rows], probabilities[rows], resamples=400, seed=trial)
-        for name in SCORE_NAMES:
+        for name in SCORES:
             covered[name] += found[name].low <= truth[name] <= found[name].high
     shares = {name: count / trials for name, count in covered.items()}
     assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
@@ -92,6 +93,14 @@ def test_perfect_predictions_do_not_claim_certainty() -> None:
         assert scores[name].value == pytest.approx(1.0)
         assert scores[name].high == pytest.approx(1.0)
         assert 0.4 < scores[name].low < 0.95
+
+
+def test_a_model_that_is_always_wrong_claims_no_certainty() -> None:
+    labels = np.repeat([0, 1], 15)
+    scores = score(labels, np.where(labels == 1, 0.1, 0.9), resamples=200)
+    assert (scores["balanced_accuracy"].value, scores["mcc"].value) == (0.0, pytest.approx(-1.0))
+    assert scores["balanced_accuracy"].high > 0.1
+    assert scores["mcc"].high > -0.8
 
 
 def test_finding_no_positive_does_not_claim_certainty() -> None:
@@ -108,7 +117,7 @@ def test_undefined_scores_are_nan_and_the_others_stand() -> None:
     assert scores["brier"].value == pytest.approx(np.mean([0.64, 0.49, 0.09, 0.04]))
 
 
-def test_misfit_or_empty_input_is_refused() -> None:
+def test_misfit_or_empty_input_is_rejected() -> None:
     with pytest.raises(ValueError, match="equal, flat and not empty"):
         score([1, 0], [0.5])
     with pytest.raises(ValueError, match="equal, flat and not empty"):

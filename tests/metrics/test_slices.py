@@ -5,7 +5,7 @@ import pytest
 from src.metrics.slices import picture_properties, slice_table
 
 
-def drawn_table(count: int, seed: int = 0) -> pd.DataFrame:
+def face_table(count: int, seed: int = 0) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     return pd.DataFrame(
         {
@@ -24,7 +24,7 @@ def drawn_table(count: int, seed: int = 0) -> pd.DataFrame:
 
 
 def test_a_planted_failing_slice_is_found_as_the_worst() -> None:
-    table = drawn_table(600)
+    table = face_table(600)
     hits = np.random.default_rng(1).random(600) < np.where(table["glasses"] == "tinted", 0.4, 0.95)
     slices = slice_table(table, hits, np.arange(600))
     worst = slices.iloc[0]
@@ -37,13 +37,13 @@ def test_a_model_that_fails_nowhere_in_particular_has_a_worse_slice_in_under_5_p
     generator = np.random.default_rng(2)
     accused = 0
     for trial in range(200):
-        table = drawn_table(400, seed=trial)
+        table = face_table(400, seed=trial)
         slices = slice_table(table, generator.random(400) < 0.85, np.arange(400))
         accused += (slices["verdict"] == "worse").any()
     assert accused < 10
 
 
-def test_small_slices_come_last_and_are_never_called_worse() -> None:
+def test_small_slices_come_last_and_are_never_found_worse() -> None:
     table = pd.DataFrame({"source": ["web"] * 95 + ["camera"] * 5, "size": ["large", "small"] * 50})
     hits = np.array([True] * 95 + [False] * 5)
     slices = slice_table(table, hits, np.arange(100))
@@ -51,8 +51,8 @@ def test_small_slices_come_last_and_are_never_called_worse() -> None:
     assert set(slices["verdict"][-2:]) == {"too small"}
 
 
-def test_numbers_are_cut_at_quartiles_and_boxes_paths_and_constants_are_left_out() -> None:
-    table = drawn_table(400).assign(constant=1)
+def test_numbers_are_cut_at_quartiles_and_boxes_paths_and_constants_are_not_sliced() -> None:
+    table = face_table(400).assign(constant=1)
     slices = slice_table(table, np.ones(400, dtype=bool), np.arange(400))
     assert set(slices["column"]) == {"glasses", "hair", "teeth", "tilt", "skin_tone"}
     assert slices.query("column == 'tilt'")["count"].tolist() == [100] * 4
@@ -66,12 +66,12 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     assert slice_table(table, hits, groups_of_eight).iloc[0]["verdict"] == ""
 
 
-def test_pictures_are_described_by_brightness_sharpness_and_colour() -> None:
+def test_pictures_are_described_by_brightness_sharpness_and_color() -> None:
     generator = np.random.default_rng(0)
     flat = np.full((32, 32, 3), 200)
-    noisy_grey = np.repeat(generator.integers(0, 100, (32, 32, 1)), 3, axis=2)
+    noisy_gray = np.repeat(generator.integers(0, 100, (32, 32, 1)), 3, axis=2)
     red = np.full((32, 32, 3), (200, 10, 10))
-    described = picture_properties(np.stack([flat, noisy_grey, red]).astype(np.uint8))
-    assert described["brightness"].tolist() == pytest.approx([200, noisy_grey.mean(), 66.81], abs=0.1)
+    described = picture_properties(np.stack([flat, noisy_gray, red]).astype(np.uint8))
+    assert described["brightness"].tolist() == pytest.approx([200, noisy_gray.mean(), 66.81], abs=0.1)
     assert described["sharpness"].idxmax() == 1
     assert described["colour"].tolist() == ["grey", "grey", "colour"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ import pytest
 from src.config import DatasetConfig, PrepareConfig, SplitConfig
 from src.data.prepared import prepare
 from src.prepare import prepare_and_report
-from src.reports.data_report import duplicate_groups, kept_report, report_content, write_report
+from src.reports.data_report import data_report, duplicate_groups, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
 from src.reports.leak_check import check_leaks
 from tests.picture_files import class_folders, config_of, picture, png
@@ -124,12 +125,32 @@ def test_copies_do_not_make_a_shortcut_surer() -> None:
 
 def test_the_report_of_a_run_is_written_once(tmp_path: Path) -> None:
     config = config_of(class_folders(tmp_path / "root", 30), tmp_path / "cache", image_size=64)
-    first = kept_report(prepare(config), config)
+    first = data_report(prepare(config), config)
     written = first.page.stat().st_mtime_ns
-    assert kept_report(prepare(config), config) == first
+    assert data_report(prepare(config), config) == first
     assert first.page.stat().st_mtime_ns == written
     other = replace(config, split=SplitConfig(seed=1))
-    assert kept_report(prepare(other), other).page != first.page
+    assert data_report(prepare(other), other).page != first.page
+
+
+def test_the_source_is_listed_again_only_for_rejected_files_that_hold_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_again: list[pd.DataFrame] = []
+    root = class_folders(tmp_path / "root", 8)
+    (root / "sad" / "broken.png").write_bytes(b"not a picture")
+    (root / "sad" / "again.png").write_bytes(next((root / "sad").glob("0*.png")).read_bytes())
+    config = config_of(root, tmp_path / "cache", image_size=64)
+    dataset = prepare(config)
+    monkeypatch.setattr("src.reports.data_report._pixels_of", lambda rows, _: read_again.append(rows) or {})
+    page = Page(write_report(dataset, config, tmp_path / "report").page)
+    assert [len(rows) for rows in read_again] == [0]  # one file is broken, of the other the data set holds a copy
+    assert any("again" in str(image["title"]) for image in page.images)
+
+
+def test_a_run_can_report_on_its_data_before_keras_starts() -> None:
+    code = "import sys, src.reports.data_report; sys.exit(bool({'keras', 'tensorflow', 'mlflow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_files_can_be_a_shortcut_too() -> None:
@@ -173,7 +194,7 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     against = config_of(other, tmp_path / "cache", image_size=32)
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
-    assert "29 pictures used; left out: 2 the same file in both classes (label_conflict), 1 no image at all" in output
+    assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
     assert "5 groups of look-alikes or of one person" in output
     assert "12 groups of look-alikes are in both" in output
     assert "12 pictures are the very same file" in output

@@ -14,7 +14,7 @@ brightness contrast elastic_transform pixelate jpeg_compression"""
 
 
 def scene(size: int = 64) -> np.ndarray:
-    """A picture with edges, flats and colours, (1, size, size, 3)."""
+    """A picture with edges, flats and colors, (1, size, size, 3)."""
     rows, columns = np.mgrid[:size, :size] / size
     picture = np.stack([rows, columns, (np.hypot(rows - 0.5, columns - 0.5) < 0.3) * 0.8], axis=-1) * 0.6 + 0.2
     return (picture * 255).astype(np.uint8)[None]
@@ -42,7 +42,7 @@ def test_a_corruption_changes_the_picture_repeats_from_its_seed_and_keeps_its_sh
         assert distance(strong, clean) > distance(weak, clean)
 
 
-def test_a_set_may_be_corrupted_in_parts() -> None:
+def test_a_set_may_be_corrupted_in_chunks() -> None:
     pictures = np.repeat(scene(), 3, axis=0)
     whole = corrupt(pictures, "gaussian_noise", 3)
     assert np.array_equal(whole[2:], corrupt(pictures[2:], "gaussian_noise", 3, first=2))
@@ -50,9 +50,9 @@ def test_a_set_may_be_corrupted_in_parts() -> None:
 
 
 def test_noise_has_the_published_deviation() -> None:
-    grey = np.full((1, 128, 128, 3), 128, dtype=np.uint8)
-    assert corrupt(grey, "gaussian_noise", 1).std() / 255 == pytest.approx(0.08, rel=0.05)
-    changed = corrupt(grey, "impulse_noise", 5) != 128
+    gray = np.full((1, 128, 128, 3), 128, dtype=np.uint8)
+    assert corrupt(gray, "gaussian_noise", 1).std() / 255 == pytest.approx(0.08, rel=0.05)
+    changed = corrupt(gray, "impulse_noise", 5) != 128
     assert changed.mean() == pytest.approx(0.27, abs=0.02)
 
 

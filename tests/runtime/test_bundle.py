@@ -58,14 +58,14 @@ def test_a_bundle_holds_the_recorded_decision_and_scores(bundle: Bundle, record:
         ({"files": {"../model.tflite": "0"}}, "other files"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(
+def test_a_manifest_that_does_not_fit_is_rejected(
     changed: Callable[[dict[str, Any]], Path], values: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(BundleError, match=said):
         open_bundle(changed(values))
 
 
-def test_a_changed_model_file_is_refused(changed: Callable[[dict[str, Any]], Path]) -> None:
+def test_a_changed_model_file_is_rejected(changed: Callable[[dict[str, Any]], Path]) -> None:
     folder = changed({})
     file = folder / "model.tflite"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
@@ -73,7 +73,7 @@ def test_a_changed_model_file_is_refused(changed: Callable[[dict[str, Any]], Pat
         open_bundle(folder)
 
 
-def test_a_bundle_calibrates_as_judging_does(bundle: Bundle) -> None:
+def test_a_bundle_calibrates_as_evaluation_does(bundle: Bundle) -> None:
     probabilities = np.array([0.0, 1e-9, 0.2, 0.5, 0.97, 1.0])
     warm = replace(bundle, temperature=1.7)
     np.testing.assert_allclose(warm.calibrated(probabilities), apply_temperature(probabilities, 1.7), rtol=1e-9)

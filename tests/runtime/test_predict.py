@@ -8,44 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from src.config import PROJECT_ROOT
 from src.runtime.bundle import Bundle
+from tests.trained_model import Run
 
-Run = Callable[..., SimpleNamespace]
 VERDICTS = ["ok", "ok", "truncated", "not_an_image", "ok"]
-
-
-@pytest.fixture
-def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command in this process with the small model: exit code, lines and error."""
-    from src import predict as module
-
-    monkeypatch.setattr(module, "CACHE", tmp_path / "answers.sqlite")
-
-    def run(*arguments: object, stdin: bytes | None = None) -> SimpleNamespace:
-        import typer
-
-        from src.errors import UserError
-
-        app = typer.Typer()
-        app.command()(module.predict)
-        result = CliRunner().invoke(app, ["--model", str(bundle.folder), *map(str, arguments)], input=stdin)
-        code, error = result.exit_code, result.exception
-        if error and not isinstance(error, UserError | SystemExit):
-            raise error
-        if isinstance(error, UserError):
-            code = error.exit_code
-        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), error=str(error or result.stderr))
-
-    return run
 
 
 def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle: Bundle, album: Path) -> None:
@@ -81,16 +53,16 @@ def test_recursive_and_order_of_arguments(predict: Run, album: Path) -> None:
     assert names == [str(album / "e.webp"), str(album / "a.png")]
 
 
-def test_tables_hold_what_json_tells(predict: Run, album: Path, tmp_path: Path) -> None:
+def test_tables_hold_what_json_says(predict: Run, album: Path, tmp_path: Path) -> None:
     result = predict(album, "--json", "--csv", tmp_path / "out.csv", "--parquet", tmp_path / "out.parquet")
-    told = [json.loads(line) for line in result.lines]
+    printed = [json.loads(line) for line in result.lines]
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["label"] or None, row["verdict"]) for row in rows] == [
-        (row["path"], row["label"], row["verdict"]) for row in told
+        (row["path"], row["label"], row["verdict"]) for row in printed
     ]
     table = pd.read_parquet(tmp_path / "out.parquet")
-    assert table["probability"].dropna().tolist() == [row["probability"] for row in told if row["label"]]
+    assert table["probability"].dropna().tolist() == [row["probability"] for row in printed if row["label"]]
 
 
 @pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet", "--explain=no/a.png"])
@@ -189,15 +161,15 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path) -> None:
     from dataclasses import replace
 
-    from src.explanation.occlusion import evidence
+    from src.explanation.saliency import answer_evidence
     from src.runtime.classifier import Classifier
     from src.runtime.pictures import Picture
 
     happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
     pixels = happy.prepare(Picture(str(album / "a.png")))
-    found = evidence(happy, pixels)
+    found = answer_evidence(happy.probabilities, pixels, happy.bundle.threshold)
     assert abs(found).max() > 0
-    assert (evidence(sad, pixels) == -found).all()
+    assert (answer_evidence(sad.probabilities, pixels, sad.bundle.threshold) == -found).all()
 
 
 def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_mlflow_prepares_pixels_of_any_size_as_a_file_of_them(scoring_server: st
     assert from_file == from_pixels
 
 
-def test_mlflow_tells_a_bad_picture_from_the_others(scoring_server: str, album: Path) -> None:
+def test_mlflow_gives_a_bad_picture_its_own_verdict(scoring_server: str, album: Path) -> None:
     texts = [base64.b64encode((album / name).read_bytes()).decode() for name in ("a.png", "c.jpg", "d.txt")]
     answers = ask(scoring_server, {"inputs": [*texts, "no base64!"]})
     assert [answer["verdict"] for answer in answers] == ["ok", "truncated", "not_an_image", "unreadable"]

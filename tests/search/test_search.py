@@ -20,7 +20,7 @@ from src.search.space import hyperparameters, overrides, probes
 
 SPACE = {
     "optimizer": ParameterConfig(choice=["adam", "adamw"]),
-    "optimizer.weight_decay": ParameterConfig(min=1e-5, max=1e-1, log=True, when={"optimizer": ["adamw"]}),
+    "optimizer.weight_decay": ParameterConfig(min=1e-5, max=1e-1, log=True, conditions={"optimizer": ["adamw"]}),
     "model.filters": ParameterConfig(choice=[[8], [8, 16]]),
     "model.convolutions": ParameterConfig(min=1, max=3, integer=True),
 }
@@ -103,8 +103,8 @@ def test_a_conditional_value_is_set_only_where_its_condition_holds() -> None:
 
 
 def test_a_condition_must_be_on_a_choice_that_stands_above() -> None:
-    with pytest.raises(ConfigError, match=r"space.a.when.b: accepts a key with a choice that stands above a"):
-        hyperparameters({"a": ParameterConfig(choice=[1], when={"b": [1]}), "b": ParameterConfig(choice=[1])})
+    with pytest.raises(ConfigError, match=r"space.a.conditions.b: accepts a key with a choice that stands above a"):
+        hyperparameters({"a": ParameterConfig(choice=[1], conditions={"b": [1]}), "b": ParameterConfig(choice=[1])})
 
 
 def test_the_best_trial_is_written_as_an_experiment(tmp_path: Path, make_config: Callable) -> None:

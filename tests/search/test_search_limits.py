@@ -17,7 +17,8 @@ from src.search.search_report import summary
 from src.search.space import hyperparameters
 from src.search.trials import Trials
 from src.sweeps.jobs import Job, Outcome
-from src.sweeps.progress import SweepProgress
+from src.sweeps.runner import SweepProgress
+from src.train import train
 from src.tune import compose_trial
 
 SPACE = {
@@ -60,7 +61,7 @@ def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float) -> tup
     tuner = TunerConfig("random", **limits)  # type: ignore[arg-type]
     search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=1), folder / "journal.jsonl")
     base = ["model=mobile", "dataset.image_size=32"]
-    trials, runner = Trials(search, tuner, SPACE, base, compose_trial, folder), InstantRunner(outcome)
+    trials, runner = Trials(search, tuner, SPACE, base, compose_trial, train, folder), InstantRunner(outcome)
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
         return trials, runner, trials.run(runner)  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
-from src.sweeps.devices import slots
+from src.sweeps.worker import slots
 from src.tracking.store import open_store
 from src.train import main, train
 

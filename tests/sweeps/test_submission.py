@@ -38,5 +38,4 @@ def test_jobs_given_to_submitit_are_children_of_one_sweep_and_a_failed_one_is_to
     assert parent.data.metrics == {"sweep/finished": 1.0, "sweep/failed": 1.0}
     assert done.data.params["model.filters"] == "[8]"
     assert done.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert "tracking.parent" not in done.data.tags["command"]
     assert "parent" not in done.info.run_name

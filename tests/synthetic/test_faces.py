@@ -21,7 +21,7 @@ from src.synthetic.faces import FaceFactors, draw_face, sample_factors
 from src.synthetic.geometry import EYE_LEVEL, Box, bounding_box
 
 EXPRESSION = ["smile", "brow_expression", "eye_expression"]
-BOXES = [f"{part}_{side}" for part in ("mouth", "left_brow", "right_brow") for side in Box._fields]
+BOXES = [f"{feature}_{side}" for feature in ("mouth", "left_brow", "right_brow") for side in Box._fields]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_face_is_the_same_on_every_machine(seed: int, index: int, size: int, d
     assert hashlib.sha256(picture.tobytes()).hexdigest() == digest
 
 
-def test_a_face_does_not_depend_on_what_was_drawn_before() -> None:
+def test_a_face_does_not_depend_on_earlier_ones() -> None:
     alone, _ = draw_face(3, 5, 64)
     for index in (4, 6):
         assert not np.array_equal(draw_face(3, index, 64)[0], alone)
@@ -68,9 +68,9 @@ def test_edges_span_an_odd_number_of_rows_so_that_no_crossing_is_a_tie() -> None
 
 
 def test_factors_without_drawing_are_those_of_the_drawing() -> None:
-    _, drawn = draw_face(1, 8, 32, 0.4)
-    assert drawn == sample_factors(1, 8, 0.4)
-    assert pickle.loads(pickle.dumps(drawn)) == drawn  # noqa: S301
+    _, factors = draw_face(1, 8, 32, 0.4)
+    assert factors == sample_factors(1, 8, 0.4)
+    assert pickle.loads(pickle.dumps(factors)) == factors  # noqa: S301
 
 
 def test_classes_are_balanced(table: pd.DataFrame) -> None:

@@ -56,17 +56,17 @@ def contest(trained: Trained) -> Contest:
     return Contest(trained, trained.run_id, train_small([*trained.overrides, *UNTRAINED]))
 
 
-def test_a_worse_model_is_refused_unless_forced_and_the_alias_comes_back(
+def test_a_worse_model_is_rejected_unless_forced_and_the_alias_comes_back(
     contest: Contest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert contest.register(contest.good, "gated") == "1"
     assert "first champion" in capsys.readouterr().out
     with pytest.raises(
         GateError, match=r"worse: log loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] on 18 test pictures"
-    ) as refused:
+    ) as rejected:
         contest.register(contest.bad, "gated", metric="log_loss")
-    assert "\n" not in str(refused.value)
-    assert "force=true" in str(refused.value)
+    assert "\n" not in str(rejected.value)
+    assert "force=true" in str(rejected.value)
 
     assert contest.register(contest.bad, "gated", metric="log_loss", force=True, reason="a drill") == "2"
     tags = contest.version_tags("gated", "2")
@@ -124,18 +124,18 @@ def test_not_distinguishable_passes_but_says_what_it_leaves_open() -> None:
 @pytest.mark.parametrize(
     ("pictures", "accuracy", "least", "most"), [(300, 0.9, 0.0, 0.06), (300, 0.8, 0.8, 1.0), (36, 0.8, 0.05, 0.3)]
 )
-def test_how_often_a_challenger_of_a_holder_with_accuracy_90_is_refused(
+def test_how_often_a_challenger_of_a_holder_with_accuracy_90_is_rejected(
     pictures: int, accuracy: float, least: float, most: float
 ) -> None:
     generator = np.random.default_rng(0)
 
-    def refused() -> bool:
+    def rejected() -> bool:
         ours, theirs = (
             predictions(0, pictures).assign(predicted=generator.random(pictures) < level) for level in (accuracy, 0.9)
         )
         return not compare_with_holder(ours, theirs, "accuracy", resamples=100).passed
 
-    assert least <= np.mean([refused() for _ in range(150)]) <= most
+    assert least <= np.mean([rejected() for _ in range(150)]) <= most
 
 
 def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
@@ -145,7 +145,7 @@ def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
     assert compare_with_holder(theirs, ours, "accuracy", margin=0.01).passed
 
 
-def test_runs_judged_on_other_pictures_are_not_compared() -> None:
+def test_runs_evaluated_on_other_pictures_are_not_compared() -> None:
     decision = compare_with_holder(predictions(90, 100), predictions(10, 99), "accuracy")
     assert not decision.passed
     assert decision.text.startswith("cannot be compared: evaluated on different test pictures, 100 (digest ")
@@ -167,7 +167,7 @@ def test_missing_predictions_are_no_reason_to_pass(missing: pd.DataFrame | None)
         ("margin=0", "margin=0: accepts"),
     ],
 )
-def test_a_mistake_is_told_before_anything_starts(settings: str, said: str, trained: Trained) -> None:
+def test_a_mistake_is_reported_before_anything_starts(settings: str, said: str, trained: Trained) -> None:
     from hydra import compose, initialize_config_dir
 
     from src.cli.hydra_command import plain_tree
@@ -224,7 +224,7 @@ def test_a_registered_model_is_opened_where_nothing_can_be_exported(
     contest: Contest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     contest.register(contest.good, "whole")
-    monkeypatch.setattr(opening, "MADE", tmp_path / "empty")
+    monkeypatch.setattr(opening, "BUNDLES", tmp_path / "empty")
     monkeypatch.setattr(opening, "export_run", lambda run, tracking: pytest.fail("exported again"))
     whole = open_model("models:/whole@champion", contest.trained.tracking.uri)
     assert whole.run_id == contest.good

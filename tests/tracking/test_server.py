@@ -221,7 +221,7 @@ def test_a_job_of_a_sweep_waits_for_a_server_that_is_being_restarted() -> None:
         begin = threading.Timer(1.5, lambda: (answering.server_activate(), answering.serve_forever()))
         begin.start()
         start = time.perf_counter()
-        check_server(TrackingConfig("server", uri=uri), patience=30)
+        check_server(TrackingConfig("server", uri=uri), patient=True)
         assert time.perf_counter() - start > 1
         answering.shutdown()
 

@@ -45,7 +45,7 @@ def test_a_second_correction_of_a_picture_takes_the_place_of_the_first(
     assert (kept.suffix, kept.read_bytes()) == (".jpeg", first)
 
 
-def test_what_is_no_picture_or_no_class_is_refused(tmp_path: Path, picture: Callable[[int], Image.Image]) -> None:
+def test_what_is_no_picture_or_no_class_is_rejected(tmp_path: Path, picture: Callable[[int], Image.Image]) -> None:
     corrections = Corrections(tmp_path / "never_made", NAMES)
     with pytest.raises(DataError, match="accepts sad, happy"):
         corrections.save(picture_bytes(picture(0), "PNG"), "=cmd")

@@ -32,7 +32,7 @@ def test_a_request_under_way_is_answered_before_the_service_stops(picture: Calla
             connection.sendall(head + body[:100])
             httpx.get(f"{server.url}/healthz")  # by now the first request is being read
             server.process.send_signal(signal.SIGTERM)
-            _wait_until_refused(server.port)
+            _wait_until_closed(server.port)
             connection.sendall(body[100:])
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200")
@@ -40,7 +40,7 @@ def test_a_request_under_way_is_answered_before_the_service_stops(picture: Calla
         assert server.process.wait(8) == 0
 
 
-def _wait_until_refused(port: int) -> None:
+def _wait_until_closed(port: int) -> None:
     until = time.monotonic() + 10
     while time.monotonic() < until:
         try:
@@ -75,10 +75,3 @@ def test_hostile_uploads_neither_stop_the_service_nor_stay_in_memory() -> None:
     assert sum(findings.statuses.values()) == 180
     assert findings.statuses["body", 200], "damaged pictures get verdicts"
     assert not findings.failed, findings
-
-
-def test_small_answers_are_not_held_back() -> None:
-    """Where the socket waits to fill a packet, every answer takes 40 ms or more."""
-    with serving("--no-page") as server, httpx.Client(base_url=server.url) as client:
-        seconds = [client.post("/v1/predict", content=b"no picture").elapsed.total_seconds() for _ in range(10)]
-    assert min(seconds[1:]) < 0.03

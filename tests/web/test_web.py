@@ -56,7 +56,7 @@ def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> Non
     assert client.get("/readyz").status_code == 200
 
 
-def test_requests_past_the_limits_are_refused(classifier: Classifier) -> None:
+def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
     client = TestClient(create_service(classifier, limits=ServiceLimits(pictures=2, megabytes=0.01)))
     assert client.post("/v1/predict", content=b"x" * 10_001).status_code == 413
     announced_nothing = client.post("/v1/predict", content=iter([b"x" * 6_000] * 2))
@@ -83,10 +83,10 @@ def test_requests_past_the_bound_are_told_to_come_back(
         thread = threading.Thread(target=lambda: first.append(client.post("/v1/predict", content=data).status_code))
         thread.start()
         assert entered.wait(20)
-        refused = client.post("/v1/predict", content=data)
+        rejected = client.post("/v1/predict", content=data)
         leave.set()
         thread.join(20)
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert (rejected.status_code, rejected.headers["retry-after"]) == (503, "1")
     assert first == [200]
 
 

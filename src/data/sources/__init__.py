@@ -1,31 +1,42 @@
-"""Every source gives the same thing: a `Listing` of samples, made without reading a single picture."""
+"""Every source gives the same thing: a `Listing` of samples, made without reading a single picture.
+
+A source is one function, registered by its name: see `register_source`, and `source_path`, `entries_of` and
+`class_labels` for what most of them begin with. Those of this package are imported here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import fields, replace
 
-from ...config import DatasetConfig, SourceConfig
-from ...errors import DataError
+from ...config import DatasetConfig, SourceConfig, suggest
+from ...errors import ConfigError, DataError
 from ..samples import Sample
+from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
-from .folders import list_class_folders
-from .listing import Listing
-from .manifest import list_manifest, list_metadata
-from .published import list_affectnet, list_fer2013, list_rafdb
-from .synthetic import list_synthetic
+from .folders import entries_of
+from .listing import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, register_source
 
-__all__ = ["Listing", "list_samples", "single_file_signature"]
+__all__ = [
+    "Listing",
+    "RejectedEntry",
+    "class_labels",
+    "entries_of",
+    "list_samples",
+    "listing_signature",
+    "register_source",
+    "source_path",
+]
 
 
 def list_samples(config: DatasetConfig) -> Listing:
     """The samples of a data set, of one source or of several together, in an order that the sources fix.
 
-    Raises DataError if a source cannot be found or read, or has no picture of one class.
+    Raises ConfigError for a source that does not exist, and DataError if one cannot be found or read, or has no
+    picture of one class.
     """
-    if config.source != "combined":
+    if config.source != COMBINED:
         listing = _list_source(config, config.name)
     elif config.sources:
         listing = _combine([_list_source(source, name) for name, source in config.sources.items()])
@@ -35,22 +46,23 @@ def list_samples(config: DatasetConfig) -> Listing:
     return listing
 
 
-def single_file_signature(config: DatasetConfig) -> tuple[object, ...] | None:
-    """What names a data set of which every source is drawn or one file, without listing it; None for any other.
+def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
+    """What changes whenever the listing does, where that can be told without making it; None where it cannot.
 
-    Raises DataError if a file cannot be found.
+    Raises ConfigError for a source that does not exist, and DataError if a file cannot be found.
     """
-    if config.source != "combined":
-        return _file_signature(config)
-    signatures = [_file_signature(source) for source in config.sources.values()]
+    if config.source != COMBINED:
+        return _source_signature(config)
+    signatures = [_source_signature(source) for source in config.sources.values()]
     return None if None in signatures or not signatures else (*config.sources, *signatures)
 
 
-def _file_signature(config: SourceConfig) -> tuple[object, ...] | None:
+def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
+    changes_with = _registered(config).changes_with
     values = tuple(repr(getattr(config, field.name)) for field in fields(SourceConfig))
-    if config.source == "synthetic":
+    if changes_with == "config":
         return values
-    path = source_path(config) if config.source in ("folder", "fer2013") else None
+    path = source_path(config) if changes_with == "file" else None
     if path is None or not path.is_file():
         return None
     status = path.stat()
@@ -58,25 +70,19 @@ def _file_signature(config: SourceConfig) -> tuple[object, ...] | None:
 
 
 def _list_source(config: SourceConfig, name: str) -> Listing:
-    listing = _reader(config)(config)
+    listing = _registered(config).list(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
     rejections = [replace(rejection, source=name) for rejection in listing.rejections]
     return Listing(_with_subjects(samples, config.group_pattern), rejections, listing.ignored)
 
 
-def _reader(config: SourceConfig) -> Callable[[SourceConfig], Listing]:
-    readers: dict[str, Callable[[SourceConfig], Listing]] = {
-        "synthetic": list_synthetic,
-        "folder": list_class_folders,
-        "fer2013": list_fer2013,
-        "manifest": list_manifest,
-        "metadata": list_metadata,
-        "rafdb": list_rafdb,
-        "affectnet": list_affectnet,
-    }
-    if config.source not in readers:
-        raise DataError(f"{config.name}: a source of several cannot hold another such source")
-    return readers[config.source]
+def _registered(config: SourceConfig) -> Source:
+    if config.source in SOURCES:
+        return SOURCES[config.source]
+    whole = isinstance(config, DatasetConfig)
+    key = "dataset.source" if whole else f"dataset.sources.{config.name}.source"
+    known = sorted({*SOURCES, COMBINED} if whole else SOURCES)
+    raise ConfigError(f"{key}={config.source}: accepts {', '.join(known)}{suggest(config.source, known)}")
 
 
 def _with_subjects(samples: list[Sample], pattern: str | None) -> list[Sample]:

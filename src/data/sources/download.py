@@ -1,19 +1,20 @@
-"""Data that is fetched once, checked against its SHA-256 and kept; a broken download goes on where it was."""
+"""Where data lie: at a path, or fetched once, checked against its SHA-256 and kept; a broken download goes on."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...config import SourceConfig, project_path
 from ...errors import DataError
-from ..progress import download_progress
 from ..store import readable_disk_errors
-from .listing import user_path
 
 if TYPE_CHECKING:
     import requests
@@ -23,14 +24,25 @@ _SECONDS_WITHOUT_DATA = 30
 
 
 def source_path(config: SourceConfig) -> Path:
-    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError."""
-    if config.url is None:
-        return user_path(config.path)
-    if config.path is not None:
-        raise DataError("dataset.path and dataset.url are both given; one of them must be null")
-    if config.sha256 is None:
-        raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
-    return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError.
+
+    A path is meant as the user wrote it: relative to the working directory.
+    """
+    if config.url is not None:
+        if config.path is not None:
+            raise DataError("dataset.path and dataset.url are both given; one of them must be null")
+        if config.sha256 is None:
+            raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
+        return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+    if config.path is None:
+        raise DataError("dataset.path: no value given; name the folder or file that holds the data")
+    # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
+    found = Path(os.path.abspath(Path(config.path).expanduser()))
+    try:
+        found.stat()
+    except OSError as error:
+        raise DataError(f"dataset.path={config.path}: {error.strerror or error} ({found})") from None
+    return found
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
@@ -66,22 +78,27 @@ def _retrieve(url: str, sha256: str, target: Path, part: Path) -> None:
 
 
 def _complete(url: str, part: Path) -> None:
-    """Append to `part` what is missing of `url`. Raises requests' errors, also if the server ends too early."""
+    """Append to `part` what is missing of `url`, with a bar on a terminal. Raises requests' errors, also if the server
+    ends too early.
+    """
     import requests
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    columns = (TextColumn(url.rpartition("/")[2][:40]), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with requests.get(url, headers=headers, stream=True, timeout=_SECONDS_WITHOUT_DATA) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # the part is whole already; its checksum decides
+            return  # it is whole already; its checksum decides
         answer.raise_for_status()
         if answer.status_code != requests.codes.partial_content:
             have = 0
         total = have + int(answer.headers.get("Content-Length", 0))
-        with part.open("ab" if have else "wb") as file, download_progress(url, have, total) as advance:
+        bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        with part.open("ab" if have else "wb") as file, bar:
+            task = bar.add_task("", total=total or None, completed=have)
             for piece in answer.iter_content(_PIECE):
                 file.write(piece)
-                advance(len(piece))
+                bar.advance(task, len(piece))
             if file.tell() < total:
                 raise requests.ConnectionError(f"it broke off at {file.tell():,} of {total:,} bytes")
 

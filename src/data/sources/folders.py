@@ -13,17 +13,12 @@ from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator
 from .download import source_path
-from .listing import Entry, Listing, RejectedEntry, by_class_folders
+from .listing import Entry, Listing, RejectedEntry, by_class_folders, register_source
 
-_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive that can be read."""
-    return path.name.casefold().endswith(_SUFFIXES)
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
-def archive_entries(path: Path) -> list[Entry]:
+def _archive_entries(path: Path) -> list[Entry]:
     """The files in an archive, in its own order. Raises DataError if it cannot be read."""
     try:
         status = path.stat()
@@ -74,6 +69,7 @@ def _rejection_reason(name: str) -> str | None:
     return "a path that leaves the archive" if leaves else None
 
 
+@register_source("folder", changes_with="file")
 def list_class_folders(config: SourceConfig) -> Listing:
     """Samples of a folder or archive of class folders. Raises DataError."""
     return by_class_folders(entries_of(source_path(config)), config)
@@ -82,9 +78,9 @@ def list_class_folders(config: SourceConfig) -> Listing:
 def entries_of(root: Path) -> list[Entry]:
     """All files of a folder (in the order of their paths) or of an archive (in its order). Raises DataError."""
     if root.is_dir():
-        found = sorted(folder_entries(root), key=lambda entry: entry[0])
-    elif is_archive(root):
-        found = archive_entries(root)
+        found = sorted(_folder_entries(root), key=lambda entry: entry[0])
+    elif root.name.casefold().endswith(_ARCHIVE_SUFFIXES):
+        found = _archive_entries(root)
     else:
         raise DataError(f"{root} is neither a folder nor a .zip, .tar or .tar.gz archive")
     if not found:
@@ -92,7 +88,7 @@ def entries_of(root: Path) -> list[Entry]:
     return found
 
 
-def folder_entries(root: Path) -> Iterator[Entry]:
+def _folder_entries(root: Path) -> Iterator[Entry]:
     """Every file below `root`. Symbolic links are followed to files inside the root only; links to folders never."""
     inside = os.path.realpath(root)
     pending = [str(root)]

@@ -1,18 +1,15 @@
-"""What a source gives, and how a picture's path tells its class and split."""
+"""What a source gives, how one is registered by its name, and how a picture's path tells its class and split."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ...config import SourceConfig
 from ...errors import DataError
-from ..locators import Locator
-from ..samples import Rejection, Sample, Split
+from ..samples import Locator, Rejection, Sample, Split
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),
@@ -20,6 +17,9 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
 }
 """What data sets call their splits, in lower case."""
+
+COMBINED = "combined"
+"""What `dataset.source` is for several sources together."""
 
 Entry: TypeAlias = "tuple[str, Locator | RejectedEntry]"
 """A path with forward slashes, relative to the root of the data, and where its bytes are or why it is rejected."""
@@ -41,22 +41,39 @@ class Listing:
     ignored: dict[str, int] = field(default_factory=dict)
 
 
-def user_path(path: str | None, what: str = "dataset.path") -> Path:
-    """An existing path as the user meant it: relative to the working directory. Raises DataError."""
-    if path is None:
-        raise DataError(f"{what}: no value given; name the folder or file that holds the data")
-    # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
-    found = Path(os.path.abspath(Path(path).expanduser()))
-    try:
-        found.stat()
-    except OSError as error:
-        raise DataError(f"{what}={path}: {error.strerror or error} ({found})") from None
-    return found
+Lister: TypeAlias = "Callable[[SourceConfig], Listing]"
 
 
-def printable(name: str) -> str:
-    """A file name in which bytes that are no text are written as hexadecimal escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+@dataclass(frozen=True)
+class Source:
+    """A way to find pictures: the function that lists them, and what else than the config its listing depends on."""
+
+    list: Lister
+    changes_with: Literal["config", "file", "listing"]
+
+
+SOURCES: dict[str, Source] = {}
+"""By the name that `dataset.source` gives; filled by `register_source`."""
+
+
+def register_source(
+    name: str, *, changes_with: Literal["config", "file", "listing"] = "listing"
+) -> Callable[[Lister], Lister]:
+    """Register the function that it decorates as the source of `dataset.source=name`, here or in another package.
+
+    The function lists samples without reading a single picture, and raises DataError. Whether data must be prepared
+    anew follows from the listing, which is made each time. A source may say that less will do: that its listing
+    `changes_with` the `config` alone, or with the `file` at the config's path where that is one file. Raises ValueError
+    for a name that is taken.
+    """
+
+    def register(lister: Lister) -> Lister:
+        if name in SOURCES or name == COMBINED:
+            raise ValueError(f"there is a source {name!r} already")
+        SOURCES[name] = Source(lister, changes_with)
+        return lister
+
+    return register
 
 
 def class_labels(config: SourceConfig) -> dict[str, int]:
@@ -70,7 +87,10 @@ def class_labels(config: SourceConfig) -> dict[str, int]:
 def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     """Samples of entries that lie in `class/...` or `split/class/...`, below folders that all of them share."""
     labels = class_labels(config)
-    entries = [(printable(path), locator) for path, locator in entries]
+    # Bytes of a name that are no text are written as hexadecimal escapes.
+    entries = [
+        (path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), at) for path, at in entries
+    ]
     depth = _shared_depth([path for path, _ in entries], set(labels) | set(SPLIT_NAMES))
     samples: list[Sample] = []
     rejections: list[Rejection] = []

@@ -14,17 +14,19 @@ from ...errors import DataError
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from .download import source_path
-from .listing import SPLIT_NAMES, Listing, RejectedEntry, class_labels
+from .listing import SPLIT_NAMES, Listing, RejectedEntry, class_labels, register_source
 
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
+@register_source("manifest")
 def list_manifest(config: SourceConfig) -> Listing:
     """Samples of the manifest at `path`, whose paths count from `manifest.root` beside it. Raises DataError."""
     path = source_path(config)
     return _listed(_read(path), path, path.parent / config.manifest.root, config, config.manifest)
 
 
+@register_source("metadata")
 def list_metadata(config: SourceConfig) -> Listing:
     """Samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
     root = source_path(config)

@@ -13,12 +13,13 @@ from ..locators import PixelTextLocator
 from ..samples import Sample, Split
 from .download import source_path
 from .folders import entries_of
-from .listing import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels
+from .listing import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels, register_source
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Index = the number in the `emotion` column."""
 
 
+@register_source("fer2013", changes_with="file")
 def list_fer2013(config: SourceConfig) -> Listing:
     """Samples of FER-2013 in either form; with `Usage` or split folders each keeps its split. Raises DataError."""
     path = source_path(config)
@@ -70,6 +71,7 @@ RAFDB_IMAGES = ("Image/aligned", "Image/original")
 AFFECTNET_SPLITS: dict[str, Split] = {"train_set": "train", "val_set": "validation"}
 
 
+@register_source("rafdb")
 def list_rafdb(config: SourceConfig) -> Listing:
     """RAF-DB's basic part: its list of labels beside the pictures, or class folders 1 to 7 below splits.
 
@@ -96,6 +98,7 @@ def list_rafdb(config: SourceConfig) -> Listing:
     return Listing(samples, ignored=dict(ignored))
 
 
+@register_source("affectnet")
 def list_affectnet(config: SourceConfig) -> Listing:
     """AffectNet: `train_set` and `val_set` with `images` and `annotations/<id>_exp.npy`, or class folders below splits.
 

@@ -1,19 +1,47 @@
-"""synthetic faces as a source."""
+"""Synthetic faces as a source: pictures that have no file and are drawn when their turn comes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from ...config import SourceConfig
-from ..locators import SyntheticLocator
-from ..samples import Sample
-from .listing import Listing
+from ...synthetic.faces import draw_face
+from ..samples import DecodedPicture, Limits, Sample
+from .listing import Listing, register_source
 
 
+@dataclass(frozen=True, slots=True)
+class SyntheticLocator:
+    """Face `index` of the synthetic set named by `seed`."""
+
+    has_file: ClassVar[bool] = False
+    seed: int
+    index: int
+    ambiguity: float
+
+    @property
+    def signature(self) -> str:
+        return f"{self.seed}/{self.ambiguity!r}"
+
+    def read(self, limit: int) -> bytes:
+        """Nothing: there is no file."""
+        return b""
+
+    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+        """The face, drawn; its factors but for the label are further columns."""
+        pixels, factors = draw_face(self.seed, self.index, size, self.ambiguity)
+        columns = {name: value for name, value in factors.columns().items() if name != "label"}
+        return DecodedPicture(pixels, size, size, "synthetic", "RGB", columns)
+
+
+@register_source("synthetic", changes_with="config")
 def list_synthetic(config: SourceConfig) -> Listing:
     """`synthetic.count` faces, happy and sad in turn as `draw_face` has them."""
-    synthetic = config.synthetic
+    faces = config.synthetic
     return Listing(
         [
-            Sample(f"{index:06d}", 1 - index % 2, SyntheticLocator(synthetic.seed, index, synthetic.ambiguity))
-            for index in range(synthetic.count)
+            Sample(f"{index:06d}", 1 - index % 2, SyntheticLocator(faces.seed, index, faces.ambiguity))
+            for index in range(faces.count)
         ]
     )

@@ -1,7 +1,7 @@
 """The pointing game: does a map of importance lie on the parts of a face that carry its expression?
 
 It needs boxes in the sample table, as synthetic faces have them: `mouth_left`, `mouth_top`, `mouth_right`,
-`mouth_bottom` and so on for any other part, as fractions of the picture.
+`mouth_bottom` and so on for any other region, as fractions of the picture.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ MARGIN = 0.03  # of the picture's side, about every box: a map has no finer grai
 
 
 def region_names(columns: Sequence[str]) -> list[str]:
-    """The parts that have all four sides of a box among `columns`."""
-    parts = [name.removesuffix("_left") for name in columns if name.endswith("_left")]
-    return [part for part in parts if all(part + side in columns for side in BOX_SIDES)]
+    """The regions of a face that have all four sides of a box among `columns`."""
+    regions = [name.removesuffix("_left") for name in columns if name.endswith("_left")]
+    return [region for region in regions if all(region + side in columns for side in BOX_SIDES)]
 
 
 def region_columns(columns: Sequence[str]) -> set[str]:
     """The columns that hold sides of boxes."""
-    return {part + side for part in region_names(columns) for side in BOX_SIDES}
+    return {region + side for region in region_names(columns) for side in BOX_SIDES}
 
 
-def region_mask(row: Mapping[str, float], parts: Sequence[str], size: int) -> NDArray[np.bool_]:
+def region_mask(row: Mapping[str, float], regions: Sequence[str], size: int) -> NDArray[np.bool_]:
     """Which of size x size pixels lie in a box of `row`, each box grown by `MARGIN`."""
     mask = np.zeros((size, size), dtype=bool)
-    for part in parts:
-        left, top, right, bottom = (float(row[part + side]) for side in BOX_SIDES)
+    for region in regions:
+        left, top, right, bottom = (float(row[region + side]) for side in BOX_SIDES)
         columns = slice(_pixel(left - MARGIN, size), _pixel(right + MARGIN, size))
         mask[_pixel(top - MARGIN, size) : _pixel(bottom + MARGIN, size), columns] = True
     return mask
@@ -73,11 +73,11 @@ def pointing_game(maps: NDArray[np.floating], table: pd.DataFrame) -> PointingGa
 
     A map that is 0 everywhere points nowhere: its share is that of an even map, and it hits nothing.
     """
-    parts = region_names(list(table.columns))
+    regions = region_names(list(table.columns))
     size = maps.shape[1]
     masks = np.stack(
         [
-            region_mask(row, parts, size)
+            region_mask(row, regions, size)
             for row in ({str(key): value for key, value in row.items()} for row in table.to_dict("records"))
         ]
     )

@@ -1,18 +1,36 @@
-"""Copies of rejected pictures, for a person to look at. Nothing of the user's is moved or changed."""
+"""Rejected files, read again for a person to look at. Nothing of the user's is moved or changed."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from ..config import DatasetConfig
-from .building import limits_of
-from .locators import READ_ERRORS, SyntheticLocator
+from .locators import READ_ERRORS
 from .prepared import PreparedDataset
+from .samples import Limits, Sample
 from .sources import list_samples
 from .store import readable_disk_errors
 
 _MAX_NAME_LENGTH = 180
+
+
+def rejected_files(rejected: pd.DataFrame, config: DatasetConfig) -> Iterator[tuple[Sample, bytes]]:
+    """The rows of `rejected` (columns source and path) that have a file which can be read, each with its bytes.
+
+    Raises DataError if the source is not there any more.
+    """
+    wanted = set(zip(rejected["source"], rejected["path"], strict=True))
+    for sample in list_samples(config).samples if wanted else []:
+        if (sample.source, sample.path) in wanted and sample.locator.has_file:
+            try:
+                data = sample.locator.read(Limits.of(config).bytes)
+            except READ_ERRORS:
+                continue
+            yield sample, data
 
 
 def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> int:
@@ -20,18 +38,11 @@ def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path)
 
     Raises DataError if `folder` cannot be written.
     """
-    rejected = dataset.rejected
+    rejected, copied = dataset.rejected, 0
     verdicts = dict(zip(zip(rejected["source"], rejected["path"], strict=True), rejected["verdict"], strict=True))
-    copied = 0
     with readable_disk_errors(folder):
-        for sample in list_samples(config).samples if verdicts else []:
-            verdict = verdicts.get((sample.source, sample.path))
-            if verdict is None or isinstance(sample.locator, SyntheticLocator):
-                continue
-            try:
-                data = sample.locator.read(limits_of(config).bytes)
-            except READ_ERRORS:
-                continue
+        for sample, data in rejected_files(rejected, config):
+            verdict = verdicts[(sample.source, sample.path)]
             target = _free_name(folder / verdict, f"{sample.source}/{sample.path}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)

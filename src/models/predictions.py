@@ -1,4 +1,4 @@
-"""A model as a plain function, and its probabilities on the evaluated parts of a data set."""
+"""A model as a plain function, and its probabilities on the evaluated splits of a data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from ..errors import DataError
 
 if TYPE_CHECKING:
+    import keras
+
     from ..data.prepared import PreparedDataset
 
 
@@ -44,11 +45,11 @@ LATENCY_CALLS = 15
 def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
     """The model's own probabilities (`uncalibrated`) on validation and test; the index is the row in the data set.
 
-    Raises DataError where both parts are empty.
+    Raises DataError where both splits are empty.
     """
     rows = np.concatenate([dataset.rows(split) for split in SPLITS])
     if rows.size == 0:
-        raise DataError("nothing to evaluate: the data set has neither a validation nor a test part; see dataset.split")
+        raise DataError("nothing to evaluate: the data has neither a validation nor a test split; see dataset.split")
     predictions = dataset.table.iloc[rows][["sha256", "group", "label", "split"]].set_axis(rows)
     return predictions.assign(uncalibrated=predict_rows(predict, dataset, rows))
 

@@ -1,0 +1,96 @@
+"""Going on with a run whose process ended before it did: `resume=auto` or `resume=RUN_ID`.
+
+While a run goes, its config and the state of its fit stand in a folder of its own, `checkpoints/RUN_ID` beside the
+store; the folder goes when the run is finished. A run is closed as KILLED at the next start on its machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ..config import Config, TrackingConfig, plain, to_config
+from ..config.earlier_names import present_tree
+from ..config.identity import config_digest
+from ..errors import ConfigError, TrackingError
+from .delivery import ABOUT, LOCK, send, unsent_folders
+from .store import checkpoints_root, unsent_root
+
+CONFIG = "config.yaml"
+MAX_KEPT = 10
+SESSION_SECTIONS = ("tracking", "sweep", "cluster", "output", "print_config", "resume", "name")
+
+
+def run_to_resume(config: Config) -> tuple[Config, str | None]:
+    """The config to run and the id of the run to go on with, as `config.resume` asks.
+
+    `auto` finds the newest unfinished run of the same config, and starts a new one where there is none; an id takes the
+    recorded config with it, and of `config` only what is about this call. Raises ConfigError where the run left no
+    checkpoint on this machine.
+    """
+    if config.resume is None:
+        return config, None
+    if config.tracking.name == "off":
+        raise ConfigError(
+            f"resume={config.resume}: nothing is recorded with tracking=off; use trainer.checkpoint=FOLDER"
+        )
+    root = checkpoints_root(config.tracking)
+    found = {file.parent.name: file for file in root.glob(f"*/{CONFIG}")}
+    if config.resume == "auto":
+        same = [file for file in found.values() if config_digest(_read(file, config)) == config_digest(config)]
+        newest = max(same, key=lambda file: file.stat().st_mtime, default=None)
+        return config, newest.parent.name if newest else None
+    if config.resume not in found:
+        known = f"; there are {', '.join(sorted(found))}" if found else ""
+        raise ConfigError(f"resume={config.resume}: no such unfinished run in {root}{known}")
+    return _read(found[config.resume], config), config.resume
+
+
+def _read(file: Path, config: Config) -> Config:
+    """A recorded config with the sections about this call from `config`."""
+    recorded = present_tree(yaml.safe_load(file.read_text()))
+    return to_config({**recorded, **{name: plain(config)[name] for name in SESSION_SECTIONS}}, Config)
+
+
+@contextlib.contextmanager
+def kept_checkpoint(config: Config, run_id: str) -> Iterator[Path]:
+    """The folder for the state of the run's fit; it goes when the body is done, and stays where the body fails."""
+    root = checkpoints_root(config.tracking)
+    folder = root / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    others = sorted(root.iterdir(), key=lambda other: other.stat().st_mtime)
+    for old in others[:-MAX_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def close_dead_runs(tracking: TrackingConfig) -> list[str]:
+    """End the runs of this machine whose process is gone, as KILLED and with all that they had recorded; their ids.
+
+    What a store does not take now stays where it is.
+    """
+    closed = []
+    for folder in unsent_folders(unsent_root(tracking)):
+        with contextlib.suppress(TrackingError, OSError, ValueError):
+            if _is_dead(folder):
+                closed.append(send(folder))
+    return [run_id for run_id in closed if run_id]
+
+
+def _is_dead(folder: Path) -> bool:
+    if json.loads((folder / ABOUT).read_text()).get("host") != socket.gethostname():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return True
+    except Timeout:
+        return False

@@ -1,0 +1,120 @@
+"""What a browser may ask of Gradio, checked before Gradio sees it: the page's own addresses, and uploaded files only.
+
+Gradio opens files that a request names. Whether it checks them depends on how it was started and on its version, so
+nothing here relies on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_EVENT_BYTES = 8_000_000
+"""Of one event's JSON, in which the camera sends its frames."""
+
+_FILE = "/gradio_api/file="
+_READ = re.compile(
+    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static|svelte)/.+"
+    r"|/gradio_api/(theme\.css|startup-events|app_id/?|heartbeat/\w+|queue/data|upload_progress)"
+)
+_EVENT = re.compile(r"/gradio_api/(queue/join|cancel|reset/?|stream/\w+(/close)?)")
+_UPLOAD = "/gradio_api/upload"
+
+
+def is_upload(path: object, folder: Path) -> bool:
+    """Whether `path` names a regular file below `folder`, all links followed; it is not opened."""
+    if not isinstance(path, str):
+        return False
+    try:
+        real = os.path.realpath(path)
+        return Path(real).is_relative_to(os.path.realpath(folder)) and stat.S_ISREG(os.lstat(real).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+class PageGuard:
+    """ASGI middleware around the page. `folder` is where it keeps uploads.
+
+    Another address than those of the page gets 404, a file that was not uploaded 404, and an event that names one 400.
+    """
+
+    def __init__(self, page: ASGIApp, folder: Path) -> None:
+        self._page, self._folder = page, folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._page(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "POST" and _EVENT.fullmatch(scope["path"]):
+            await self._event(scope, receive, send)
+        elif scope["type"] == "http" and self._is_known(scope["method"], scope["path"]):
+            await self._page(scope, receive, send)
+        else:
+            await PlainTextResponse("not found", 404)(scope, receive, send)
+
+    def _is_known(self, method: str, path: str) -> bool:
+        if method == "POST":
+            return path == _UPLOAD
+        if method not in ("GET", "HEAD"):
+            return False
+        if path.startswith(_FILE):
+            return is_upload(path.removeprefix(_FILE), self._folder)
+        return _READ.fullmatch(path) is not None
+
+    async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read(receive, MAX_EVENT_BYTES)
+        if body is None:
+            await PlainTextResponse(f"more than {MAX_EVENT_BYTES} bytes", 413)(scope, receive, send)
+            return
+        try:
+            event = json.loads(body) if body else {}
+            sound = isinstance(event, dict) and self._names_uploads_only(event)
+            body = json.dumps(event).encode()  # so that Gradio cannot understand it in another way
+        except (ValueError, RecursionError):
+            sound = False
+        if not sound:
+            await PlainTextResponse("an event that cannot be taken", 400)(scope, receive, send)
+            return
+        scope = {**scope, "headers": list(scope["headers"])}
+        MutableHeaders(scope=scope)["content-length"] = str(len(body))
+        await self._page(scope, _replaying(body, receive), send)
+
+    def _names_uploads_only(self, value: Any) -> bool:
+        """Whether each `path` in nested JSON, wherever it stands, is that of an upload, or there is none."""
+        if isinstance(value, list):
+            return all(map(self._names_uploads_only, value))
+        if not isinstance(value, dict):
+            return True
+        named = value.get("path")
+        return (named in (None, "") or is_upload(named, self._folder)) and all(
+            map(self._names_uploads_only, value.values())
+        )
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """A request's body; None past the limit. A sender that leaves has sent what there is."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            return None
+    return body
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """What gives `body` as the one message of a request and then goes on with `receive`."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay

@@ -1,0 +1,127 @@
+"""A run whose process is killed goes on under its own name, to the weights of an undisturbed one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.config import PROJECT_ROOT, Config
+from src.config.identity import config_digest
+from src.errors import ConfigError, TrainingError
+from src.tracking.resuming import run_to_resume
+from src.tracking.store import checkpoints_root, open_store, unsent_root
+from src.train import train
+
+VALUES = [
+    "dataset.synthetic.count=48",
+    "dataset.image_size=32",
+    "model=mobile",
+    "model.filters=[8]",
+    "trainer.epochs=4",
+]
+VALUES += ["trainer.batch_size=8", "trainer.precision=float32", "evaluation.resamples=100", "evaluation.explanations=0"]
+VALUES += ["evaluation.pointing_pictures=0", "trainer.early_stopping=0"]
+
+
+def killed_after(epochs: int, overrides: list[str]) -> None:
+    """Start a run and end its process with SIGKILL once it has printed so many epochs."""
+    command = [sys.executable, "-m", "src.train", *overrides]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"epoch {epochs}/".encode()):
+                break
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def runs_of(config: Config) -> list:
+    return open_store(config.tracking).search_runs(output_format="list")
+
+
+def test_a_killed_run_goes_on_as_the_same_run(
+    make_config: Callable[..., Config], sandbox: list[str], run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    config = make_config(*VALUES, tiny=False)
+    killed_after(2, [*VALUES, *sandbox])
+    (killed,) = runs_of(config)
+    assert killed.info.status == "RUNNING"
+    done = run_command("src.train", *VALUES, *sandbox, "resume=auto")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/4" not in done.stdout
+    (run,) = runs_of(config)
+    assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
+    client = open_store(config.tracking).MlflowClient()
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "fit/val_loss")]
+    assert steps == [1, 2, 3, 4]
+    assert run.data.tags["weights.sha256"] == train(make_config(*VALUES, "tracking=off", tiny=False)).weights_digest
+    assert not list(checkpoints_root(config.tracking).iterdir())
+    assert not list(unsent_root(config.tracking).iterdir())
+
+
+def test_the_next_run_closes_one_whose_process_is_gone(make_config: Callable[..., Config], sandbox: list[str]) -> None:
+    config = make_config(*VALUES, tiny=False)
+    killed_after(1, [*VALUES, *sandbox])
+    result = train(make_config(*VALUES, "seed=1", tiny=False))
+    status = {run.info.run_id: run.info.status for run in runs_of(config)}
+    assert status.pop(result.run_id) == "FINISHED"
+    (killed,) = status
+    assert status[killed] == "KILLED"
+    resumed = train(make_config("seed=5", f"resume={killed}"))  # of the run's own config, whatever is asked
+    assert resumed.run_id == killed
+    assert runs_of(config)[1].data.params["seed"] == "0" or runs_of(config)[0].data.params["seed"] == "0"
+
+
+def test_auto_starts_anew_where_nothing_is_left(make_config: Callable[..., Config]) -> None:
+    config = make_config("resume=auto")
+    assert run_to_resume(config) == (config, None)
+    assert config_digest(config) == config_digest(make_config())
+    with pytest.raises(ConfigError, match="no such unfinished run"):
+        run_to_resume(make_config("resume=0123"))
+    with pytest.raises(ConfigError, match="tracking=off"):
+        run_to_resume(make_config("resume=auto", "tracking=off"))
+
+
+@pytest.mark.parametrize("change", ["seed=1", "optimizer.learning_rate=0.01", "dataset.synthetic.seed=1"])
+def test_the_state_of_another_run_is_not_taken_over(
+    make_config: Callable[..., Config], tmp_path: Path, change: str
+) -> None:
+    kept = ["tracking=off", "model=mobile", "model.filters=[8]", f"trainer.checkpoint={tmp_path}/state"]
+    train(make_config(*kept))
+    with pytest.raises(TrainingError, match=f"another run .*{change.partition('=')[0]}"):
+        train(make_config(*kept, change))
+
+
+def test_a_damaged_state_is_told_and_the_one_before_it_is_used(
+    make_config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = ["tracking=off", "model=mobile", "model.filters=[8]", f"trainer.checkpoint={tmp_path}/state"]
+    whole = train(make_config(*kept))
+    state = tmp_path / "state" / "state.npz"
+    state.write_bytes(state.read_bytes()[:1000])
+    again = train(make_config(*kept))
+    assert "state.npz is damaged" in capfd.readouterr().err
+    assert again.weights_digest == whole.weights_digest
+
+
+def test_a_full_disk_ends_a_run_in_one_line_that_can_be_resumed(
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = make_config("model=mobile", "model.filters=[8]")
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(TrainingError, match="No space left on device; make room"):
+            train(config)
+    (failed,) = runs_of(config)
+    assert failed.info.status == "FAILED"
+    assert train(make_config("model=mobile", "model.filters=[8]", "resume=auto")).run_id == failed.info.run_id
