@@ -66,9 +66,9 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
     start_backend()  # quietly, before anything else imports Keras
     from .evaluation.evaluation import evaluate_model
-    from .evaluation.predictions import predictor
     from .models.classifier import create_classifier
     from .models.inspection import model_cost
+    from .models.predictions import predictor
     from .models.weights import full_precision, weights_digest
     from .training.fit import fit
     from .training.record import start_record
