@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra import compose
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from .cli.composition import explain_composition, plain_tree
+from .cli.composition import compose_checked
 from .cli.hydra_command import hydra_command
-from .config import Config, TuneConfig, to_config
-from .errors import ConfigError
+from .config import Config, TuneConfig
 from .train import train
 
 if TYPE_CHECKING:
@@ -50,10 +45,7 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
 
 def compose_trial(overrides: Sequence[str]) -> Config:
     """The config of `python -m src.train OVERRIDES`. Raises ConfigError."""
-    try:
-        return to_config(plain_tree(compose("config", list(overrides))), Config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_composition(error)) from error
+    return compose_checked(overrides, Config)
 
 
 main = hydra_command(tune, schema=TuneConfig, config_name="tune")

@@ -37,7 +37,7 @@ def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
 
 
 def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) -> Path:
-    """Write `experiments/tuned_<name>.yaml`, which makes `src.train +experiment=tuned_<name>` the run of `overrides`.
+    """Write `experiments/tuned_<name>.yaml`, which makes `src.train experiment=tuned_<name>` the run of `overrides`.
 
     `facts` are lines for the head of the file. Where runs are recorded and cached is left to the person who runs it.
     """
@@ -53,7 +53,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
     file = PROJECT_ROOT / "experiments" / f"tuned_{name}.yaml"
     head = [
         *facts,
-        f"Again: python -m src.train +experiment=tuned_{name}",
+        f"Again: python -m src.train experiment=tuned_{name}",
         f"That is: {command_line('train', kept)}",
     ]
     body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
@@ -129,7 +129,7 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{told}:\n  {again}\n  python -m src.train +experiment={file.stem}\nreport: {pages}")
+    print(f"{told}:\n  {again}\n  python -m src.train experiment={file.stem}\nreport: {pages}")
     return best
 
 

@@ -97,6 +97,8 @@ class Launch:
         common = {_common(job.config) for job in jobs if job.config is not None}
         if len(common) > 1:
             raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
+        if isinstance(self.task, HydraCommand):
+            self.task.begun = True
         return jobs
 
     def _job(self, number: int, overrides: Sequence[str], payload: bytes) -> HydraJob:
