@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from ..config import CONF, ConfigType, suggest, to_config, unknown_key
 from ..errors import ConfigError, UserError
+from ..terminal import printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +48,7 @@ def hydra_command(
             run(tree)
         except UserError as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, ConfigError):
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
                 raise
             # Hydra would print a notice of its own before the error reaches `entry`.
             _stop(str(error), error.exit_code)
