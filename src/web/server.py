@@ -20,7 +20,7 @@ STOPPING_SECONDS = 10
 HEAD_SECONDS = 10
 """The head of a request has so long to come."""
 
-MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS = 500
 BACKLOG = 2048
 
 

@@ -20,6 +20,10 @@ RETRY_SECONDS = 1
 BODY_SECONDS = 30
 """A request's body has so long to come."""
 
+MAX_READING_BYTES = 512_000_000
+_READING: dict[object, int] = {}
+"""Bytes of the bodies that are being read now."""
+
 
 SERVING_LIMITS = Limits(megapixels=24.0, megabytes=32.0)
 """Of one picture that a stranger sends: lower than of one's own."""
@@ -80,19 +84,26 @@ async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Pic
 async def body_within(request: Request, limit: int) -> bytes:
     """The body. A sender that announces no length, or a false one, is stopped at the limit, and a slow one in time.
 
-    Raises HTTPException 413, 408 for a sender that is too slow, 400 for one that leaves.
+    Raises HTTPException 413, 408 for a sender that is too slow, 400 for one that leaves, and 503
+    while the bodies that are being read fill what memory there is for them.
     """
     chunks, size = [], 0
+    reading = object()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
                     raise HTTPException(413, f"more than {limit / 1e6:g} megabytes")
+                _READING[reading] = size
+                if sum(_READING.values()) > MAX_READING_BYTES:
+                    raise HTTPException(503, "too many bodies at once", {"Retry-After": str(RETRY_SECONDS)})
                 chunks.append(chunk)
     except ClientDisconnect:
         raise HTTPException(400, "the sender left before the end") from None
     except TimeoutError:
         raise HTTPException(408, f"the body took more than {BODY_SECONDS} seconds", {"Connection": "close"}) from None
+    finally:
+        _READING.pop(reading, None)
     request._body = b"".join(chunks)  # what Request.body() keeps, for Request.form() to read
     return request._body

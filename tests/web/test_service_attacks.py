@@ -110,6 +110,34 @@ def test_a_body_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.status_code == 408
 
 
+def test_bodies_that_wait_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_READING_BYTES", 2500)
+    waiting = asyncio.Event()
+
+    def request() -> Request:
+        chunks = [{"type": "http.request", "body": b"x" * 1000, "more_body": True}]
+
+        async def receive() -> dict[str, object]:
+            if chunks:
+                return chunks.pop()
+            await waiting.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+    async def three() -> list[object]:
+        reading = [asyncio.create_task(uploads.body_within(request(), 5000)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        waiting.set()
+        await asyncio.gather(*reading, return_exceptions=True)
+        return [task.exception() for task in reading] + [len(await uploads.body_within(request(), 5000))]
+
+    first, second, third, later = asyncio.run(three())
+    assert first is second is None
+    assert isinstance(third, HTTPException)
+    assert (third.status_code, later) == (503, 1000)
+
+
 def test_half_a_request_head_is_not_waited_for_longer(server: Server) -> None:
     started = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     for number, connection in enumerate(started):
