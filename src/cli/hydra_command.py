@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..config import CONF, ConfigType, to_config
 from ..errors import ConfigError, UserError
+from ..terminal import printable
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
 
 if TYPE_CHECKING:
@@ -133,5 +134,5 @@ def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> 
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(exit_code)

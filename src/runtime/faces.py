@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..data.images import FORMATS, Limits, decode_picture
+from ..data.pixel_budget import DECODING
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError
 from .classifier import Answer, Classifier
@@ -113,8 +114,9 @@ def open_upright(data: bytes, limits: Limits) -> Image.Image:
     decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((MAX_SIDE, MAX_SIDE))
+        with DECODING.hold(image.width * image.height / 1e6):
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail((MAX_SIDE, MAX_SIDE))
     return upright
 
 
