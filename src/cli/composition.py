@@ -32,6 +32,7 @@ COMPOSITION_ERRORS = (
 )
 OPTIONS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "info"),
+    *("h", "c", "p", "r", "m", "sc", "cp", "cn", "cd", "i"),
     *("config-path", "config-name", "config-dir", "experimental-rerun"),
 )
 
@@ -39,11 +40,11 @@ OPTIONS = (
 def as_overrides(arguments: Sequence[str]) -> list[str]:
     """Arguments in Hydra's grammar: where the value of `key=value` breaks it (`path=/my (photos)`), it is quoted.
 
-    Raises ConfigError for `--key`.
+    Raises ConfigError for an option that Hydra does not have.
     """
     for argument in arguments:
-        key, _, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and key not in OPTIONS:
+        key, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and key not in OPTIONS:
             raise ConfigError(
                 f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {key}={value or 'VALUE'}"
             )
