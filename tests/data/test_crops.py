@@ -20,25 +20,9 @@ from src.data.near_duplicates import perceptual_hashes
 from src.data.prepared import prepare
 from src.data.small_pictures import small_pairs
 from src.synthetic.faces import draw_face
-from tests.picture_files import config_of
+from tests.picture_files import config_of, scene
 
 pytest.importorskip("cv2")
-
-
-def scene(seed: int, width: int = 480, height: int = 360) -> Image.Image:
-    """Something with as much detail as a photo: shapes of all sizes and colors."""
-    random = np.random.default_rng(seed)
-    image = Image.new("RGB", (width, height), tuple(random.integers(0, 256, 3).tolist()))
-    draw = ImageDraw.Draw(image)
-    for size in np.linspace(160, 12, 90):
-        x, y = random.uniform(-0.1, 1, 2) * (width, height)
-        corners = [(x + dx, y + dy) for dx, dy in random.uniform(0, size, (4, 2))]
-        color = tuple(random.integers(0, 256, 3).tolist())
-        if random.random() < 0.5:
-            draw.polygon(corners, fill=color)
-        else:
-            draw.ellipse([x, y, x + size * random.uniform(0.3, 1), y + size * random.uniform(0.3, 1)], fill=color)
-    return image.filter(ImageFilter.GaussianBlur(1))
 
 
 def face(seed: int, size: int = 256) -> Image.Image:
