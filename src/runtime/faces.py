@@ -163,5 +163,5 @@ def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is
     try:
         import cv2
     except ImportError:
-        raise BundleError("finding faces needs OpenCV: pip install '.[faces]' in the checkout") from None
+        raise BundleError("finding faces needs OpenCV: pip install opencv-python-headless") from None
     return cv2

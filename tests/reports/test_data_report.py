@@ -20,7 +20,7 @@ from src.prepare import prepare_and_report
 from src.reports.data_report import data_report, duplicate_groups, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
 from src.reports.leak_check import check_leaks
-from tests.picture_files import class_folders, config_of, picture, png
+from tests.picture_files import class_folders, config_of, picture, png, scene
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -177,6 +177,16 @@ def test_the_leak_check_finds_copies_and_look_alikes(tmp_path: Path) -> None:
     shared = {(*sets[0].table["path"].iloc[left], *sets[1].table["path"].iloc[right]) for left, right in check.shared}
     assert shared == {("sad/003.png", "sad/smaller.jpg"), ("sad/005.png", "happy/copied.png")}
     assert (check.leaked, check.same_files, check.other_labels) == ((2, 2), 1, 1)
+
+
+def test_a_crop_in_another_set_is_shared(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    roots = [class_folders(tmp_path / name, 6, first=seed) for name, seed in (("a", 0), ("b", 500))]
+    scene(0).save(roots[0] / "sad" / "whole.png")
+    scene(0).crop((80, 60, 420, 320)).save(roots[1] / "happy" / "crop.png")
+    first, second = (prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in roots)
+    check = check_leaks(first, second, config_of(roots[0], tmp_path / "cache"))
+    assert (check.leaked, check.same_files, check.other_labels) == ((1, 1), 0, 1)
 
 
 def test_sets_that_share_nothing(tmp_path: Path) -> None:
