@@ -115,7 +115,7 @@ def build(
     rejected_table = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, rejected_table, config)
     table = _grouped(_compacted(table, preparation), config)
-    features = table.reindex(columns=list(FEATURES))
+    features = table.reindex(columns=list(FEATURES)).map(lambda data: data if isinstance(data, bytes) else b"")
     table = table.drop(columns=list(FEATURES), errors="ignore")
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
     write_tables(folder, table, rejected_table, info)
