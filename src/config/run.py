@@ -201,12 +201,12 @@ Objective = Literal[
     "best/val_accuracy",
     "best/val_auc",
 ]
-"""What a sweeper may optimise: a score on validation, or a value of the epoch whose weights are restored."""
+"""What a sweeper may optimize: a score on validation, or a value of the epoch whose weights are restored."""
 
 
 @dataclass(frozen=True)
 class Config(Strict):
-    """Everything that can differ between two runs. `objective` is what an optimising sweeper gets of each job."""
+    """Everything that can differ between two runs. `objective` is what an optimizing sweeper gets of each job."""
 
     dataset: DatasetConfig
     model: ModelConfig
