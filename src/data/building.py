@@ -18,7 +18,7 @@ from ..config import DatasetConfig
 from ..errors import DataError
 from .decoding import Outcome, Preparation, decode_samples
 from .locators import with_streamed_bytes
-from .lookalikes import FEATURES, finds_crops, lookalike_pairs
+from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
 from .near_duplicates import Pairs, chained, connected_groups
 from .samples import Limits, Rejection, Sample
 from .sources import Listing
@@ -115,7 +115,7 @@ def build(
     rejected_table = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, rejected_table, config)
     table = _grouped(_compacted(table, preparation), config)
-    features = table.reindex(columns=list(FEATURES)).map(lambda data: data if isinstance(data, bytes) else b"")
+    features = features_of(table)
     table = table.drop(columns=list(FEATURES), errors="ignore")
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
     write_tables(folder, table, rejected_table, info)

@@ -40,15 +40,15 @@ def lookalike_pairs(fingerprints: pd.DataFrame, config: DatasetConfig) -> Pairs:
     phash, dhash = (fingerprints[name].to_numpy(dtype=np.uint64) for name in ("phash", "dhash"))
     pairs = [near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)]
     if config.crop_duplicates:
-        for name, find in zip(FEATURES, (crop_pairs, small_pairs), strict=True):
-            if name in fingerprints:
-                pairs.append(find([data or b"" for data in fingerprints[name].replace({np.nan: None})]))
+        features = features_of(fingerprints)
+        pairs += [crop_pairs(features["keypoints"].tolist()), small_pairs(features["thumbnail"].tolist())]
     return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
 
 
-def no_features(count: int) -> pd.DataFrame:
-    """Features of `count` pictures of which nothing is known."""
-    return pd.DataFrame({name: [b""] * count for name in FEATURES})
+def features_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The features of a table's rows; empty where it has none."""
+    known = table.reindex(columns=list(FEATURES)).reset_index(drop=True)
+    return known.map(lambda data: data if isinstance(data, bytes) else b"").astype(object)
 
 
 def compact(features: pd.DataFrame) -> pd.DataFrame:
@@ -59,4 +59,4 @@ def compact(features: pd.DataFrame) -> pd.DataFrame:
     """
     affordable = _MAX_BYTES // (BYTES_PER_KEYPOINT * max(1, len(features)))
     count = min(KEYPOINTS, max(_MIN_KEYPOINTS, min(_MAX_KEYPOINTS, affordable)))
-    return features.assign(keypoints=[strongest(data or b"", count) for data in features["keypoints"]])
+    return features.assign(keypoints=[strongest(data, count) for data in features["keypoints"]])

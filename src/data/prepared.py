@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..config import DatasetConfig, project_path
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
-from .lookalikes import asks_for_crops, finds_crops, no_features
+from .lookalikes import asks_for_crops, features_of, finds_crops
 from .samples import SPLITS, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
@@ -67,7 +67,7 @@ class PreparedDataset:
     def features(self) -> pd.DataFrame:
         """What finds the crops of each row's picture (`lookalikes.FEATURES`), read from disk; empty where unknown."""
         if self.features_file is None:
-            return no_features(len(self.table))
+            return features_of(self.table)
         return pd.read_parquet(self.features_file)
 
     def rows(self, split: str) -> NDArray[np.int64]:
