@@ -39,6 +39,11 @@ class Ranking:
     pairs: pd.DataFrame
 
     @property
+    def groups(self) -> int:
+        """How many groups of near-duplicates the test pictures fall into."""
+        return int(self.test_set.codes.max()) + 1
+
+    @property
     def dataset(self) -> str:
         """The name of the data set that the test pictures are from."""
         names = {run.params.get("dataset.name", "") for candidate in self.candidates for run in candidate.runs}
@@ -103,7 +108,7 @@ def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
     members = [candidate.values for candidate in candidates]
     exact = metric == "accuracy"
     sample = Sample.of(members, test_set.codes, resamples, seed=0)
-    low, high = sample.intervals(proportions=exact, groups=int(test_set.codes.max()) + 1)
+    low, high = sample.intervals(proportions=exact)
     board = pd.DataFrame([_costs(candidate) for candidate in candidates])
     board.insert(0, "seeds", [len(values) for values in members])
     sign = -1 if metric in LOSSES else 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..metrics.intervals import FEW_GROUPS
 from ..reports.figure_style import png
 from ..reports.pages import data_uri, render
 from .comparison import Comparison, Ranking
@@ -72,6 +73,12 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     if comparison.excluded:
         names = ", ".join(run.name for run in comparison.excluded)
         notes.append(f"Excluded, because they recorded no test predictions: {names}.")
+    notes += [
+        f"Few: the test pictures of {ranking.dataset} fall into {ranking.groups} groups; take intervals from below "
+        f"{FEW_GROUPS} groups as rough."
+        for ranking in comparison.rankings
+        if ranking.groups < FEW_GROUPS
+    ]
     return {
         "metric": comparison.metric.replace("_", " "),
         "rankings": [_section(ranking, comparison.metric) for ranking in comparison.rankings],

@@ -16,7 +16,13 @@ from scipy.special import stdtrit
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from ..metrics.intervals import NORMAL_QUANTILE_95, group_weights, wilson_interval
+from ..metrics.intervals import (
+    NORMAL_QUANTILE_95,
+    effective_groups,
+    effective_trials,
+    group_weights,
+    wilson_interval,
+)
 
 SIGNIFICANCE = 0.05
 POWER_QUANTILE = 0.8416212335729143  # of 80 % power
@@ -44,12 +50,15 @@ def holm(p_values: ArrayLike) -> Floats:
 @dataclass(frozen=True)
 class Sample:
     """What the means of all candidates rest on: means over seeds (candidates,), the covariance that picking these
-    pictures gives them (candidates, candidates), the variance of each mean between seeds and its degrees of freedom
-    (nan and 0 where there is one seed).
+    pictures gives them (candidates, candidates) and the effective groups that it is estimated from, the effective
+    trials of each mean, the variance of each mean between seeds and its degrees of freedom (nan and 0 where there is
+    one seed).
     """
 
     means: Floats
     picture_covariance: Floats
+    groups: float
+    trials: Floats
     seed_variance: Floats
     seed_freedom: NDArray[np.integer]
 
@@ -59,22 +68,33 @@ class Sample:
         values = np.stack([member.mean(axis=0) for member in members])
         counts = np.array([len(member) for member in members])
         between = [member.mean(axis=1).var(ddof=1) / len(member) if len(member) > 1 else np.nan for member in members]
-        covariance = _picture_covariance(values, codes, resamples, seed)
-        return cls(values.mean(axis=1), covariance, np.array(between), counts - 1)
+        groups = effective_groups(codes)
+        covariance = _picture_covariance(values, codes, resamples, seed) * (groups / (groups - 1) if groups > 1 else 1)
+        trials = np.array([effective_trials(row, codes) for row in values])
+        return cls(values.mean(axis=1), covariance, groups, trials, np.array(between), counts - 1)
 
-    def intervals(self, *, proportions: bool, groups: int) -> tuple[Floats, Floats]:
+    @property
+    def picture_freedom(self) -> float:
+        """Degrees of freedom of the covariance that picking these pictures gives."""
+        return self.groups - 1
+
+    def intervals(self, *, proportions: bool) -> tuple[Floats, Floats]:
         """95 % intervals of the means (candidates,) over pictures and, where there are several, seeds.
 
-        Proportions get Wilson's, at the number of trials that their variance stands for (all `groups` where it is 0).
+        Proportions get Wilson's, at the number of trials that their variance stands for.
         """
         seeds = np.nan_to_num(self.seed_variance)
-        variance = np.diag(self.picture_covariance) + seeds
-        quantile = stdtrit(_freedom(variance, seeds[:, None], self.seed_freedom[:, None]), 0.975)
-        if not proportions:
-            return self.means - quantile * np.sqrt(variance), self.means + quantile * np.sqrt(variance)
-        full = np.full_like(variance, groups)
-        trials = np.divide(self.means * (1 - self.means), variance, out=full, where=variance > 0)
-        return wilson_interval(self.means, np.minimum(trials, groups), quantile)
+        if proportions:
+            spread = self.means * (1 - self.means)
+            variance = spread / self.trials + seeds
+            quantile = stdtrit(_freedom(variance, seeds[:, None], self.seed_freedom[:, None]), 0.975)
+            trials = np.divide(spread, variance, out=self.trials.copy(), where=variance > 0)
+            return wilson_interval(self.means, trials, quantile)
+        pictures = np.diag(self.picture_covariance)
+        parts = np.column_stack([pictures, seeds])
+        freedoms = np.column_stack([np.full(seeds.shape, self.picture_freedom), self.seed_freedom])
+        half = stdtrit(_freedom(pictures + seeds, parts, freedoms), 0.975) * np.sqrt(pictures + seeds)
+        return self.means - half, self.means + half
 
 
 def compare_pairs(
@@ -97,7 +117,9 @@ def compare_pairs(
     pair = np.column_stack([first, second])
     seeds = np.nan_to_num(sample.seed_variance)[pair]
     error = np.sqrt(pictures + seeds.sum(axis=1))
-    freedom = _freedom(error**2, seeds, sample.seed_freedom[pair])
+    parts = np.column_stack([pictures, seeds])
+    freedoms = np.column_stack([np.full(pictures.shape, sample.picture_freedom), sample.seed_freedom[pair]])
+    freedom = _freedom(error**2, parts, freedoms)
     half = stdtrit(freedom, 0.975) * error
     p_value = _t_test(difference, error, freedom)
     if exact:
@@ -151,11 +173,11 @@ def _sign_test(members: Sequence[Floats], codes: NDArray[np.intp]) -> Floats:
     return mcnemar_exact(better, better.T)
 
 
-def _freedom(variance: Floats, components: Floats, freedoms: NDArray[np.integer]) -> Floats:
+def _freedom(variance: Floats, components: Floats, freedoms: NDArray) -> Floats:
     """Degrees of freedom (n,) of variances (n,), of which the `components` (n, k) have `freedoms` and the rest
     infinitely many (Welch 1947, Satterthwaite 1946).
     """
-    below = np.where(freedoms > 0, components**2 / np.maximum(freedoms, 1), 0.0).sum(axis=1)
+    below = np.where(freedoms > 0, components**2 / np.where(freedoms > 0, freedoms, 1), 0.0).sum(axis=1)
     return np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
 
 

@@ -13,7 +13,7 @@ from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import unshared
+from .summary import few_groups, unshared
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -44,6 +44,7 @@ def model_card(
         positive=positive,
         headline=evaluation.scores[last]["accuracy"],
         test_pictures=f"{len(evaluation.split(last)):,}",
+        few_groups=few_groups(evaluation),
         digest=dataset.digest,
         splits=_splits(dataset),
         scores=_scores(evaluation),

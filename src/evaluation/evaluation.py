@@ -69,6 +69,10 @@ class Evaluation:
         """The predictions of one split."""
         return self.predictions[self.predictions["split"] == name]
 
+    def groups(self, name: str) -> int:
+        """How many groups of near-duplicates the pictures of one split fall into."""
+        return int(self.split(name)["group"].nunique())
+
 
 def evaluate_model(
     predict: Predict,

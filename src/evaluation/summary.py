@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ..config import Config
 from ..metrics.calibration import at_its_bound
+from ..metrics.intervals import FEW_GROUPS
 
 if TYPE_CHECKING:
     from ..models.inspection import ModelCost
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def score_table(evaluation: Evaluation) -> Table:
     """Every score of every evaluated split with its 95 % interval."""
-    table = Table(title="Scores with 95 % intervals", title_justify="left")
+    caption = few_groups(evaluation) or None
+    table = Table(title="Scores with 95 % intervals", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("")
     for split in evaluation.scores:
         table.add_column(f"{split} (n={len(evaluation.split(split))})", justify="right")
@@ -25,6 +27,15 @@ def score_table(evaluation: Evaluation) -> Table:
         cells = [str(scores[name]) for scores in evaluation.scores.values()]
         table.add_row(name.replace("_", " "), *cells, style="bold" if name == "accuracy" else None)
     return table
+
+
+def few_groups(evaluation: Evaluation) -> str:
+    """A warning of the splits whose intervals rest on too few groups to be more than rough; empty where none does."""
+    counts = {split: evaluation.groups(split) for split in evaluation.scores}
+    few = [f"{split} has {count}" for split, count in counts.items() if count < FEW_GROUPS]
+    if not few:
+        return ""
+    return f"{' and '.join(few)} groups of pictures: below {FEW_GROUPS} take intervals as rough"
 
 
 def decision_line(evaluation: Evaluation) -> str:

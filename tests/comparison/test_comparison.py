@@ -200,3 +200,9 @@ def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves()
     assert "## faces: " in text
     assert "## photos: " in text
     assert text.count("nothing else was evaluated on these pictures") == 2
+
+
+def test_a_comparison_on_few_groups_of_pictures_says_so() -> None:
+    few, enough = (predict(0.9, count=count) for count in (29, 30))
+    assert "fall into 29 groups" in render_markdown(compared([(record("a", model__name="a"), few)]))
+    assert "groups; take intervals" not in render_markdown(compared([(record("a", model__name="a"), enough)]))

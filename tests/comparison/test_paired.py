@@ -98,6 +98,18 @@ def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
 
 def test_intervals_of_proportions_stay_inside_0_and_1_and_know_no_certainty() -> None:
     sample = Sample.of([np.ones((1, 50)), np.zeros((2, 50))], np.arange(50), 200, 0)
-    low, high = sample.intervals(proportions=True, groups=50)
+    low, high = sample.intervals(proportions=True)
     assert (low[0], high[0]) == (pytest.approx(0.9287, abs=1e-4), 1.0)
     assert (low[1], high[1]) == (0.0, pytest.approx(0.0713, abs=1e-4))
+
+
+def test_intervals_of_8_unequal_groups_cover_the_truth() -> None:
+    generator, covered = np.random.default_rng(6), np.zeros(2)
+    codes = np.repeat(np.arange(8), [1, 1, 2, 2, 3, 4, 7, 10])
+    for trial in range(400):
+        members = [values[:, codes] for values in generator.normal(0, 1, (2, 1, 8))]
+        pair = compare_pairs(members, codes, exact=False, resamples=400, seed=trial).iloc[0]
+        shares = [(values > 0).astype(float) for values in members]
+        low, high = Sample.of(shares, codes, 200, trial).intervals(proportions=True)
+        covered += [pair["low"] <= 0 <= pair["high"], low[0] <= 0.5 <= high[0]]
+    assert (covered / 400 >= 0.93).all(), covered
