@@ -44,6 +44,11 @@ class Ranking:
         return int(self.test_set.codes.max()) + 1
 
     @property
+    def one_seed_each(self) -> bool:
+        """Whether no config was trained more than once: verdicts are then about these trained models alone."""
+        return bool((self.board["seeds"] == 1).all())
+
+    @property
     def dataset(self) -> str:
         """The name of the data set that the test pictures are from."""
         names = {run.params.get("dataset.name", "") for candidate in self.candidates for run in candidate.runs}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from ..metrics.intervals import FEW_GROUPS
@@ -15,6 +16,7 @@ from ..reports.pages import data_uri, render
 from .comparison import Comparison, Ranking
 from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
 from .leaderboard import Metric
+from .seeds import MIN_SEEDS
 
 MAX_ROWS = 100
 MAX_PAIRS = 45
@@ -28,16 +30,20 @@ PAIR_COLUMNS = (
     "p",
     "p, Holm",
     "pictures to settle",
+    "seeds to settle",
     "verdict",
 )
 NOTES = (
     "A row is one config; its seeds and folds are pooled. The interval covers the choice of test pictures (bootstrap "
     "over groups of near-duplicates) and, where there are several seeds, the spread between them.",
-    "A candidate with one seed is one trained model: a verdict about it may not hold for its config trained again.",
+    "Where no config has several seeds, verdicts are about these trained models: configs trained again may turn out "
+    "the other way. Where some have several, those with one seed are given the spread of the others.",
     "A difference counts only if its interval excludes 0 and its p-value (for accuracy McNemar's exact test), "
     "corrected by Holm over all pairs of the table, is below 0.05.",
     "Pictures to settle: how many test pictures would show the observed difference with 80 % power; "
-    "'more seeds' where the spread between seeds hides it however many pictures there are.",
+    "'more seeds' where the spread between seeds hides it however many pictures there are. Seeds to settle: how many "
+    "seeds of both configs would, on these pictures; where no config has several, as if accuracies spread by 0.4 in "
+    "log-odds.",
 )
 
 
@@ -113,9 +119,21 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
         return f"No significant difference: {outcome}."
     if clear == others:
         rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
-        return f"{best.label} is better than {rest}: {score} on {pictures}."
-    outcome = f"better than {clear} of the {others} others, not distinguishable from the rest"
-    return f"{best.label} scores best, {score}: {outcome}."
+        outcome = f"{best.label} is better than {rest}: {score} on {pictures}."
+    else:
+        outcome = f"{best.label} scores best, {score}: better than {clear} of the {others} others, not distinguishable "
+        outcome += "from the rest."
+    return _of_trained_models(outcome, against) if ranking.one_seed_each else outcome
+
+
+def _of_trained_models(outcome: str, against: pd.DataFrame) -> str:
+    """A verdict on models of one seed each, and how many seeds would say as much of their configs."""
+    needed = against["seeds_to_settle"][against["verdict"] == "better"].max()
+    if np.isposinf(needed):
+        seeds = "more seeds, and more pictures,"
+    else:
+        seeds = f"about {needed:,.0f} seeds of each" if np.isfinite(needed) else f"at least {MIN_SEEDS} seeds of each"
+    return f"As trained models, one seed each: {outcome} Whether the configs differ, {seeds} would settle."
 
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
@@ -181,6 +199,20 @@ def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
         f"{pair['p_value']:.3g}",
         f"{pair['p_corrected']:.3g}",
         f"{needed:,.0f}" if math.isfinite(needed) else "more seeds" if pair["difference"] else "",
+        _seeds(pair),
         verdict,
     ]
     return {"cells": cells, "kind": "same" if pair["verdict"] == "not distinguishable" else "better"}
+
+
+def _seeds(pair: Mapping[Any, Any]) -> str:
+    needed = pair["seeds_to_settle"]
+    if not pair["difference"]:
+        return ""
+    return (
+        f"{needed:,.0f}"
+        if math.isfinite(needed)
+        else f"at least {MIN_SEEDS}"
+        if math.isnan(needed)
+        else "more pictures"
+    )

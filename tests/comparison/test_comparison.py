@@ -184,10 +184,25 @@ def test_a_difference_that_may_be_chance_is_not_reported_as_one() -> None:
     assert verdict(ranking, "accuracy").startswith("No significant difference: ")
     apart = [*close, (record("c", model__name="c"), predict(0.6, seed=3))]
     (ranking,) = compared(apart).rankings
-    assert verdict(ranking, "accuracy").endswith("better than 1 of the 2 others, not distinguishable from the rest.")
+    assert "better than 1 of the 2 others, not distinguishable from the rest." in verdict(ranking, "accuracy")
     clear = [close[0], apart[2]]
     (ranking,) = compared(clear).rankings
-    assert verdict(ranking, "accuracy").startswith("a is better than c: ")
+    assert "a is better than c: " in verdict(ranking, "accuracy")
+
+
+def test_one_seed_each_is_a_verdict_on_trained_models_and_says_how_many_seeds_settle_it_for_the_configs() -> None:
+    def runs(seeds: int) -> list:
+        return [
+            (record(f"{name}{seed}", model__name=name, seed=str(seed)), predict(accuracy, seed=seed + 10 * ord(name)))
+            for name, accuracy in (("a", 0.9), ("b", 0.75))
+            for seed in range(seeds)
+        ]
+
+    (single,), (several,) = compared(runs(1)).rankings, compared(runs(3)).rankings
+    assert verdict(single, "accuracy").startswith("As trained models, one seed each: a is better than b: ")
+    assert f"about {single.pairs['seeds_to_settle'][0]:.0f} seeds of each" in verdict(single, "accuracy")
+    assert verdict(several, "accuracy").startswith("a is better than b: ")
+    assert "| seeds to settle |" in render_markdown(compared(runs(1)))
 
 
 def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves() -> None:
