@@ -36,6 +36,7 @@ PAIR_COLUMNS = (
 NOTES = (
     "A row is one config; its seeds and folds are pooled. The interval covers the choice of test pictures (bootstrap "
     "over groups of near-duplicates) and, where there are several seeds, the spread between them.",
+    "The interval of the first row is longer on its worse side, as the row was picked for its score on these pictures.",
     "Where no config has several seeds, verdicts are about these trained models: configs trained again may turn out "
     "the other way. Where some have several, those with one seed are given the spread of the others.",
     "A difference counts only if its interval excludes 0 and its p-value (for accuracy McNemar's exact test), "
@@ -110,20 +111,35 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
         return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was evaluated on these pictures."
+    choice = _choice(ranking, metric)
     against = ranking.pairs[ranking.pairs["first"] == 0]
     clear = int((against["verdict"] == "better").sum())
     pictures = f"{ranking.test_set.codes.size:,} test pictures"
     if clear == 0:
         rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
         outcome = f"{best.label} scores best, {score}, but {pictures} do not distinguish it from {rest}"
-        return f"No significant difference: {outcome}."
+        return f"No significant difference: {outcome}. {choice}"
     if clear == others:
         rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
         outcome = f"{best.label} is better than {rest}: {score} on {pictures}."
     else:
         outcome = f"{best.label} scores best, {score}: better than {clear} of the {others} others, not distinguishable "
         outcome += "from the rest."
-    return _of_trained_models(outcome, against) if ranking.one_seed_each else outcome
+    return f"{_of_trained_models(outcome, against) if ranking.one_seed_each else outcome} {choice}"
+
+
+def _choice(ranking: Ranking, metric: Metric) -> str:
+    """How far being picked on these pictures may flatter the first, and the score of what validation picks."""
+    text = (
+        f"Being the best of {len(ranking.candidates)} flatters its score, by {ranking.optimism:.3f} if all were "
+        "equally good; its interval allows for that."
+    )
+    if ranking.picked is None:
+        return text
+    low, high = ranking.picked_interval
+    score = f"test {metric.replace('_', ' ')} {ranking.board['mean'][ranking.picked]:.3f} [{low:.3f}, {high:.3f}]"
+    label = ranking.candidates[ranking.picked].label
+    return f"{text} Picked on validation: {label}, {score}, which no choice flatters."
 
 
 def _of_trained_models(outcome: str, against: pd.DataFrame) -> str:

@@ -74,8 +74,14 @@ class Sample:
         """Degrees of freedom of the covariance that picking these pictures gives."""
         return self.groups - 1
 
-    def intervals(self, *, proportions: bool) -> tuple[Floats, Floats]:
-        """95 % intervals of the means (candidates,) over pictures and, where there are several, seeds.
+    @property
+    def covariance(self) -> Floats:
+        """Of the candidates' means (candidates, candidates), over pictures and seeds."""
+        return self.picture_covariance + np.diag(self.seeds.variance)
+
+    def intervals(self, *, proportions: bool, level: float = 0.975) -> tuple[Floats, Floats]:
+        """Intervals of the means (candidates,) over pictures and, where there are several, seeds; 95 % at the default
+        `level`, that of one end.
 
         Proportions get Wilson's, at the number of trials that their variance stands for.
         """
@@ -83,13 +89,13 @@ class Sample:
         if proportions:
             spread = self.means * (1 - self.means)
             variance = spread / self.trials + seeds
-            quantile = stdtrit(_freedom(variance, seeds[:, None], self.seeds.freedom[:, None]), 0.975)
+            quantile = stdtrit(_freedom(variance, seeds[:, None], self.seeds.freedom[:, None]), level)
             trials = np.divide(spread, variance, out=self.trials.copy(), where=variance > 0)
             return wilson_interval(self.means, trials, quantile)
         pictures = np.diag(self.picture_covariance)
         parts = np.column_stack([pictures, seeds])
         freedoms = np.column_stack([np.full(seeds.shape, self.picture_freedom), self.seeds.freedom])
-        half = stdtrit(_freedom(pictures + seeds, parts, freedoms), 0.975) * np.sqrt(pictures + seeds)
+        half = stdtrit(_freedom(pictures + seeds, parts, freedoms), level) * np.sqrt(pictures + seeds)
         return self.means - half, self.means + half
 
 

@@ -221,3 +221,32 @@ def test_a_comparison_on_few_groups_of_pictures_says_so() -> None:
     few, enough = (predict(0.9, count=count) for count in (29, 30))
     assert "fall into 29 groups" in render_markdown(compared([(record("a", model__name="a"), few)]))
     assert "groups; take intervals" not in render_markdown(compared([(record("a", model__name="a"), enough)]))
+
+
+def test_the_leaders_interval_holds_although_it_was_picked_and_the_verdict_says_how_much_that_flatters() -> None:
+    generator, held, flattered, validated = np.random.default_rng(0), 0, [], 0
+    for trial in range(60):
+        runs = [(record(f"m{k}", model__name=f"m{k}"), predict(0.8, 300, 100 * trial + k)) for k in range(20)]
+        for run, _ in runs:
+            run.metrics["validation/accuracy"] = generator.binomial(300, 0.8) / 300  # type: ignore[index]
+        (ranking,) = compared(runs).rankings
+        leader, (low, high) = ranking.board.iloc[0], ranking.picked_interval
+        held += leader["low"] <= 0.8 <= leader["high"]
+        flattered.append(leader["mean"] - 0.8)
+        validated += low <= 0.8 <= high
+    assert held >= 57
+    assert validated >= 54
+    assert ranking.optimism == pytest.approx(np.mean(flattered), rel=0.2)
+    text = verdict(ranking, "accuracy")
+    assert f"flatters its score, by {ranking.optimism:.3f} if all were equally good" in text
+    assert "Picked on validation: " in text
+
+
+def test_no_candidate_is_picked_on_different_validation_pictures() -> None:
+    runs = [(record(name, model__name=name), predict(0.9, seed=place)) for place, name in enumerate("ab")]
+    for place, (run, _) in enumerate(runs):
+        run.metrics["validation/accuracy"] = 0.9  # type: ignore[index]
+        run.tags["data.validation"] = f"digest{place}"  # type: ignore[index]
+    (ranking,) = compared(runs).rankings
+    assert ranking.picked is None
+    assert "Picked on validation" not in verdict(ranking, "accuracy")
