@@ -13,7 +13,7 @@ from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import few_groups, unshared
+from .summary import calibration_text, few_groups, how_chosen, unshared
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -51,8 +51,8 @@ def model_card(
         threshold=evaluation.threshold,
         temperature=evaluation.temperature,
         abstain=evaluation.decision.abstain,
-        calibration_error=evaluation.metrics[f"{last}/calibration_error"],
-        calibration_error_before=evaluation.metrics[f"{last}/calibration_error_uncalibrated"],
+        how_chosen=how_chosen(evaluation),
+        calibration=calibration_text(evaluation),
         figures=figures,
         **_slices(evaluation),
         robustness=_robustness(evaluation),
