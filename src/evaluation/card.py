@@ -13,7 +13,7 @@ from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import unshared
+from .summary import calibration_text, few_groups, how_chosen, unshared
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -44,14 +44,15 @@ def model_card(
         positive=positive,
         headline=evaluation.scores[last]["accuracy"],
         test_pictures=f"{len(evaluation.split(last)):,}",
+        few_groups=few_groups(evaluation),
         digest=dataset.digest,
         splits=_splits(dataset),
         scores=_scores(evaluation),
         threshold=evaluation.threshold,
         temperature=evaluation.temperature,
         abstain=evaluation.decision.abstain,
-        calibration_error=evaluation.metrics[f"{last}/calibration_error"],
-        calibration_error_before=evaluation.metrics[f"{last}/calibration_error_uncalibrated"],
+        how_chosen=how_chosen(evaluation),
+        calibration=calibration_text(evaluation),
         figures=figures,
         **_slices(evaluation),
         robustness=_robustness(evaluation),

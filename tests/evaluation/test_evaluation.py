@@ -160,6 +160,17 @@ def test_scores_added_from_outside_are_computed_with_their_intervals_and_shown(
     assert "negative predictive value" in list(score_table(evaluation).columns[0].cells)
 
 
+def test_scores_on_few_groups_of_pictures_say_so(faces: PreparedDataset) -> None:
+    test = faces.table["split"] == "test"
+    copies = faces.table.assign(group=faces.table["group"].where(~test, faces.table["group"] % 7))
+    evaluation = evaluate_model(oracle(faces), replace(faces, table=copies), QUICK)
+    assert evaluation.groups("test") == 7
+    assert "test has 7 groups of pictures" in str(score_table(evaluation).caption)
+    enough = replace(faces, table=faces.table.assign(split="test"))
+    decided = evaluate_model(oracle(faces), enough, QUICK, decision=Decision())
+    assert score_table(decided).caption is None
+
+
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
