@@ -23,12 +23,13 @@ from src.train import TrainResult, main, train
 from src.training import callbacks
 
 MakeConfig = Callable[..., Config]
+FIGURES = "evaluation.figures=true"
 
 
 @pytest.fixture
 def finished(make_config: MakeConfig) -> tuple[Config, TrainResult]:
     overrides = ["dataset.synthetic.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
-    config = make_config(*overrides)
+    config = make_config(*overrides, FIGURES)
     return config, train(config, overrides)
 
 
@@ -53,7 +54,7 @@ def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResul
     assert metrics["test/accuracy"] == accuracy.value
     assert metrics["test/accuracy_low"] == accuracy.low <= accuracy.value <= accuracy.high
     assert metrics["test/accuracy_high"] == accuracy.high
-    assert metrics["model/parameters"] == result.parameters < 300_000
+    assert metrics["model/parameters"] == result.cost.parameters < 300_000
 
     dataset = prepare(config.dataset)
     inputs = {item.tags[0].value: item.dataset.digest for item in run.inputs.dataset_inputs}
@@ -160,8 +161,8 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
     with pytest.raises(SystemExit) as stop:
         main()
     signal.signal(signal.SIGTERM, before)
-    assert stop.value.code == 130
-    assert capsys.readouterr().err == "error: interrupted\n"
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == "error: terminated\n"
     (run,) = open_store(make_config().tracking).search_runs(output_format="list")
     assert run.info.status == "KILLED"
 
@@ -184,10 +185,10 @@ def test_overfit_that_fails_says_so(make_config: MakeConfig) -> None:
 
 
 def test_without_tracking_the_record_is_a_folder(make_config: MakeConfig, tmp_path: Path) -> None:
-    result = train(make_config("tracking=off", f"output={tmp_path}/record", "trainer.class_weights=balanced"))
+    result = train(make_config("tracking=off", f"output={tmp_path}/record", "trainer.class_weights=balanced", FIGURES))
     assert result.run_id is None
     names = {path.name for path in (tmp_path / "record").iterdir()}
     assert {"config.yaml", "model.keras", "predictions.parquet", "summary.md", "figures"} <= names
     model = keras.saving.load_model(tmp_path / "record" / "model.keras")
-    assert model.count_params() == result.parameters
+    assert model.count_params() == result.cost.parameters
     assert open_store(make_config().tracking).search_runs(output_format="list") == []

@@ -203,7 +203,8 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         return tmp_path / name
 
-    write_artifacts(evaluation, make_config(), faces, ModelFacts("m", 10, 1000, "python -m src.train"), path)
+    facts = ModelFacts("m", 10, None, "python -m src.train")
+    write_artifacts(evaluation, make_config("evaluation.figures=true"), faces, facts, path)
     assert read_decision(tmp_path / "decision.json") == evaluation.decision
     stored = pd.read_parquet(tmp_path / "predictions.parquet")
     assert stored["probability"].tolist() == evaluation.predictions["probability"].tolist()
@@ -211,6 +212,7 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
     for wanted in (
         "Article 5(1)(f)",
         "not what a person feels",
+        "FLOPs not known",
         str(evaluation.scores["test"]["accuracy"]),
         faces.digest,
     ):
