@@ -195,8 +195,8 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
     assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
-    assert "5 groups of look-alikes or of one person" in output
-    assert "12 groups of look-alikes are in both" in output
+    assert "5 groups of near-duplicates or of one person" in output
+    assert "12 groups of near-duplicates are in both" in output
     assert "12 pictures are the very same file" in output
     assert "warning: a model trained on one of them cannot be evaluated on the other" in output
     assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
