@@ -228,3 +228,13 @@ def test_the_command_line(run_command: Run, tmp_path: Path) -> None:
 def test_a_missing_path_ends_in_one_line(run_command: Run) -> None:
     done = run_command("src.prepare", "dataset=photos", "dataset.path=/nowhere")
     assert (done.returncode, done.stderr) == (1, "error: dataset.path=/nowhere: No such file or directory (/nowhere)\n")
+
+
+@pytest.mark.parametrize(("image_size", "enlarged"), [(80, False), (81, True)])
+def test_pictures_that_are_enlarged_more_than_twice_are_warned_of(
+    tmp_path: Path, image_size: int, enlarged: bool
+) -> None:
+    config = config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache", image_size=image_size)
+    for _ in ("written", "found again"):
+        warned = [warning for warning in data_report(prepare(config), config).warnings if "enlarged" in warning]
+        assert bool(warned) == enlarged  # they have 40 pixels
