@@ -17,7 +17,7 @@ import yaml
 from src.config import Config, plain
 from src.data.prepared import prepare
 from src.errors import TrainingError
-from src.evaluation.summary import unshared
+from src.evaluation.summary import looked_for
 from src.tracking.store import open_store
 from src.train import TrainResult, main, train
 from src.training import callbacks
@@ -168,9 +168,11 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
 
 
 def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
-    assert unshared(make_config("dataset=photos", "dataset.path=PHOTOS")) == "near-duplicate"
+    hashed = looked_for(make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=4"))
+    assert "near-duplicate of a training picture was found" in hashed
+    assert "up to 4 of 64 pHash bits and 10 dHash bits" in hashed
     exact_only = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=null")
-    assert unshared(exact_only) == "identical picture"
+    assert looked_for(exact_only) == "none of which has the same pixels as a training picture"
 
 
 def test_overfit_learns_one_batch_and_judges_nothing(make_config: MakeConfig) -> None:

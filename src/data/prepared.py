@@ -74,6 +74,11 @@ class PreparedDataset:
         """The row numbers of a split, ascending."""
         return np.flatnonzero((self.table["split"] == split).to_numpy())
 
+    @property
+    def enlargement(self) -> float:
+        """By how much at least half of the pictures were enlarged: the prepared side over their longer one."""
+        return float((self.images.shape[1] / self.table[["width", "height"]].max(axis=1)).median())
+
     def labels(self, split: str) -> NDArray[np.float32]:
         """The labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]

@@ -13,7 +13,7 @@ from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import calibration_text, few_groups, how_chosen, unshared
+from .summary import calibration_text, few_groups, how_chosen, looked_for
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -37,7 +37,7 @@ def model_card(
     last = evaluation.last_split
     return render(
         "model_card.md",
-        unshared=unshared(config),
+        looked_for=looked_for(config),
         **vars(facts),
         config=config,
         negative=negative,

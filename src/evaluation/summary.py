@@ -83,9 +83,15 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def unshared(config: Config) -> str:
-    """What never crosses the splits of the data set."""
-    return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
+def looked_for(config: Config) -> str:
+    """What was looked for among the training pictures and not found, as a clause about the evaluated pictures."""
+    dataset = config.dataset
+    if dataset.near_duplicate_distance is None:
+        return "none of which has the same pixels as a training picture"
+    return (
+        "in none of which a near-duplicate of a training picture was found (looked for by hashes of the whole picture: "
+        f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart)"
+    )
 
 
 def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str, command: str) -> str:
@@ -96,7 +102,7 @@ def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str
     return "\n".join(
         [
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
-            f"on {pictures} pictures that share no {unshared(config)} with training.",
+            f"on {pictures} pictures, {looked_for(config)}.",
             "",
             f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
