@@ -27,6 +27,7 @@ __all__ = [
     "decode_image",
     "decode_picture",
     "prepare_image",
+    "upright_image",
 ]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -110,13 +111,23 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> D
 def prepare_image(image: Image.Image, size: int) -> Image.Image:
     """An opened picture as RGB, upright, stretched to `size` by `size`. Raises what Pillow raises."""
     if image.mode[0] in "IF":
-        small = _eight_bits(image, size)
+        small = _eight_bits(image, (size, size))
     else:
         plain = image if image.mode == "L" and not image.has_transparency_data else _over_background(image)
         small = plain.resize((size, size), _RESAMPLING, reducing_gap=3.0).convert("RGB")
     # The result is square, so turning after shrinking is the same and costs nothing.
     turn = _UPRIGHT.get(_orientation(image))
     return small if turn is None else small.transpose(turn)
+
+
+def upright_image(image: Image.Image, max_side: int) -> Image.Image:
+    """An opened picture as RGB, upright, in its own shape, at most `max_side` long. Raises what Pillow raises."""
+    image.draft("RGB", (max_side, max_side))
+    plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = plain.copy() if turn is None else plain.transpose(turn)
+    upright.thumbnail((max_side, max_side))
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:
@@ -159,14 +170,14 @@ def _over_background(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _eight_bits(image: Image.Image, size: int) -> Image.Image:
-    """A picture of 16 or 32 bits a pixel, shrunk and then rescaled, never clipped.
+def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
 
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
     _, high = cast("tuple[float, float]", image.getextrema())
     top = 65535 if image.mode.startswith("I;16") else next((top for top in _GRAY_RANGES if high <= top), high)
-    values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
+    values = np.asarray(image.resize(size, _RESAMPLING), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are no finite numbers")
     gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)

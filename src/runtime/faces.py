@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
-from ..data.images import FORMATS, Limits, decode_picture
+from ..data.images import FORMATS, Limits, decode_picture, prepare_image, upright_image
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError
 from .classifier import Answer, Classifier
@@ -19,6 +20,10 @@ from .pictures import Picture
 
 MARGIN = 0.12
 """Of a face's side, added on each side: FER-2013's crops show a little more than OpenCV's boxes."""
+
+CASCADE = "haarcascade_frontalface_alt2.xml"
+NEIGHBORS = 3
+"""Overlapping hits that make a face: OpenCV's own value."""
 
 MAX_SIDE = 1600
 MIN_FACE_SIDE = 24
@@ -58,11 +63,14 @@ def haar_detector() -> Detector:
     Raises BundleError where OpenCV is not installed.
     """
     cv2 = _opencv()
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
+    cv2.setNumThreads(1)  # pictures are spread over the cores, not parts of one
+    own = threading.local()  # a cascade holds the picture that it works on
 
     def detect(picture: NDArray[np.uint8]) -> list[Box]:
+        if not hasattr(own, "cascade"):
+            own.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(MIN_FACE_SIDE, MIN_FACE_SIDE))
+        found = own.cascade.detectMultiScale(grey, 1.1, NEIGHBORS, minSize=(MIN_FACE_SIDE, MIN_FACE_SIDE))
         return [Box(int(left), int(top), int(side)) for left, top, side, _ in found]
 
     return detect
@@ -92,9 +100,9 @@ def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -
     """
     upright = open_upright(picture.read(classifier.limits), classifier.limits)
     boxes = sorted(detect(np.asarray(upright)), key=lambda box: (box.left, box.top))
-    crops = [Picture(f"{picture.path}#{number}", _png(_crop(upright, box))) for number, box in enumerate(boxes, 1)]
-    answers = classifier.answers(crops) if crops else []
-    return upright, [FaceAnswer(box, answer) for box, answer in zip(boxes, answers, strict=True)]
+    crops = [np.asarray(prepare_image(crop_face(upright, box), classifier.bundle.image_size)) for box in boxes]
+    named = [Picture(f"{picture.path}#{number}") for number in range(1, len(boxes) + 1)]
+    return upright, list(map(FaceAnswer, boxes, classifier.answer(named, crops)))
 
 
 def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> list[Answer]:
@@ -111,11 +119,13 @@ def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:
     """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
     decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    return open_checked(data)
+
+
+def open_checked(data: bytes) -> Image.Image:
+    """`open_upright` for what `decode_picture` has taken."""
     with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((MAX_SIDE, MAX_SIDE))
-    return upright
+        return upright_image(image, MAX_SIDE)
 
 
 def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
@@ -138,18 +148,11 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
     return drawn
 
 
-def _crop(picture: Image.Image, box: Box) -> Image.Image:
+def crop_face(picture: Image.Image, box: Box) -> Image.Image:
+    """The part of an upright picture that shows a face, with a margin, as far as the picture goes."""
     margin = round(MARGIN * box.side)
     edges = (box.left - margin, box.top - margin, box.left + box.side + margin, box.top + box.side + margin)
-    inside = (max(0, edges[0]), max(0, edges[1]), min(picture.width, edges[2]), min(picture.height, edges[3]))
-    return picture.crop(inside)
-
-
-def _png(picture: Image.Image) -> bytes:
-    """The crop as a file, so that it goes through the one preparation."""
-    stream = BytesIO()
-    picture.save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+    return picture.crop((max(0, edges[0]), max(0, edges[1]), min(picture.width, edges[2]), min(picture.height, edges[3])))
 
 
 def _square(left: float, top: float, width: float, height: float) -> Box:
@@ -161,5 +164,5 @@ def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is
     try:
         import cv2
     except ImportError:
-        raise BundleError("finding faces needs OpenCV: pip install '.[faces]' in the checkout") from None
+        raise BundleError("finding faces needs OpenCV: pip install 'opencv-python-headless<5'") from None
     return cv2
