@@ -1,6 +1,6 @@
 # The service alone: no TensorFlow, no MLflow, the shipped model, a user without rights.
 #   docker build -t happy-sad .
-#   docker run -p 8000:8000 -e HAPPY_SAD_TOKEN=SECRET happy-sad
+#   docker run -p 8000:8000 --memory 2g -e HAPPY_SAD_TOKEN=$(openssl rand -hex 16) happy-sad
 # Another bundle: add  -v $PWD/models/mine:/bundle:ro  before the image's name and  --model /bundle  after it.
 FROM python:3.11-slim
 
@@ -16,5 +16,5 @@ RUN useradd --uid 10001 --create-home serve && mkdir outputs && chown serve outp
 
 USER serve
 EXPOSE 8000
-HEALTHCHECK --start-period=20s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
+HEALTHCHECK --start-period=20s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=10)"]
 ENTRYPOINT ["python", "-m", "src.serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -99,7 +99,12 @@ UPLOADS += (body, false_length, long_headers, wrong_type)
 
 
 def _request(headers: dict[str, str], data: bytes) -> bytes:
-    lines = ["POST /v1/predict HTTP/1.1", "Host: x", "Connection: close", *(f"{k}: {v}" for k, v in headers.items())]
+    lines = [
+        "POST /v1/predict HTTP/1.1",
+        "Host: localhost",
+        "Connection: close",
+        *(f"{k}: {v}" for k, v in headers.items()),
+    ]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + data
 
 

@@ -42,7 +42,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
             metrics = parity_metrics(parities)
             log_report(config.tracking, "export", bundle.folder, parent=recorded.run, name=folder.name, metrics=metrics)
         bundle = install(bundle, folder)
-    console.print(f"bundle: {folder}  ({bundle.model_id})", highlight=False, soft_wrap=True)
+    console.print(f"bundle: {folder}  ({bundle.model_id})", highlight=False, soft_wrap=True, markup=False)
     return bundle
 
 

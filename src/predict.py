@@ -16,6 +16,7 @@ import typer
 from .cli.typer_command import typer_command
 from .config import PROJECT_ROOT
 from .errors import ConfigError, DataError
+from .terminal import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,9 +125,7 @@ def _writers(
     from .runtime import outputs
 
     def show(answer: Answer) -> None:
-        text = outputs.as_json(answer) if as_json else outputs.as_text(answer, classifier.bundle.class_names)
-        # A file's name may be no text at all.
-        print(text.encode("utf-8", "backslashreplace").decode())
+        print(outputs.as_json(answer) if as_json else outputs.as_text(answer, classifier.bundle.class_names))
 
     writers: list[Callable[[Answer], object]] = [show]
     writers += [stack.enter_context(outputs.table_writer(file)) for file in tables]
@@ -178,7 +177,7 @@ def _save(picture: Image, file: Path) -> None:
 def _undo(folder: Path) -> None:
     from .runtime.sorting import undo
 
-    print(f"{undo(folder)} pictures undone in {folder}")
+    print(f"{undo(folder)} pictures undone in {printable(str(folder))}")
 
 
 main = typer_command(predict)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
 
+MIN_TOKEN_LENGTH = 16
 Option = typer.Option
 
 
@@ -32,22 +33,28 @@ def serve(
     host: Annotated[str, Option(help="The address to bind to; beyond loopback --token is needed.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="0: any free one.")] = 8000,
     token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Ask for this bearer token.")] = None,
+    allowed_host: Annotated[list[str] | None, Option(help="A name that the service goes by, beside localhost.")] = None,
     page: Annotated[bool, Option(help="Show the web page, which takes Gradio; the API alone does not.")] = True,
     corrections: Annotated[Path, Option(help="Where the page keeps what users correct.")] = CORRECTIONS,
 ) -> None:
     """Serve a model over HTTP. Ctrl-C finishes the requests under way and stops."""
     if not token and not _is_loopback(host):
         raise ConfigError(f"--host {host}: reachable from other machines, which needs --token (or HAPPY_SAD_TOKEN)")
+    if token and len(token) < MIN_TOKEN_LENGTH:
+        raise ConfigError(f"--token: {len(token)} characters can be guessed; give {MIN_TOKEN_LENGTH} or more")
     try:
         from .web.server import bind, run
         from .web.service import create_service
+        from .web.uploads import SERVING_LIMITS
     except ImportError as error:
         raise BundleError(f"serving needs {error.name}: pip install '.[serve]' in the checkout") from None
     from .conversion.opening import open_model
     from .runtime.classifier import Classifier
 
-    classifier = Classifier(open_model(model, tracking_uri))
-    service = create_service(classifier, token=token, page=_page(classifier, corrections, token) if page else None)
+    classifier = Classifier(open_model(model, tracking_uri), limits=SERVING_LIMITS)
+    hosts = None if token and not allowed_host else [host, *(allowed_host or [])]
+    made_page = _page(classifier, corrections, token) if page else None
+    service = create_service(classifier, token=token, page=made_page, hosts=hosts)
     listening = bind(host, port)
     shown_host = f"[{host}]" if ":" in host else host
     print(f"serving {classifier.model_id} at http://{shown_host}:{listening.getsockname()[1]}/", flush=True)

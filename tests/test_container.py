@@ -42,7 +42,7 @@ from src.runtime.classifier import Classifier
 from src.conversion.opening import open_model
 from src.web.service import create_service
 
-client = TestClient(create_service(Classifier(open_model())))
+client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
 picture = Path("docs/faces.jpg").read_bytes()
 assert client.post("/v1/predict", content=picture).json()["answers"][0]["verdict"] == "ok"
 assert client.post("/v1/predict", files={"file": picture}).json()["answers"][0]["verdict"] == "ok"

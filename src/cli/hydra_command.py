@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..config import CONF, ConfigType, to_config
 from ..errors import ConfigError, UserError
+from ..terminal import printable
 from .composition import explain_composition, plain_tree
 
 if TYPE_CHECKING:
@@ -127,5 +128,5 @@ def _end_in_one_line(main: Callable[[], object], closing: contextlib.ExitStack) 
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(exit_code)

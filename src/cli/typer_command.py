@@ -8,6 +8,7 @@ from collections.abc import Callable
 import typer
 
 from ..errors import UserError
+from ..terminal import printable
 
 
 def typer_command(task: Callable[..., None]) -> Callable[[], None]:
@@ -19,7 +20,7 @@ def typer_command(task: Callable[..., None]) -> Callable[[], None]:
         try:
             app()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             sys.exit(error.exit_code)
 
     return entry

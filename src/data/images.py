@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from .pixel_budget import DECODING
 from .samples import DecodedPicture, Limits, RejectedPictureError, Verdict
 
 __all__ = [
@@ -101,8 +102,9 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> D
         try:
             mode = image.mode
             image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
-            image.load()
-            pixels = np.asarray(prepare_image(image, size))
+            with DECODING.hold(image.width * image.height / 1e6):
+                image.load()
+                pixels = np.asarray(prepare_image(image, size))
         except _DECODE_ERRORS as error:
             raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
         return DecodedPicture(pixels, width, height, str(image.format), mode)
@@ -122,7 +124,6 @@ def prepare_image(image: Image.Image, size: int) -> Image.Image:
 
 def upright_image(image: Image.Image, max_side: int) -> Image.Image:
     """An opened picture as RGB, upright, in its own shape, at most `max_side` long. Raises what Pillow raises."""
-    image.draft("RGB", (max_side, max_side))
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -42,13 +43,19 @@ SCENE_PREFIX = "scene_"
 PREPARATION = "rgb-stretch-bilinear-uint8"
 """The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
 
+UNSURE, REJECTED = "unsure", "rejected"
+RESERVED_NAMES = {UNSURE, REJECTED}
+"""What a picture is sorted under that has no class."""
+
 _MAX_MANIFEST_BYTES = 1_000_000
 
 
 def _class_names(names: tuple[str, str]) -> tuple[str, str]:
-    # They become folders (--sort-into), so they may lead nowhere else.
-    if names[0] == names[1] or not all(name.replace("_", "").replace("-", "").isalnum() for name in names):
+    # They become folders (--sort-into), so they may lead nowhere else, and stand in tables, where no formula is wanted.
+    if names[0] == names[1] or not all(re.fullmatch(r"[^\W_][\w-]*", name) for name in names):
         raise ValueError("not two names that a folder can have")
+    if {*names} & RESERVED_NAMES:
+        raise ValueError("names that answers have already")
     return names
 
 
@@ -78,7 +85,7 @@ _Temperature = Annotated[_Number, Field(ge=1e-3, le=1e3, description="a number, 
 _ClassNames = Annotated[
     tuple[str, str],
     AfterValidator(_class_names),
-    Field(description="two different names of letters, digits, - and _"),
+    Field(description="two different names of letters, digits, - and _, none of them unsure or rejected"),
 ]
 _Band = Annotated[
     tuple[_Number, _Number] | None,

@@ -54,7 +54,8 @@ class AnswerCache:
         if state is None:
             return None
         found = self.database.execute(
-            "SELECT label, probability, verdict, detail, evidence FROM evident WHERE (model, path, size, changed) = (?, ?, ?, ?)",
+            "SELECT label, probability, verdict, detail, evidence FROM evident"
+            " WHERE (model, path, size, changed) = (?, ?, ?, ?)",
             (model, *state),
         ).fetchone()
         if found is None:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import FORMATS, Limits, decode_picture, prepare_image, upright_image
+from ..data.pixel_budget import DECODING
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError
-from .classifier import Answer, Classifier
+from .classifier import Answer, Classifier, Prepared
 from .pictures import Picture
 
 MARGIN = 0.12
@@ -100,7 +101,9 @@ def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -
     """
     upright = open_upright(picture.read(classifier.limits), classifier.limits)
     boxes = sorted(detect(np.asarray(upright)), key=lambda box: (box.left, box.top))
-    crops = [np.asarray(prepare_image(crop_face(upright, box), classifier.bundle.image_size)) for box in boxes]
+    crops: list[Prepared[NDArray[np.uint8]]] = [
+        np.asarray(prepare_image(crop_face(upright, box), classifier.bundle.image_size)) for box in boxes
+    ]
     named = [Picture(f"{picture.path}#{number}") for number in range(1, len(boxes) + 1)]
     return upright, list(map(FaceAnswer, boxes, classifier.answer(named, crops)))
 
@@ -125,7 +128,9 @@ def open_upright(data: bytes, limits: Limits) -> Image.Image:
 def open_checked(data: bytes) -> Image.Image:
     """`open_upright` for what `decode_picture` has taken."""
     with Image.open(BytesIO(data), formats=FORMATS) as image:
-        return upright_image(image, MAX_SIDE)
+        image.draft(None, (MAX_SIDE, MAX_SIDE))
+        with DECODING.hold(image.width * image.height / 1e6):
+            return upright_image(image, MAX_SIDE)
 
 
 def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
@@ -151,8 +156,9 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
 def crop_face(picture: Image.Image, box: Box) -> Image.Image:
     """The part of an upright picture that shows a face, with a margin, as far as the picture goes."""
     margin = round(MARGIN * box.side)
-    edges = (box.left - margin, box.top - margin, box.left + box.side + margin, box.top + box.side + margin)
-    return picture.crop((max(0, edges[0]), max(0, edges[1]), min(picture.width, edges[2]), min(picture.height, edges[3])))
+    right, bottom = box.left + box.side + margin, box.top + box.side + margin
+    left, top = max(0, box.left - margin), max(0, box.top - margin)
+    return picture.crop((left, top, min(picture.width, right), min(picture.height, bottom)))
 
 
 def _square(left: float, top: float, width: float, height: float) -> Box:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError, DataError
+from ..terminal import printable
 from .classifier import Answer
+from .pictures import STDIN
 
-COLUMNS = ("path", "label", "probability", "verdict", "model")
+COLUMNS = ("path", "label", "probability", "verdict", "model", "evidence")
 
 
 class Write(Protocol):
@@ -28,17 +30,19 @@ def row(answer: Answer) -> dict[str, str | float | None]:
 
 def as_text(answer: Answer, class_names: Sequence[str]) -> str:
     """One line for a person: the answer and how likely it is, or the verdict and why."""
+    path, detail = printable(answer.path), printable(answer.detail)
     if answer.verdict == "ok" and answer.probability is None:
-        return f"{answer.detail:<18}  {answer.path}"
+        return f"{detail:<18}  {path}"
     if answer.probability is None:
-        return f"{answer.verdict:<18}  {answer.path}  ({answer.detail})"
+        return f"{answer.verdict:<18}  {path}  ({detail})"
     negative = answer.label == class_names[0]
-    return f"{answer.label:<12}  {1 - answer.probability if negative else answer.probability:.2f}  {answer.path}"
+    return f"{answer.label:<12}  {1 - answer.probability if negative else answer.probability:.2f}  {path}"
 
 
 def as_json(answer: Answer) -> str:
-    """One JSON object on one line."""
-    return json.dumps(row(answer), ensure_ascii=False)
+    """One JSON object on one line, with escapes for all that steers a terminal."""
+    text = json.dumps(row(answer), ensure_ascii=False)
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
 @contextmanager
@@ -57,12 +61,17 @@ def table_writer(file: Path) -> Iterator[Write]:
         yield write
 
 
+def _no_formula(path: str) -> str:
+    """The same path, that no spreadsheet takes for a formula."""
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and path != STDIN else path
+
+
 @contextmanager
 def _csv_writer(file: Path) -> Iterator[Write]:
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
-        yield lambda answer: writer.writerow(row(answer))
+        yield lambda answer: writer.writerow(row(answer) | {"path": _no_formula(answer.path)})
 
 
 @contextmanager
@@ -73,5 +82,6 @@ def _parquet_writer(file: Path) -> Iterator[Write]:
 
     schema = pa.schema([(name, pa.float64() if name == "probability" else pa.string()) for name in COLUMNS])
     rows: list[dict[str, str | float | None]] = []
-    yield lambda answer: rows.append(row(answer))
+    # Parquet holds text, which a file's name need not be.
+    yield lambda answer: rows.append(row(answer) | {"path": answer.path.encode(errors="backslashreplace").decode()})
     parquet.write_table(pa.Table.from_pylist(rows, schema), file)

@@ -64,17 +64,26 @@ def list_pictures(paths: Sequence[str], *, recursive: bool) -> list[Picture]:
 
 
 def _files(folder: str, recursive: bool) -> Iterator[str]:
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            raise DataError(f"{place}: {error.strerror or error}") from None
+        for entry in entries:
+            if not entry.name.startswith("."):
+                if _is_file(entry):
+                    yield os.fspath(Path(entry.path))
+                elif recursive and entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror or error}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_file():
-            yield os.fspath(Path(entry.path))
-        elif recursive and entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, recursive)
+        return entry.is_file()
+    except OSError:  # such as a link to itself, which gets a verdict of its own
+        return True
 
 
 def single_inputs(value: Any) -> Iterable[Any]:

@@ -17,12 +17,12 @@ from typing import Any, Literal, TypeAlias
 
 from ..errors import DataError
 from ..journal import append_entry, read_entries
+from .bundle import REJECTED
 from .classifier import Answer
 
 Mode: TypeAlias = Literal["copy", "link", "move"]
 
 LOG = "sorted.jsonl"
-REJECTED = "rejected"
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 

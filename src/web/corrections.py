@@ -7,38 +7,52 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
 from ..data.images import DEFAULT_LIMITS, Limits, decode_picture
 from ..errors import DataError
+from ..journal import append_entry, read_entries
 
-MANIFEST, PICTURES = "manifest.csv", "pictures"
+MANIFEST, HISTORY, PICTURES = "manifest.csv", "history.jsonl", "pictures"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What was kept: the picture's `label` now, the `count` of all, and `earlier`, what was said before and when."""
+
+    label: str
+    count: int
+    earlier: str = ""
 
 
 @dataclass(frozen=True)
 class Corrections:
     """A folder that `python -m src.train dataset=manifest dataset.path=FOLDER/manifest.csv` trains on.
 
-    A picture is named by its bytes, so that a file's own name is never trusted and a second correction of the same
-    picture takes the place of the first. Several processes may share the folder.
+    A picture is named by its bytes, so that a file's own name is never trusted. `history.jsonl` keeps every correction
+    with its time and who made it. Whoever made one may change it; where two people differ, the first stands.
+    Several processes may share the folder, which holds at most `max_pictures` and `max_bytes` of them.
     """
 
     folder: Path
     class_names: Sequence[str]
     limits: Limits = DEFAULT_LIMITS
+    max_pictures: int = 10_000
+    max_bytes: int = 2_000_000_000
 
     @property
     def manifest(self) -> Path:
         """The CSV list, which is there from the first correction on."""
         return self.folder / MANIFEST
 
-    def save(self, data: bytes, label: str) -> int:
-        """Keep the picture in the file's bytes `data` under its true `label`; how many pictures there are now.
+    def save(self, data: bytes, label: str, by: str = "") -> Correction:
+        """Keep the picture in the file's bytes `data` under its true `label`, as said by the browser session `by`.
 
-        Raises RejectedPictureError for bytes that are no sound picture, and DataError for a label that is no class or
-        a folder that cannot be written.
+        Raises RejectedPictureError for bytes that are no sound picture, and DataError for a label that is no class,
+        a folder that cannot be written, or one that is full.
         """
         if label not in self.class_names:
             raise DataError(f"{label}: no class; accepts {', '.join(self.class_names)}")
@@ -47,13 +61,9 @@ class Corrections:
         try:
             (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f".{MANIFEST}.lock"):
-                _write(self.folder / path, data)
-                labels = self.labels() | {path: label}
-                rows = [("path", "label"), *labels.items()]
-                _write(self.manifest, "".join(f"{path},{label}\n" for path, label in rows).encode())
+                return self._keep(path, data, label, by)
         except OSError as error:
             raise DataError(f"{self.folder}: corrections cannot be kept there: {error.strerror or error}") from None
-        return len(labels)
 
     def labels(self) -> dict[str, str]:
         """Path below the folder -> label, in the order in which the pictures were first corrected."""
@@ -61,6 +71,32 @@ class Corrections:
             return {}
         with self.manifest.open(newline="", encoding="utf-8") as file:
             return {row["path"]: row["label"] for row in csv.DictReader(file)}
+
+    def _keep(self, path: str, data: bytes, label: str, by: str) -> Correction:
+        labels, history = self.labels(), read_entries(self.folder / HISTORY)
+        said = [entry for entry in history if entry["path"] == path]
+        self._check_room(path, data, labels, len(history))
+        if path not in labels:
+            _write(self.folder / path, data)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        append_entry(self.folder / HISTORY, {"time": now, "path": path, "label": label, "by": by})
+        earlier = ""
+        if path in labels and label != labels[path]:
+            when = next((f" on {entry['time']}" for entry in reversed(said) if entry["label"] == labels[path]), "")
+            own = bool(said) and {entry["by"] for entry in said} == {by}
+            earlier = f"it was kept as {labels[path]}{when}" + ("" if own else " by someone else, which stands")
+            label = label if own else labels[path]
+        labels[path] = label
+        rows = [("path", "label"), *labels.items()]
+        _write(self.manifest, "".join(f"{path},{label}\n" for path, label in rows).encode())
+        return Correction(label, len(labels), earlier)
+
+    def _check_room(self, path: str, data: bytes, labels: dict[str, str], said: int) -> None:
+        """Raise DataError where there is no room for one more picture, or for one more line of history."""
+        kept = sum(file.stat().st_size for file in (self.folder / PICTURES).iterdir())
+        full = path not in labels and (len(labels) >= self.max_pictures or kept + len(data) > self.max_bytes)
+        if full or said >= 10 * self.max_pictures:
+            raise DataError("no more corrections are taken: their folder is full; train on them and empty it")
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -24,6 +24,7 @@ from ..runtime.classifier import Answer, Classifier
 from ..runtime.faces import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
+from .page_access import COOKIE, author
 from .page_answers import PageAnswers, note
 from .page_guard import PageGuard
 
@@ -139,12 +140,17 @@ def _lay_pictures(page: PageAnswers) -> None:
     def select(found: list[Answer], event: gr.SelectData) -> list[Any]:
         return look(int(event.index), found)
 
-    def correct(label: str, found: list[Answer], index: int) -> str:
+    def correct(label: str, found: list[Answer], index: int, request: gr.Request) -> str:
+        if not 0 <= index < len(found):
+            return note("choose a picture first")
         try:
-            count = page.corrections.save(Picture(found[index].path).read(page.classifier.limits), label)
+            kept = page.corrections.save(
+                Picture(found[index].path).read(page.classifier.limits), label, author(request.cookies.get(COOKIE, ""))
+            )
         except (DataError, RejectedPictureError) as error:
             return note(str(error))
-        return note(f"Kept as {label}. {count} corrected so far, in {page.corrections.folder}.")
+        earlier = f" ({kept.earlier})" if kept.earlier else ""
+        return note(f"Kept as {kept.label}{earlier}. {kept.count} corrected so far, in {page.corrections.folder}.")
 
     private: dict[str, Any] = {"api_visibility": "private"}
     files.change(drop, files, [answers, said, gallery, *shown], **private)

@@ -1,4 +1,4 @@
-"""Signing in to the page: a browser gives the token once and then holds a cookie that is made from it."""
+"""Who may use the page: a browser that gave the token, or opened the page where none is asked for, holds a cookie."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
 
-from fastapi import FastAPI, Form
+from fastapi import FastAPI, Request
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .uploads import body_within
 
 COOKIE = "happy_sad_page"
 LOGIN, LOGOUT = "/login", "/logout"
+SESSION_SECONDS, MAX_SESSIONS = 12 * 3600, 10_000
+MAX_GUESSES, GUESS_SECONDS = 5, 60
+MAX_FORM_BYTES = 10_000
 
 _FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
@@ -36,41 +46,88 @@ def same_secret(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
-def is_signed_in(connection: HTTPConnection, token: str | None) -> bool:
-    """Whether the request carries the cookie or the bearer token; always where there is no `token`."""
-    if not token:
-        return True
-    scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and same_secret(bearer, token):
-        return True
-    return same_secret(connection.cookies.get(COOKIE, ""), _cookie(token))
+class Sessions:
+    """The browsers that hold a cookie, by its random value, in memory: signing out or a restart ends them."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, float] = {}
+
+    def open(self) -> str:
+        """A new session; past `MAX_SESSIONS` the oldest ends."""
+        session = secrets.token_urlsafe(32)
+        self._ends[session] = time.monotonic() + SESSION_SECONDS
+        while len(self._ends) > MAX_SESSIONS:
+            del self._ends[next(iter(self._ends))]
+        return session
+
+    def is_open(self, connection: HTTPConnection) -> bool:
+        """Whether a request carries the cookie of a session that has not ended."""
+        return self._ends.get(connection.cookies.get(COOKIE, ""), 0.0) > time.monotonic()
+
+    def close(self, connection: HTTPConnection) -> None:
+        """End a request's session, whoever else has its cookie."""
+        self._ends.pop(connection.cookies.get(COOKIE, ""), None)
 
 
-def add_sign_in(service: FastAPI, token: str) -> None:
+def author(session: str) -> str:
+    """A name for a session that says which it is and does not open it."""
+    return hashlib.sha256(session.encode()).hexdigest()[:12]
+
+
+class Guesses:
+    """Counts wrong tokens by address, so that nobody tries many."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def are_too_many(self, address: str) -> bool:
+        """Whether an address has given `MAX_GUESSES` wrong tokens within `GUESS_SECONDS`."""
+        since = time.monotonic() - GUESS_SECONDS
+        recent = [at for at in self._times.get(address, []) if at > since]
+        return len(recent) >= MAX_GUESSES
+
+    def add(self, address: str) -> None:
+        """Note a wrong token."""
+        self._times[address] = [*self._times.pop(address, []), time.monotonic()][-MAX_GUESSES:]
+        while len(self._times) > MAX_SESSIONS:
+            del self._times[next(iter(self._times))]
+
+
+def add_sign_in(service: FastAPI, token: str, sessions: Sessions) -> None:
     """Add the form that takes the token, and the way out."""
+    guesses = Guesses()
 
     @service.get(LOGIN, include_in_schema=False)
     def form() -> HTMLResponse:
         return HTMLResponse(_FORM.format(message=""))
 
     @service.post(LOGIN, include_in_schema=False)
-    def sign_in(given: Annotated[str, Form(alias="token", max_length=4096)]) -> Response:
+    async def sign_in(request: Request) -> Response:
+        address = request.client.host if request.client else ""
+        if guesses.are_too_many(address):
+            message = "Too many wrong tokens; wait a minute."
+            return HTMLResponse(_FORM.format(message=message), 429, {"Retry-After": str(GUESS_SECONDS)})
+        body = await body_within(request, MAX_FORM_BYTES)
+        given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
         if not same_secret(given, token):
+            guesses.add(address)
             return HTMLResponse(_FORM.format(message="That is not the token."), 401)
         response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, _cookie(token), httponly=True, samesite="strict")
+        response.set_cookie(**cookie_values(request, sessions.open()))
         return response
 
     @service.get(LOGOUT, include_in_schema=False)
-    def sign_out() -> Response:
+    def sign_out(request: Request) -> Response:
+        sessions.close(request)
         response = RedirectResponse(LOGIN, 303)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
 
-def _cookie(token: str) -> str:
-    """What the cookie holds: it opens the page, and the token cannot be learned from it."""
-    return hmac.new(token.encode(), b"happy-sad page", hashlib.sha256).hexdigest()
+def cookie_values(connection: HTTPConnection, session: str) -> dict[str, Any]:
+    """What `Response.set_cookie` takes. Behind TLS, also where only a proxy says so, the cookie travels only there."""
+    tls = "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", "").lower())
+    return {"key": COOKIE, "value": session, "httponly": True, "samesite": "strict", "secure": tls}
 
 
 _SOON = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">
@@ -79,20 +136,35 @@ body { min-height: 90vh; display: grid; place-items: center }</style><p>The page
 
 
 class PageSlot:
-    """An ASGI application that stands for the page, also before it is there. With a `token`, a browser must sign in."""
+    """An ASGI application that stands for the page, also before it is there. With a `token`, a browser must sign in;
+    without, whoever opens the page gets a session, and nobody changes anything who has none.
+    """
 
-    def __init__(self, build: Callable[[], FastAPI], token: str | None) -> None:
-        self._build, self._token = build, token
+    def __init__(self, build: Callable[[], FastAPI], token: str | None, sessions: Sessions) -> None:
+        self._build, self._token, self._sessions = build, token, sessions
         self._page: ASGIApp | None = None
         self._stop = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answering(HTTPConnection(scope))(scope, receive, send)
+        connection = HTTPConnection(scope)
+        known = self._sessions.is_open(connection)
 
-    def _answering(self, connection: HTTPConnection) -> ASGIApp:
-        if not is_signed_in(connection, self._token):
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.OK:
+                response = Response()
+                response.set_cookie(**cookie_values(connection, self._sessions.open()))
+                MutableHeaders(scope=message).append("set-cookie", response.headers["set-cookie"])
+            await send(message)
+
+        opens = scope["path"] == "/" and not known and not self._token
+        await self._answering(connection, known)(scope, receive, send_with_cookie if opens else send)
+
+    def _answering(self, connection: HTTPConnection, known: bool) -> ASGIApp:
+        if self._token and not known:
             wants_page = "text/html" in connection.headers.get("accept", "")
             return RedirectResponse(LOGIN, 303) if wants_page else PlainTextResponse("sign in at /login", 401)
+        if not known and connection.scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("open the page again", 403)
         return self._page or _soon()
 
     @asynccontextmanager

@@ -20,6 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_EVENT_BYTES = 8_000_000
 """Of one event's JSON, in which the camera sends its frames."""
 
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' data: blob:; font-src 'self' data:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The page's content security policy. Gradio's scripts stand in its page and make templates of strings; nothing comes
+from another host.
+"""
+
 _FILE = "/gradio_api/file="
 _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static|svelte)/.+"
@@ -50,12 +59,17 @@ class PageGuard:
         self._page, self._folder = page, folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+            await send(message)
+
         if scope["type"] == "lifespan":
             await self._page(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and _EVENT.fullmatch(scope["path"]):
-            await self._event(scope, receive, send)
+            await self._event(scope, receive, send_with_policy)
         elif scope["type"] == "http" and self._is_known(scope["method"], scope["path"]):
-            await self._page(scope, receive, send)
+            await self._page(scope, receive, send_with_policy)
         else:
             await PlainTextResponse("not found", 404)(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
@@ -9,20 +10,60 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..errors import ConfigError
 
 STOPPING_SECONDS = 10
 """Requests under way get this long."""
 
+HEAD_SECONDS = 10
+"""The head of a request has so long to come."""
+
+MAX_CONNECTIONS = 500
 BACKLOG = 2048
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # one of two classes, by what is installed
+    """Closes a connection on which no whole request head comes in time; uvicorn waits for ever."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._end_wait()
+        elif self._deadline is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _end_wait(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):
     def __init__(self, service: FastAPI) -> None:
         super().__init__(
             uvicorn.Config(
-                service, log_level="warning", timeout_graceful_shutdown=STOPPING_SECONDS, server_header=False
+                service,
+                log_level="warning",
+                timeout_graceful_shutdown=STOPPING_SECONDS,
+                server_header=False,
+                http=_Protocol,
+                ws="none",
+                limit_concurrency=MAX_CONNECTIONS,
             )
         )
         self._service = service

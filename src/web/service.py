@@ -6,9 +6,10 @@ Decoding and the model run in worker threads; requests beyond a bound are turned
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
+import numpy as np
 import prometheus_client
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -17,7 +18,8 @@ from starlette.concurrency import run_in_threadpool
 
 from ..runtime.classifier import Classifier
 from .api_docs import ModelBody, PredictBody, add_description, answer_body, model_body, request_body
-from .page_access import PageSlot, add_sign_in, same_secret
+from .page_access import PageSlot, Sessions, add_sign_in, same_secret
+from .protection import Protection
 from .uploads import Gate, ServiceLimits, uploaded_pictures
 
 _BEARER = HTTPBearer(auto_error=False)
@@ -42,13 +44,16 @@ def create_service(
     token: str | None = None,
     limits: ServiceLimits | None = None,
     page: Callable[[], FastAPI] | None = None,
+    hosts: Collection[str] | None = (),
 ) -> FastAPI:
     """The application. With a `token`, all but the health checks and the description ask for it.
 
-    `page` makes the application that answers wherever the API does not; it may take seconds.
+    `page` makes the application that answers wherever the API does not; it may take seconds. `hosts` are the names
+    that a request may ask for, apart from addresses and `localhost`; None: any.
     """
     Image.init()  # Pillow loads its formats at first use, which threads must not do at once
-    slot = PageSlot(page, token) if page else None
+    sessions = Sessions()
+    slot = PageSlot(page, token, sessions) if page else None
     service = FastAPI(
         title="happy-sad",
         description="Says of pictures which apparent expression they show.",
@@ -56,13 +61,14 @@ def create_service(
         redoc_url=None,
         lifespan=slot.lifespan if slot else None,
     )
-    _add_health(service)
+    service.add_middleware(Protection, hosts=hosts)
+    _add_health(service, classifier)
     add_description(service, guarded=bool(token))
     if slot:
         service.router.default = slot
         service.state.close_streams = slot.close_streams
     if slot and token:
-        add_sign_in(service, token)
+        add_sign_in(service, token, sessions)
     needs_token: dict[int | str, dict[str, Any]] = {401: {"description": "The bearer token is missing or wrong"}}
     guarded = APIRouter(
         dependencies=[Depends(_guard(token))] if token else [], responses=needs_token if token else None
@@ -79,14 +85,14 @@ def _add_predict(router: APIRouter, classifier: Classifier, limits: ServiceLimit
 
     @router.post(
         "/v1/predict",
-        responses={400: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}},
+        responses={400: {}, 408: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}},
         openapi_extra={"requestBody": request_body(limits.pictures)},
     )
     async def predict(request: Request) -> PredictBody:
         """Answers for the files of a form (any field names), or for a body that is one picture."""
+        pictures = await uploaded_pictures(request, limits)  # before a place is taken: slow senders hold none
         with gate.enter():
             start = time.perf_counter()
-            pictures = await uploaded_pictures(request, limits)
             answers = await run_in_threadpool(lambda: list(classifier.answers(pictures)))
             seconds = time.perf_counter() - start
         metrics.seconds.observe(seconds)
@@ -107,7 +113,10 @@ def _add_descriptions(router: APIRouter, classifier: Classifier, metrics: Metric
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_health(service: FastAPI) -> None:
+def _add_health(service: FastAPI, classifier: Classifier) -> None:
+    size = classifier.bundle.image_size
+    blank = np.zeros((1, size, size, 3), np.uint8)
+
     @service.get("/healthz")
     def alive() -> dict[str, str]:
         """The process answers."""
@@ -115,7 +124,8 @@ def _add_health(service: FastAPI) -> None:
 
     @service.get("/readyz")
     def ready() -> dict[str, str]:
-        """The model is loaded: the service does not start without it."""
+        """The model answers: it does not while its threads are stuck."""
+        classifier.probabilities(blank)
         return {"status": "ready"}
 
 

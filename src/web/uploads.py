@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,20 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
+from ..data.images import Limits
 from ..runtime.pictures import Picture
 
 RETRY_SECONDS = 1
+BODY_SECONDS = 30
+"""A request's body has so long to come."""
+
+MAX_READING_BYTES = 512_000_000
+_READING: dict[object, int] = {}
+"""Bytes of the bodies that are being read now."""
+
+
+SERVING_LIMITS = Limits(megapixels=24.0, megabytes=32.0)
+"""Of one picture that a stranger sends: lower than of one's own."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,10 @@ class Gate:
 
 
 async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Picture]:
-    """The uploaded pictures. Raises HTTPException 413 past a limit and 400 for a form that is broken or empty."""
+    """The uploaded pictures. Raises HTTPException 413 past a limit, 408 past the time, 400 for a broken form."""
     if int(request.headers.get("content-length") or 0) > limits.bytes:
         raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
-    body = await _body_within(request, limits)
+    body = await body_within(request, limits.bytes)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         if not body:
             raise HTTPException(400, "the body is empty; send a picture, or a form with pictures")
@@ -69,16 +81,29 @@ async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Pic
     return pictures
 
 
-async def _body_within(request: Request, limits: ServiceLimits) -> bytes:
-    """The body; a sender that announces no length, or a false one, is stopped at the limit."""
+async def body_within(request: Request, limit: int) -> bytes:
+    """The body. A sender that announces no length, or a false one, is stopped at the limit, and a slow one in time.
+
+    Raises HTTPException 413, 408 for a sender that is too slow, 400 for one that leaves, and 503
+    while the bodies that are being read fill what memory there is for them.
+    """
     chunks, size = [], 0
+    reading = object()
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limits.bytes:
-                raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
-            chunks.append(chunk)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise HTTPException(413, f"more than {limit / 1e6:g} megabytes")
+                _READING[reading] = size
+                if sum(_READING.values()) > MAX_READING_BYTES:
+                    raise HTTPException(503, "too many bodies at once", {"Retry-After": str(RETRY_SECONDS)})
+                chunks.append(chunk)
     except ClientDisconnect:
         raise HTTPException(400, "the sender left before the end") from None
+    except TimeoutError:
+        raise HTTPException(408, f"the body took more than {BODY_SECONDS} seconds", {"Connection": "close"}) from None
+    finally:
+        _READING.pop(reading, None)
     request._body = b"".join(chunks)  # what Request.body() keeps, for Request.form() to read
     return request._body

@@ -141,7 +141,7 @@ def test_command_and_service_say_what_keras_says(
     assert [answer["path"] for answer in answers] == list(pixels)
     np.testing.assert_allclose([answer["probability"] for answer in answers], said, atol=1e-4)
 
-    client = TestClient(create_service(Classifier(open_bundle(preferring))))
+    client = TestClient(create_service(Classifier(open_bundle(preferring))), base_url="http://localhost")
     for some in (list(pixels)[:30], list(pixels)[30:]):
         form = client.post("/v1/predict", files=[("files", (path, Path(path).read_bytes())) for path in some]).json()
         by_name = dict(zip(pixels, said, strict=True))

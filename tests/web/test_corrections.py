@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from src.config import Config
 from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
 from src.errors import DataError
-from src.web.corrections import Corrections
+from src.journal import read_entries
+from src.web.corrections import HISTORY, Corrections
 from tests.trained_model import picture_bytes
 
 NAMES = ("sad", "happy")
@@ -30,16 +32,12 @@ def test_corrections_are_a_data_set_that_can_be_trained_on(
     assert dataset.rejected.empty
 
 
-def test_a_second_correction_of_a_picture_takes_the_place_of_the_first(
-    tmp_path: Path, picture: Callable[[int], Image.Image]
-) -> None:
+def test_whoever_corrected_a_picture_may_change_that(tmp_path: Path, picture: Callable[[int], Image.Image]) -> None:
     corrections = Corrections(tmp_path, NAMES)
     first, second = (picture_bytes(picture(number), "JPEG") for number in (0, 1))
-    assert [corrections.save(first, "happy"), corrections.save(second, "sad"), corrections.save(first, "sad")] == [
-        1,
-        2,
-        2,
-    ]
+    saved = [corrections.save(first, "happy"), corrections.save(second, "sad"), corrections.save(first, "sad")]
+    assert [correction.count for correction in saved] == [1, 2, 2]
+    assert [correction.earlier.partition(" on ")[0] for correction in saved] == ["", "", "it was kept as happy"]
     assert list(corrections.labels().values()) == ["sad", "sad"]
     kept = tmp_path / next(iter(corrections.labels()))
     assert (kept.suffix, kept.read_bytes()) == (".jpeg", first)
@@ -52,3 +50,37 @@ def test_what_is_no_picture_or_no_class_is_rejected(tmp_path: Path, picture: Cal
     with pytest.raises(RejectedPictureError):
         corrections.save(b"path,label\n", "sad")
     assert not corrections.folder.exists()
+
+
+def test_nobody_changes_what_another_said_and_everything_is_history(
+    tmp_path: Path, picture: Callable[[int], Image.Image]
+) -> None:
+    corrections = Corrections(tmp_path, NAMES)
+    data = picture_bytes(picture(0), "PNG")
+    corrections.save(data, "happy", "first")
+    assert "by someone else, which stands" in corrections.save(data, "sad", "second").earlier
+    assert list(corrections.labels().values()) == ["happy"]
+    assert "which stands" in corrections.save(data, "sad", "first").earlier
+    history = read_entries(tmp_path / HISTORY)
+    assert [(entry["label"], entry["by"]) for entry in history] == [
+        ("happy", "first"), ("sad", "second"), ("sad", "first"),
+    ]  # fmt: skip
+    assert all(datetime.fromisoformat(entry["time"]) <= datetime.now(UTC) for entry in history)
+
+
+def test_corrections_are_bounded_in_number_bytes_and_history(
+    tmp_path: Path, picture: Callable[[int], Image.Image]
+) -> None:
+    files = [picture_bytes(picture(number), "PNG") for number in range(3)]
+    by_number = Corrections(tmp_path / "number", NAMES, max_pictures=2)
+    by_bytes = Corrections(tmp_path / "bytes", NAMES, max_bytes=len(files[0]) + len(files[1]))
+    for corrections in (by_number, by_bytes):
+        for data in files[:2]:
+            corrections.save(data, "happy")
+        with pytest.raises(DataError, match="full"):
+            corrections.save(files[2], "happy")
+        assert len(list((corrections.folder / "pictures").iterdir())) == 2
+    for _ in range(18):
+        by_number.save(files[0], "sad")
+    with pytest.raises(DataError, match="full"):
+        by_number.save(files[0], "sad")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -26,10 +27,15 @@ SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("corrections")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, corrections: Path) -> Iterator[Server]:
     """A service without a token, whose page has been made."""
     folder = tmp_path_factory.mktemp("service")
-    with serving("--corrections", str(folder / "corrections"), TMPDIR=str(folder)) as server:
+    with serving("--corrections", str(corrections), TMPDIR=str(folder)) as server:
         until = time.monotonic() + SECONDS
         while httpx.get(server.url).status_code != 200:
             assert time.monotonic() < until, "the page does not start"
@@ -47,7 +53,9 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
+    """A browser that has opened the page."""
     with httpx.Client(base_url=server.url, timeout=20) as client:
+        client.get("/")
         yield client
 
 
@@ -194,3 +202,41 @@ def test_pictures_kept_as_uploads_have_no_name_that_leads_elsewhere(client: http
             assert Path(answer.json()[0]).resolve() == Path(answer.json()[0])
             assert "gradio" not in name
             assert "/happy-sad-page-" in answer.json()[0]
+
+
+def test_nobody_changes_anything_who_has_not_opened_the_page(server: Server, secret: Path) -> None:
+    stranger = httpx.Client(base_url=server.url)
+    assert stranger.post("/gradio_api/upload", files={"files": ("a.png", secret.read_bytes())}).status_code == 403
+    stranger.cookies.set("happy_sad_page", "guessed")
+    assert stranger.post("/gradio_api/queue/join", json={}).status_code == 403
+
+
+def test_the_page_says_what_may_be_loaded_and_by_whom_it_is_framed(client: httpx.Client) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+
+
+def correct(client: httpx.Client, data: bytes, label: str) -> str:
+    """Drop a picture and say what it shows, as one browser does."""
+    session = f"correcting{time.monotonic_ns()}"
+    join(client, [[file_data(upload(client, data))]], drop_event(client), session_hash=session)
+    buttons = [event["id"] for event in events(client) if [name for _, name in event["targets"]] == ["click"]]
+    return join(client, [label, None, None], buttons[0], session_hash=session)
+
+
+def test_a_correction_is_not_flipped_by_another_browser(
+    client: httpx.Client, server: Server, secret: Path, corrections: Path
+) -> None:
+    other = httpx.Client(base_url=server.url, timeout=20)
+    other.get("/")
+    data = secret.read_bytes()
+    assert "Kept as happy. 1 corrected" in correct(client, data, "happy")
+    assert "by someone else, which stands" in correct(other, data, "sad")
+    assert "=cmd: no class" in correct(other, data, "=cmd")
+    (row,) = csv.DictReader((corrections / "manifest.csv").open())
+    assert row["label"] == "happy"
+    history = [json.loads(line) for line in (corrections / "history.jsonl").read_text().splitlines()]
+    assert [entry["label"] for entry in history] == ["happy", "sad"]
+    assert len({entry["by"] for entry in history}) == 2
+    assert all(entry["time"] for entry in history)

@@ -25,7 +25,8 @@ TOKEN = "for-this-test-only"  # noqa: S105
 def test_a_request_under_way_is_answered_before_the_service_stops(picture: Callable[[int], Image.Image]) -> None:
     """Also: the API needs no Gradio."""
     body = picture_bytes(picture(0), "PNG")
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    lines = ("POST /v1/predict HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", "Connection: close")
+    head = "\r\n".join((*lines, "", "")).encode()
     with serving("--no-page", program=("-c", WITHOUT_GRADIO)) as server:
         assert httpx.get(f"{server.url}/").status_code == 404
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:

@@ -25,7 +25,7 @@ def classifier(bundle: Bundle) -> Classifier:
 
 @pytest.fixture
 def client(classifier: Classifier) -> TestClient:
-    return TestClient(create_service(classifier))
+    return TestClient(create_service(classifier), base_url="http://localhost")
 
 
 def test_forms_and_raw_bodies_get_the_answer_of_the_command(
@@ -46,7 +46,7 @@ def test_forms_and_raw_bodies_get_the_answer_of_the_command(
 
 
 def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> None:
-    client = TestClient(create_service(classifier, token=TOKEN))
+    client = TestClient(create_service(classifier, token=TOKEN), base_url="http://localhost")
     for path in ("/v1/model", "/metrics"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
@@ -57,7 +57,9 @@ def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> Non
 
 
 def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
-    client = TestClient(create_service(classifier, limits=ServiceLimits(pictures=2, megabytes=0.01)))
+    client = TestClient(
+        create_service(classifier, limits=ServiceLimits(pictures=2, megabytes=0.01)), base_url="http://localhost"
+    )
     assert client.post("/v1/predict", content=b"x" * 10_001).status_code == 413
     announced_nothing = client.post("/v1/predict", content=iter([b"x" * 6_000] * 2))
     assert announced_nothing.status_code == 413
@@ -76,7 +78,7 @@ def test_requests_past_the_bound_are_told_to_come_back(
         return answers(pictures)
 
     monkeypatch.setattr(classifier, "answers", slow)
-    client = TestClient(create_service(classifier, limits=ServiceLimits(requests=1)))
+    client = TestClient(create_service(classifier, limits=ServiceLimits(requests=1)), base_url="http://localhost")
     first: list[int] = []
     data = picture(0).tobytes()
     with client:

@@ -1,0 +1,209 @@
+"""Attacks on the service by HTTP alone: other sites, other names, slow senders and guessed tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from benchmarks.serving import Server, serving
+from src.runtime.bundle import Bundle
+from src.runtime.classifier import Classifier
+from src.web import page_access, uploads
+from src.web.server import HEAD_SECONDS
+from src.web.service import create_service
+from tests.trained_model import picture_bytes
+
+TOKEN = "for-this-test-only"  # noqa: S105
+LOCAL = "http://localhost"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving("--no-page") as server:
+        yield server
+
+
+@pytest.fixture
+def guarded(bundle: Bundle) -> Iterator[TestClient]:
+    """A service with a token and a page that says hello."""
+
+    def page() -> FastAPI:
+        application = FastAPI(openapi_url=None)
+        application.get("/")(lambda: "the page")
+        application.post("/keep")(lambda: "kept")
+        return application
+
+    service = create_service(Classifier(bundle), token=TOKEN, page=page)
+    with TestClient(service, base_url=LOCAL, follow_redirects=False) as client:
+        yield client
+
+
+FOREIGN = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "", "[", "a b"]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_a_name_that_was_pointed_here_gets_nothing(server: Server, host: str) -> None:
+    for path in ("/healthz", "/v1/model", "/docs"):
+        assert httpx.get(server.url + path, headers={"Host": host}).status_code in (400, 421)
+
+
+def test_addresses_localhost_and_given_names_are_answered(bundle: Bundle) -> None:
+    client = TestClient(create_service(Classifier(bundle), hosts=["happy.example"]))
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "192.168.1.7:8000", "Happy.Example"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    assert client.get("/healthz", headers={"Host": "sad.example"}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+    ],
+)
+def test_another_site_cannot_ask_through_a_browser(server: Server, headers: dict[str, str]) -> None:
+    assert httpx.post(f"{server.url}/v1/predict", content=b"x", headers=headers).status_code == 403
+    assert httpx.get(f"{server.url}/v1/model", headers=headers).status_code == 403
+    own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+    assert httpx.post(f"{server.url}/v1/predict", content=b"x", headers=own).status_code == 200
+
+
+def test_every_answer_forbids_framing_sniffing_and_scripts(server: Server) -> None:
+    for path in ("/healthz", "/docs", "/nowhere", "/v1/model"):
+        headers = httpx.get(server.url + path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_slow_senders_do_not_keep_others_out(server: Server, picture: Callable[[int], Image.Image]) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx"
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+    for connection in slow:
+        connection.sendall(head)
+    assert httpx.post(f"{server.url}/v1/predict", content=picture_bytes(picture(0), "PNG")).status_code == 200
+    for connection in slow:
+        connection.close()
+
+
+def test_a_body_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "BODY_SECONDS", 0.1)
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0.06)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(HTTPException) as stopped:
+        asyncio.run(uploads.body_within(request, 1000))
+    assert stopped.value.status_code == 408
+
+
+def test_bodies_that_wait_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_READING_BYTES", 2500)
+    waiting = asyncio.Event()
+
+    def request() -> Request:
+        chunks = [{"type": "http.request", "body": b"x" * 1000, "more_body": True}]
+
+        async def receive() -> dict[str, object]:
+            if chunks:
+                return chunks.pop()
+            await waiting.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+    async def three() -> list[object]:
+        reading = [asyncio.create_task(uploads.body_within(request(), 5000)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        waiting.set()
+        await asyncio.gather(*reading, return_exceptions=True)
+        return [task.exception() for task in reading] + [len(await uploads.body_within(request(), 5000))]
+
+    first, second, third, later = asyncio.run(three())
+    assert first is second is None
+    assert isinstance(third, HTTPException)
+    assert (third.status_code, later) == (503, 1000)
+
+
+def test_half_a_request_head_is_not_waited_for_longer(server: Server) -> None:
+    started = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+    for number, connection in enumerate(started):
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: loc"[: number % 35])
+        connection.settimeout(3 * HEAD_SECONDS)
+    after_one = started[0]
+    after_one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
+    assert b"200 OK" in after_one.recv(65536)
+    for connection in started:
+        while connection.recv(65536):
+            pass  # until the service closes it; else the time runs out
+        connection.close()
+
+
+def test_guesses_are_counted_and_the_form_is_small(guarded: TestClient) -> None:
+    assert guarded.post("/login", content=b"token=" + b"x" * 60_000).status_code == 413
+    codes = [guarded.post("/login", data={"token": f"guess {number}"}).status_code for number in range(20)]
+    assert codes == [401] * page_access.MAX_GUESSES + [429] * (20 - page_access.MAX_GUESSES)
+    assert guarded.post("/login", data={"token": TOKEN}).status_code == 429
+
+
+def test_signing_out_ends_the_session_for_whoever_has_the_cookie(guarded: TestClient) -> None:
+    signed_in = guarded.post("/login", data={"token": TOKEN})
+    cookie = {"Cookie": f"{page_access.COOKIE}={signed_in.cookies[page_access.COOKIE]}"}
+    guarded.cookies.clear()
+    until = time.monotonic() + 20
+    while guarded.get("/", headers=cookie).status_code == 503 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert guarded.get("/", headers=cookie).text == '"the page"'
+    assert guarded.post("/keep", headers=cookie).text == '"kept"'
+    guarded.get("/logout", headers=cookie)
+    assert guarded.get("/", headers=cookie).status_code == 401
+    assert guarded.post("/keep", headers=cookie).status_code == 401
+
+
+def test_the_cookie_is_for_this_site_and_not_for_scripts(guarded: TestClient) -> None:
+    plain = guarded.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
+    behind_tls = guarded.post("/login", data={"token": TOKEN}, headers={"X-Forwarded-Proto": "https"})
+    assert "samesite=strict" in plain
+    assert "httponly" in plain
+    assert "secure" not in plain
+    assert "secure" in behind_tls.headers["set-cookie"].lower()
+
+
+def test_a_short_token_is_one_line(run_command: Callable[..., object]) -> None:
+    result = run_command("src.serve", "--no-page", "--port", "0", HAPPY_SAD_TOKEN="abc")  # noqa: S106
+    assert result.returncode == 2  # type: ignore[attr-defined]
+    assert "--token: 3 characters can be guessed" in result.stderr  # type: ignore[attr-defined]
+
+
+def flat(side: int) -> bytes:
+    """A WebP of one colour: a few kB that are `side` squared pixels."""
+    return picture_bytes(Image.new("RGB", (side, side), "navy"), "WEBP")
+
+
+def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> None:
+    def peak() -> float:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1e6
+
+    def verdict(data: bytes) -> str:
+        answer = httpx.post(f"{server.url}/v1/predict", content=data, timeout=120).json()["answers"][0]
+        return str(answer["verdict"])
+
+    assert verdict(flat(8000)) == "too_large"
+    allowed = flat(4800)
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(verdict, [allowed] * 6)) == ["ok"] * 6
+    assert peak() < 1.2, "gigabytes; each takes 0.3, and memory that was freed is kept for a while"
