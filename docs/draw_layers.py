@@ -11,6 +11,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
+from src.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = Path(__file__).with_name("layers.svg")
 
@@ -33,8 +35,9 @@ def layers() -> list[tuple[str, str]]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     order = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
     purposes = dict(re.findall(r"^\| `([a-z_]+)`.*? \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
-    names = [re.findall(r"[a-z_]+", layer) for layer in order if "__main__" not in layer and "train |" not in layer]
-    commands = ("commands", "train, tune, compare, evaluate, prepare, predict, export, register, serve, send")
+    layered = [re.findall(r"\w+", layer) for layer in order]
+    names = [layer for layer in layered if not {*COMMANDS, "__main__"} & set(layer)]
+    commands = ("commands", ", ".join(COMMANDS))
     return [commands, *((", ".join(layer), purposes[layer[0]].partition(": ")[0]) for layer in names)]
 
 

@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra import compose
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from .cli.composition import explain_composition, plain_tree
+from .cli.composition import compose_checked
 from .cli.hydra_command import hydra_command
-from .config import Config, TuneConfig, to_config
-from .errors import ConfigError
+from .config import Config, TuneConfig
+from .config.roles import LAUNCH, without_roles
 from .train import train
 
 if TYPE_CHECKING:
     from .search.oracle import Result, Trial
-
-NOT_THE_TRIAL = ("tuner", "space", "cluster", "print_config", "hydra", "output")
 
 
 def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Result]:
@@ -35,7 +29,8 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     from .sweeps.pool import start_fork_server
     from .training.backend import import_backend
 
-    base = [override for override in overrides if not override.lstrip("+~").startswith(NOT_THE_TRIAL)]
+    own = [override for override in overrides if not override.startswith(("output=", "print_config="))]  # of the search
+    base = without_roles(own, TuneConfig, LAUNCH)
     if not any(override.startswith("model=") for override in base):
         base = [f"model={config.model.name}", *base]  # the default model of a search is not that of a run
     for probe in probes(config.space):
@@ -50,10 +45,7 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
 
 def compose_trial(overrides: Sequence[str]) -> Config:
     """The config of `python -m src.train OVERRIDES`. Raises ConfigError."""
-    try:
-        return to_config(plain_tree(compose("config", list(overrides))), Config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_composition(error)) from error
+    return compose_checked(overrides, Config)
 
 
 main = hydra_command(tune, schema=TuneConfig, config_name="tune")

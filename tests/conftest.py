@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from src.config import PROJECT_ROOT, Config, to_config
+from src.config import PROJECT_ROOT, Config
+from tests.composing import compose_config
 
 pytest_plugins = ["tests.trained_model"]
 
 TINY = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
 TINY += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+TINY += ["evaluation.figures=false"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,11 +53,7 @@ def make_config(sandbox: list[str]) -> Callable[..., Config]:
     """Compose a config as the command line would, shrunk to seconds."""
 
     def make(*overrides: str, tiny: bool = True) -> Config:
-        with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-            tree = compose("config", [*(TINY if tiny else []), *sandbox, *overrides])
-        plain = OmegaConf.to_container(tree, resolve=True)
-        assert isinstance(plain, dict)
-        return to_config({str(key): value for key, value in plain.items()}, Config)
+        return compose_config(*(TINY if tiny else []), *sandbox, *overrides)
 
     return make
 

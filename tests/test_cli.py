@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import random
+import shlex
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -35,8 +39,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         ("optimizer.momentun=0", "optimizer.momentun: no such key; did you mean optimizer.momentum?"),
         ("+colour=red", "colour: no such key"),
         ("optimizer.learning_rate", "optimizer.learning_rate: not understood; write key=value"),
+        ("experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
         ("+experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
         ("seed=${nowhere}", "seed"),
+        ("dataset=0", "dataset=0: accepts affectnet, combined"),
+        ("aug=1.0", "aug=1.0: accepts light, none, strong"),
+        ("optimizer=nan", "optimizer=nan: accepts adam, adamw, sgd"),
+        ("+experiment=0", "experiment=0: accepts"),
+        ("model=null", "model=null: accepts baseline"),
+        ("@seed=1", "@seed=1: not understood; write key=value"),
+        ("model.filters._target_.filters=[8,16]", "model.filters._target_.filters=[8,16]': cannot be composed"),
+        ("model.filters=[8,16", "model.filters=[8,16: accepts a list of 1 to 8 items"),
+        ("--seed=1", "--seed=1: no such option; a value is set by seed=1"),
+        ("dataset.path=a,b", """several values make a sweep; add -m, or as one text: 'dataset.path="a,b"'"""),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(
@@ -63,6 +78,81 @@ def test_print_config_shows_the_run_without_running_it(
     code, out, _ = call(monkeypatch, capsys, "model=deep", "print_config=true")
     assert code == 0
     assert OmegaConf.create(out).model.name == "deep"
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/My (Fotos)", "/data/a=b", "/data/ü 😀, c", "~/x", 'a"b', "a'b", "/x\\", 'a\\"b)', "{x", "a, b"]
+)
+def test_a_path_is_taken_as_it_is_or_the_message_shows_how_to_quote_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    for _ in range(2):
+        override = f"dataset.path={path}"
+        code, out, err = call(monkeypatch, capsys, "dataset=photos", override, "print_config=true")
+        if code == 0:
+            break
+        path = shlex.split(err.rpartition(": ")[2])[0].removeprefix("dataset.path=")
+    assert code == 0
+    assert OmegaConf.create(out).dataset.path == path.strip('"') or path in out
+
+
+def random_override(generator: random.Random) -> str:
+    """A line that a hurried person, or a script gone wrong, might write."""
+    keys = ["seed", "model", "model.filters", "dataset", "dataset.path", "dataset.split", "aug", "optimizer.name"]
+    keys += ["experiment", "tracking.uri", "evaluation.corruptions", "name", "output", "hydra.run.dir", "hydra", "x.y"]
+    keys += ["hydra/launcher", "cluster", "sweep.n_jobs", "objective", "trainer.epochs", "dataset.sources", "_target_"]
+    values = ["0", "1.0", "nan", "-1", "null", "true", "", "???", "[8,16]", "[1", "{a: 1}", "{a: {b: 2}}", "${seed}"]
+    values += ["${x}", "${oc.env:HOME}", "a b", "(", "'", '"', "deep", "[deep,none]", "1,2", "range(3)", "choice(a)"]
+    values += ["ü😀", "\n", "${", "1e999", "@x", "=", "\\", "interval(0,1)", "int(x)", "tag(a,1)", "extend_list(1)"]
+    prefix = generator.choice(["", "", "", "", "+", "++", "~", "@", "-", "--", "model@"])
+    key = ".".join(generator.sample(keys, generator.choice([1, 1, 1, 2])))
+    equals = generator.choice(["=", "=", "=", "=", "=", "", "==", ":=", "@foo="])
+    return f"{prefix}{key}{equals}{generator.choice(values)}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_line_of_overrides_ends_in_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """`benchmarks/random_overrides.py` tries ten thousand."""
+    generator = random.Random(seed)  # noqa: S311
+    for _ in range(15):
+        arguments = [random_override(generator) for _ in range(generator.choice([1, 1, 2]))]
+        code, _, err = call(monkeypatch, capsys, *arguments, "print_config=true")
+        assert code in (0, 2), arguments
+        assert "Traceback" not in err, arguments
+        assert err.startswith("error: " if code else ""), arguments
+
+
+def test_a_command_lists_its_own_groups(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(monkeypatch, capsys, "--help")
+    groups = out[out.index("== Groups") : out.index("== Values")]
+    assert "trainer: debug" in groups
+    assert "tuner:" not in groups
+    assert "space:" not in groups
+
+
+SLEEPER = """
+import time
+from src.cli.hydra_command import hydra_command
+from src.config import CompareConfig
+def sleep(config, overrides):
+    print("asleep", flush=True)
+    time.sleep(60)
+hydra_command(sleep, schema=CompareConfig, config_name="compare")()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_says_so_with_its_exit_code(how: signal.Signals, code: int, tmp_path: Path) -> None:
+    script = tmp_path / "sleeper.py"
+    script.write_text(SLEEPER)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asleep\n"
+        process.send_signal(how)
+        assert process.wait(30) == code
 
 
 def test_help_lists_groups_and_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
+from hydra import initialize_config_dir
 
-from src.config import Config, plain, to_config
+from src.cli.composition import compose_checked, group_options
+from src.config import (
+    CONF,
+    CompareConfig,
+    Config,
+    EvaluateConfig,
+    ExportConfig,
+    PrepareConfig,
+    RegisterConfig,
+    TuneConfig,
+    plain,
+    to_config,
+)
+from src.config.run import Objective
 from src.errors import ConfigError
+from src.metrics.scores import SCORES
 
 
 def with_value(config: Config, key: str, value: object) -> dict:
@@ -65,8 +82,47 @@ def test_a_checked_config_survives_the_way_through_plain_values(make_config: Cal
     assert to_config(plain(config), Config) == config
 
 
-@pytest.mark.parametrize("model", ["baseline", "deep", "residual", "mobile"])
-@pytest.mark.parametrize("trainer", ["default", "gpu", "debug", "overfit"])
-def test_every_option_of_every_group_composes(make_config: Callable[..., Config], model: str, trainer: str) -> None:
-    config = make_config(f"model={model}", f"trainer={trainer}", tiny=False)
-    assert (config.model.name, config.trainer.name) == (model, trainer)
+COMMANDS = {
+    "config": Config,
+    "tune": TuneConfig,
+    "compare": CompareConfig,
+    "evaluate": EvaluateConfig,
+    "export": ExportConfig,
+    "prepare": PrepareConfig,
+    "register": RegisterConfig,
+}
+OPTIONS = [line.split(": ") for line in group_options("tune").splitlines()]
+
+
+@pytest.mark.parametrize("override", [f"{group}={option}" for group, names in OPTIONS for option in names.split(", ")])
+def test_every_option_of_every_group_composes_and_has_the_right_types(override: str) -> None:
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose_checked([override], TuneConfig, "tune")
+    group, _, option = override.partition("=")
+    if group not in ("space", "experiment"):
+        assert getattr(config, group).name == option
+
+
+def test_every_model_composes_with_every_trainer() -> None:
+    options = {group: names.split(", ") for group, names in OPTIONS}
+    with initialize_config_dir(str(CONF), version_base=None):
+        for model, trainer in itertools.product(options["model"], options["trainer"]):
+            config = compose_checked([f"model={model}", f"trainer={trainer}"], Config)
+            assert (config.model.name, config.trainer.name) == (model, trainer)
+
+
+def test_no_folder_of_options_is_missed() -> None:
+    known = {group for group, _ in OPTIONS}
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == known | {"hydra"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_config_of_the_right_types(command: str) -> None:
+    with initialize_config_dir(str(CONF), version_base=None):
+        compose_checked([], COMMANDS[command], command)
+
+
+def test_what_a_sweeper_may_optimise_is_every_score_of_validation_and_none_of_test() -> None:
+    assert {f"validation/{name}" for name in SCORES} == {
+        each for each in get_args(Objective) if not each.startswith("best/val_")
+    }

@@ -14,6 +14,8 @@ import pytest
 
 from src.config import PROJECT_ROOT
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "happy-sad-test"
 TOKEN = "for-this-test-only"  # noqa: S105
 

@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 
 from docs.draw_layers import TARGET, draw
 from src import predict, send, serve
-from src.cli.hydra_command import plain_tree
+from src.cli.composition import plain_tree
 from src.compare import as_override
 from src.config import (
     CONF,

@@ -14,7 +14,7 @@ EXPERIMENTS = sorted((PROJECT_ROOT / "experiments").glob("*.yaml"))
 def test_every_recorded_experiment_composes_and_says_what_it_asks(
     path: Path, make_config: Callable[..., Config]
 ) -> None:
-    make_config(f"+experiment={path.stem}", tiny=False)
+    make_config(f"experiment={path.stem}", tiny=False)
     header = path.read_text().split("defaults:")[0]
-    assert f"+experiment={path.stem}" in header
+    assert f"experiment={path.stem}" in header
     assert "?" in header

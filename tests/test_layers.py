@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from src.__main__ import COMMANDS
 from src.config import PROJECT_ROOT
 
 LINTER = Path(sys.executable).with_name("lint-imports")
@@ -26,11 +27,8 @@ def test_contributing_tells_the_layers_in_the_order_of_the_contract() -> None:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
-    held = [
-        re.findall(r"[a-z_]+", layer)
-        for layer in layers
-        if not {"__main__", "train", "compare"} & set(re.findall(r"\w+", layer))
-    ]
+    layered = [re.findall(r"\w+", layer) for layer in layers]
+    held = [names for names in layered if not {*COMMANDS, "__main__"} & set(names)]
     table = (PROJECT_ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("\n## ")[0]
     told = [re.findall(r"`([a-z_]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
     assert told == held

@@ -17,6 +17,8 @@ from src.config import PROJECT_ROOT
 from src.synthetic.faces import draw_face
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "src", "conf", "experiments", "models", "hydra_plugins")
 PLACES = {"src": "happy_sad", "conf": "happy_sad/conf", "experiments": "happy_sad/conf/experiment"}
 PLACES |= {"models/happy_sad": "happy_sad/models/happy_sad", "hydra_plugins": "hydra_plugins"}
@@ -101,7 +103,7 @@ def test_the_installed_package_composes_its_own_configs(happy_sad: Command, tmp_
     done = happy_sad(tmp_path, "train", "--help")
     assert done.returncode == 0, done.stderr
     assert "model: baseline, deep, mobile, residual" in done.stdout
-    done = happy_sad(tmp_path, "train", "+experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
+    done = happy_sad(tmp_path, "train", "experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
     assert done.returncode == 0, done.stderr
     assert "path: PHOTOS" in done.stdout
 

@@ -11,21 +11,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
 from typer.testing import CliRunner
 
-from src.config import PROJECT_ROOT, Config, ExportConfig, TrackingConfig, to_config
+from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
 from src.runtime.bundle import Bundle
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
+from tests.composing import compose_config
 
 SMALL = ["dataset=photos", "dataset.image_size=32", "dataset.near_duplicate_distance=null", "model.filters=[8,16]"]
 SMALL += ["model.dense=[16]", "optimizer.learning_rate=0.003", "trainer.epochs=6", "trainer.batch_size=16"]
 SMALL += ["trainer.early_stopping=0", "evaluation.resamples=100", "evaluation.explanations=0"]
-SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false"]
+SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false", "evaluation.figures=false"]
 
 
 def write_light_and_dark(folder: Path) -> None:
@@ -60,11 +59,7 @@ def train_small(overrides: list[str]) -> str:
     """Train with the given overrides and return the run's id."""
     from src.train import train
 
-    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-        tree = compose("config", overrides)
-    plain = OmegaConf.to_container(tree, resolve=True)
-    assert isinstance(plain, dict)
-    run_id = train(to_config({str(key): value for key, value in plain.items()}, Config)).run_id
+    run_id = train(compose_config(*overrides)).run_id
     assert run_id is not None
     return run_id
 

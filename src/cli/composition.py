@@ -2,36 +2,136 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ..config import suggest, unknown_key
+from ..config import CONF, ConfigType, suggest, to_config, unknown_key
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+# Hydra and OmegaConf also let these through for values that they do not expect.
+COMPOSITION_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+OPTIONS = (
+    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "info"),
+    *("h", "c", "p", "r", "m", "sc", "cp", "cn", "cd", "i"),
+    *("config-path", "config-name", "config-dir", "experimental-rerun"),
+)
 
-def explain_composition(error: Exception) -> str:
+
+def as_overrides(arguments: Sequence[str]) -> list[str]:
+    """Arguments in Hydra's grammar: where the value of `key=value` breaks it (`path=/my (photos)`), it is quoted.
+
+    Raises ConfigError for an option that Hydra does not have.
+    """
+    for argument in arguments:
+        key, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and key not in OPTIONS:
+            raise ConfigError(
+                f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {key}={value or 'VALUE'}"
+            )
+    # Commands that runs have recorded say `+experiment=NAME`.
+    return [_as_override(re.sub(r"^\+(?=experiment=)", "", argument)) for argument in arguments]
+
+
+def _as_override(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or _parses(argument):
+        return argument
+    text = quoted(key, value)
+    return text if _parses(text) else argument
+
+
+def quoted(key: str, value: str) -> str:
+    """`key=value` with the value as text, whatever it holds."""
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), value)
+    return f'{key}="{escaped}"'
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def explain_composition(error: Exception, overrides: Sequence[str] = ()) -> str:
     """One line for what Hydra or OmegaConf found wrong: the key, what it got and what it accepts."""
+    text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         accepted = ", ".join(error.options) or "nothing yet: the group is empty"
         return f"{group}={option}: accepts {accepted}{suggest(option, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not understood; write key=value"
-    if str(error).startswith("Could not override 'experiment'"):
-        return "experiment: write +experiment=NAME"
-    if str(error).startswith("Ambiguous value for argument"):
-        return f"{str(error).split(chr(39))[1]}: several values make a sweep; add -m"
+    if several := re.search(r"Ambiguous value for argument '(.*?)'|Sweep parameters '(.*?)' requires", text):
+        override = several[1] or several[2]
+        key, _, value = override.partition("=")
+        return f"{override}: several values make a sweep; add -m, or as one text: {shlex.quote(quoted(key, value))}"
+    if text.startswith("Config group override must be a string"):
+        return _explain_groups(overrides) or text
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         parent: Any = cause.parent_node
         return unknown_key(cause.full_key, [str(key) for key in (parent or {}) if key != "hydra"])
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return f"{shlex.join(overrides)}: cannot be composed: {text}"
     return " ".join(str(cause or error).split())
+
+
+def _explain_groups(overrides: Sequence[str]) -> str:
+    """One line for the override of a group that names no option of it; empty where there is none."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group = key.partition("@")[0]
+        if not group:
+            return f"{override}: not understood; write key=value"
+        options = _options(group)
+        if options and value not in options:
+            return f"{override}: accepts {', '.join(options)}"
+    return ""
+
+
+def compose_checked(overrides: Sequence[str], schema: type[ConfigType], config_name: str = "config") -> ConfigType:
+    """The config that a command line of `overrides` makes, inside Hydra's initialization. Raises ConfigError."""
+    try:
+        tree = compose(config_name, list(overrides))
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain_composition(error, overrides)) from error
+    return to_config(plain_tree(tree), schema)
+
+
+def group_options(config_name: str) -> str:
+    """The groups in the defaults list of `conf/<config_name>.yaml` with their options, a line for each."""
+    lines = []
+    for entry in OmegaConf.load(CONF / f"{config_name}.yaml").defaults:
+        group = "" if isinstance(entry, str) else str(next(iter(entry)))
+        if group and not group.startswith("override "):
+            lines.append(f"{group}: {', '.join(_options(group.partition('@')[0]))}")
+    return "\n".join(lines)
+
+
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def plain_tree(tree: DictConfig) -> dict[str, Any]:

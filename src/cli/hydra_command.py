@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..config import CONF, ConfigType, to_config
 from ..errors import ConfigError, UserError
 from ..terminal import printable
-from .composition import explain_composition, plain_tree
+from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -49,11 +49,13 @@ class HydraCommand(Generic[ConfigType]):
         self.objective = importable(objective) if objective else None
         self.__module__ = self.function.__module__  # by which Hydra names the job
         self.closing = contextlib.ExitStack()
+        self.begun = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "closing": contextlib.ExitStack()}
 
     def __call__(self, tree: DictConfig) -> float | None:
+        self.begun = True
         try:
             return self._run(tree)
         except UserError as error:
@@ -98,9 +100,10 @@ def hydra_command(
         # Hydra's own error report prints and exits by itself; in this mode it lets the exception through to us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         signal.signal(signal.SIGTERM, _terminate)
+        OmegaConf.register_new_resolver("groups", group_options, replace=True)
         command = HydraCommand(function, schema, objective)
         main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(command)
-        _end_in_one_line(main, command.closing)
+        _end_in_one_line(main, command)
 
     return entry
 
@@ -109,15 +112,18 @@ def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
-def _end_in_one_line(main: Callable[[], object], closing: contextlib.ExitStack) -> None:
+def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> None:
     """Run `main`; what is no defect of ours ends the process with its exit code and without a traceback."""
     try:
-        with closing:
+        sys.argv[1:] = as_overrides(sys.argv[1:])
+        with command.closing:
             main()
     except UserError as error:
         _stop(str(error), error.exit_code)
-    except (HydraException, OmegaConfBaseException) as error:
-        _stop(explain_composition(error), ConfigError.exit_code)
+    except COMPOSITION_ERRORS as error:
+        if command.begun and not isinstance(error, HydraException | OmegaConfBaseException):
+            raise
+        _stop(explain_composition(error, sys.argv[1:]), ConfigError.exit_code)
     except Terminated:
         _stop("terminated", TERMINATED)
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..config import Config
+from ..config.roles import role_of
 from ..metrics.intervals import group_codes
 from ..metrics.log_odds import MIN_PROBABILITY
 from ..tracking.read import RecordedRun
@@ -22,23 +24,6 @@ LOSSES = ("log_loss", "brier")
 
 GROUP_ORDER = ("model", "aug", "optimizer", "trainer", "dataset")
 SEED, FOLD = "seed", "dataset.split.fold"
-# What says how a run is evaluated, stored or sped up, but not what the model is.
-NOT_THE_MODEL = (
-    "evaluation.name",
-    "evaluation.resamples",
-    "evaluation.seed",
-    "evaluation.slices",
-    "evaluation.min_slice_size",
-    "evaluation.corruption",
-    "evaluation.explanations",
-    "evaluation.figures",
-    "evaluation.pointing_pictures",
-    "dataset.cache",
-    "dataset.downloads",
-    "dataset.workers",
-    "dataset.verify",
-    "sweep.",
-)
 DATA_PATH = "dataset.path"
 
 Floats = NDArray[np.floating]
@@ -147,9 +132,7 @@ def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
 def _settings(run: RecordedRun) -> dict[str, str]:
     """What makes the run's model what it is; of the data's path only the name, wherever it lies."""
     ignored = (SEED, FOLD)
-    settings = {
-        key: value for key, value in run.params.items() if key not in ignored and not key.startswith(NOT_THE_MODEL)
-    }
+    settings = {key: value for key, value in run.params.items() if key not in ignored and role_of(key, Config) is None}
     if DATA_PATH in settings:
         settings[DATA_PATH] = PurePath(settings[DATA_PATH]).name
     return settings

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval, Len
 
 from .data import DatasetConfig
+from .roles import LAUNCH, with_role
 from .run import Config, EvaluationConfig, TrackingConfig
 from .types import Count, PositiveNumber, Strict
 
@@ -71,8 +72,8 @@ class TunerConfig(Strict):
 class TuneConfig(Config):
     """A search: `space` has the override keys to vary, all other values are those of every trial."""
 
-    tuner: TunerConfig = field(default_factory=lambda: TunerConfig("random"))
-    space: dict[str, ParameterConfig] = field(default_factory=dict)
+    tuner: TunerConfig = with_role(LAUNCH, default_factory=lambda: TunerConfig("random"))
+    space: dict[str, ParameterConfig] = with_role(LAUNCH, default_factory=dict)
 
 
 @dataclass(frozen=True)

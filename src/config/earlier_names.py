@@ -15,6 +15,9 @@ KEYS = {
 GONE = ("tracking.parent", "tracking.job")
 """Flat keys that configs no longer have."""
 
+ABSENT = {"trainer.statistics_pictures": 0}
+"""What a config of a run that is older than a key stands for, where that is not today's default."""
+
 COLUMNS = {"called": "predicted", "part": "shipped_split"}
 """Earlier column of a recorded table -> the present one."""
 
@@ -27,10 +30,17 @@ def present_key(key: str) -> str:
     return key
 
 
+def present_params(params: Mapping[str, str]) -> dict[str, str]:
+    """Recorded flat parameters under their present names, with those that the run is older than."""
+    present = {present_key(key): value for key, value in params.items()}
+    older = {key: str(value) for key, value in ABSENT.items() if f"{key.partition('.')[0]}.name" in present}
+    return older | present
+
+
 def present_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded config under the present names of its keys and sources, nested as it was."""
     present: dict[str, Any] = {}
-    for key, value in _flat(tree, ""):
+    for key, value in [*ABSENT.items(), *_flat(tree, "")]:
         if key in GONE:
             continue
         node = present

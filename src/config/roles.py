@@ -1,20 +1,23 @@
 """Which config values make a run what it is: said once, on the fields themselves.
 
 A field without a role decides the weights or the scores. `EVALUATION` marks how much is computed about a model, `PLACE`
-where files lie and how fast the work goes, `SESSION` a section about this call rather than about the run.
+where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how several are started.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import field, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-Role = Literal["evaluation", "place", "session"]
+Role = Literal["evaluation", "place", "session", "launch"]
 EVALUATION: Role = "evaluation"
 PLACE: Role = "place"
 SESSION: Role = "session"
+LAUNCH: Role = "launch"
 
 
 def with_role(role: Role, **options: Any) -> Any:
@@ -40,6 +43,16 @@ def role_of(key: str, schema: type) -> Role | None:
         if keyed and names:
             names.pop(0)  # the name of one of several sections
     return None
+
+
+def without_roles(overrides: Sequence[str], schema: type, *roles: Role) -> list[str]:
+    """Those of `overrides` (`key=value`) that are neither Hydra's own nor of a value with one of `roles`."""
+
+    def stays(override: str) -> bool:
+        key = override.lstrip("+~").partition("=")[0]
+        return not re.match(r"hydra[./]|hydra$", key) and role_of(key.replace("/", "."), schema) not in roles
+
+    return [override for override in overrides if stays(override)]
 
 
 @cache

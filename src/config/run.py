@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
 from .data import DatasetConfig
-from .roles import EVALUATION, PLACE, SESSION, with_role
+from .roles import EVALUATION, LAUNCH, PLACE, SESSION, with_role
 from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
 
 
@@ -215,9 +215,9 @@ class Config(Strict):
     trainer: TrainerConfig
     tracking: TrackingConfig = with_role(SESSION)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    sweep: SweepConfig = with_role(SESSION, default_factory=SweepConfig)
-    cluster: ClusterConfig = with_role(SESSION, default_factory=ClusterConfig)
-    objective: Objective = with_role(SESSION, default="validation/roc_auc")
+    sweep: SweepConfig = with_role(LAUNCH, default_factory=SweepConfig)
+    cluster: ClusterConfig = with_role(LAUNCH, default_factory=ClusterConfig)
+    objective: Objective = with_role(LAUNCH, default="validation/roc_auc")
     seed: Seed = 0
     name: str | None = with_role(SESSION, default=None)
     output: str | None = with_role(SESSION, default=None)

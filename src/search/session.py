@@ -14,7 +14,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ..config import CONF, PROJECT_ROOT, ClusterConfig, TuneConfig, TunerConfig, plain, project_path
+from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, plain, project_path
+from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
@@ -24,8 +25,6 @@ from .oracle import Result, Search, Trial, create_oracle, minimised
 from .search_report import record, report, summary
 from .space import hyperparameters
 from .trials import Compose, Trials
-
-NOT_THE_RESULT = ("tracking", "output", "dataset.cache", "dataset.workers")
 
 
 def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
@@ -37,11 +36,11 @@ def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
 
 
 def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) -> Path:
-    """Write `experiments/tuned_<name>.yaml`, which makes `src.train +experiment=tuned_<name>` the run of `overrides`.
+    """Write `experiments/tuned_<name>.yaml`, which makes `src.train experiment=tuned_<name>` the run of `overrides`.
 
     `facts` are lines for the head of the file. Where runs are recorded and cached is left to the person who runs it.
     """
-    kept = [override for override in overrides if not override.startswith(NOT_THE_RESULT)]
+    kept = without_roles(overrides, Config, PLACE, SESSION, LAUNCH)
     groups: list[Any] = []
     tree: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(kept):
@@ -53,7 +52,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
     file = PROJECT_ROOT / "experiments" / f"tuned_{name}.yaml"
     head = [
         *facts,
-        f"Again: python -m src.train +experiment=tuned_{name}",
+        f"Again: python -m src.train experiment=tuned_{name}",
         f"That is: {command_line('train', kept)}",
     ]
     body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
@@ -129,7 +128,7 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{told}:\n  {again}\n  python -m src.train +experiment={file.stem}\nreport: {pages}")
+    print(f"{told}:\n  {again}\n  python -m src.train experiment={file.stem}\nreport: {pages}")
     return best
 
 

@@ -18,14 +18,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ..cli.composition import plain_tree
 from ..cli.hydra_command import HydraCommand
 from ..config import Config, to_config
+from ..config.roles import LAUNCH, without_roles
 from ..errors import ConfigError, SweepError, UserError
 from ..tracking.link import RunLink
 from .jobs import Job, Outcome, finished
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
-
-NOT_THE_JOB = ("hydra.", "hydra/", "sweep.", "cluster.", "objective=")
 
 
 @dataclass
@@ -97,6 +96,8 @@ class Launch:
         common = {_common(job.config) for job in jobs if job.config is not None}
         if len(common) > 1:
             raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
+        if isinstance(self.task, HydraCommand):
+            self.task.begun = True
         return jobs
 
     def _job(self, number: int, overrides: Sequence[str], payload: bytes) -> HydraJob:
@@ -130,7 +131,7 @@ def own_values(tree: DictConfig) -> DictConfig:
 
 def own_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that make a job what it is."""
-    return [override for override in overrides if not override.lstrip("+~").startswith(NOT_THE_JOB)]
+    return without_roles(overrides, Config, LAUNCH)
 
 
 def returned(job: HydraJob, outcome: Outcome, failure: str) -> JobReturn:

@@ -18,10 +18,10 @@ from rich.console import Console
 from ..cli.hydra_command import HydraCommand
 from ..config import Config, SweepConfig, TrackingConfig
 from ..errors import ConfigError
+from ..tracking.beginning import DIGEST_TAG
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
-from ..tracking.recording import DIGEST_TAG
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report

@@ -12,8 +12,8 @@ import pandas as pd
 
 from ..config import CompareConfig, TrackingConfig
 from ..errors import TrackingError
+from ..tracking.beginning import DIGEST_TAG, PARENT_TAG
 from ..tracking.read import ROLE_TAG
-from ..tracking.recording import DIGEST_TAG, PARENT_TAG
 from ..tracking.store import check_server, open_store
 from .jobs import Job, Outcome, shared_overrides
 

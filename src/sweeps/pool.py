@@ -21,10 +21,13 @@ from .worker import Slot, slots, work
 GRACE_SECONDS = 20.0
 
 
-def start_fork_server() -> multiprocessing.context.ForkServerContext:
-    """The context of processes that are forked from a server, which imports while its parent does other things."""
+def start_fork_server(*, preload: bool = True) -> multiprocessing.context.ForkServerContext:
+    """The context of processes that are forked from a server, which imports while its parent does other things.
+
+    Without `preload` it imports nothing: for jobs that do not train.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.preloaded"])
+    context.set_forkserver_preload([f"{__package__}.preloaded"] if preload else [])
     forkserver.ensure_running()
     return context
 
@@ -77,11 +80,11 @@ class Pool:
     Raises ConfigError where there are fewer GPUs than `size`.
     """
 
-    def __init__(self, size: int, logs: Path) -> None:
+    def __init__(self, size: int, logs: Path, *, preload: bool = True) -> None:
         self.logs = logs
         self.free = slots(size)
         self.running: list[RunningProcess] = []
-        self.context = start_fork_server()
+        self.context = start_fork_server(preload=preload)
 
     def start(self, job: Job) -> RunningProcess:
         """Start `job` on a free slot."""

@@ -25,10 +25,17 @@ SHOWN_SCORES = ("validation/accuracy", "test/accuracy")
 
 @contextlib.contextmanager
 def worker_pool(
-    size: int, logs: Path, backend: Literal["workers", "ray"] = "workers", cluster: ClusterConfig | None = None
+    size: int, logs: Path, backend: Literal["workers", "ray"], cluster: ClusterConfig | None
 ) -> Iterator[Backend]:
-    """A pool whose jobs do not outlive the block. Raises SweepError where the cluster cannot be used."""
-    pool: Backend = RayPool(size, logs, cluster or ClusterConfig()) if backend == "ray" else Pool(size, logs)
+    """A pool whose jobs do not outlive the block; `cluster` is None for jobs that do not train.
+
+    Raises SweepError where the cluster cannot be used.
+    """
+    pool: Backend
+    if backend == "ray":
+        pool = RayPool(size, logs, cluster or ClusterConfig())
+    else:
+        pool = Pool(size, logs, preload=cluster is not None)
     try:
         yield pool
     finally:

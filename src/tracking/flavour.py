@@ -27,7 +27,7 @@ def packaged_code() -> Iterator[Path]:
     """A copy of this package named `happy_sad`, importable inside the context: no package `src` leaves a checkout."""
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
         package = Path(temporary) / "happy_sad"
-        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "conf", "models"))
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "conf", "happy_sad"))
         sys.path.insert(0, temporary)
         try:
             yield package

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..config import TrackingConfig, suggest
-from ..config.earlier_names import COLUMNS, present_key
+from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
 from .store import DATA_TAG, check_server, tracking_uri
 
@@ -172,7 +172,7 @@ def _recorded(run) -> RecordedRun:  # type: ignore[no-untyped-def] # mlflow.enti
         id=info.run_id,
         name=info.run_name,
         started=info.start_time,
-        params={present_key(key): value for key, value in data.params.items()},
+        params=present_params(data.params),
         metrics=data.metrics,
         tags=data.tags,
         artifact_uri=info.artifact_uri,

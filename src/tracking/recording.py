@@ -10,23 +10,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
 from ..config import Config
-from ..config.identity import config_digest, flat_params
 from ..errors import TrackingError
+from .beginning import Begun, begin_run
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
 from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 
     from ..data.prepared import PreparedDataset
 
-# How MLflow names the files of an image chart; `~` is `/` there.
-SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
-DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 PATIENCE_SECONDS = 15.0
 
 
@@ -193,53 +188,6 @@ def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None
         )
     else:
         shutil.rmtree(spool.folder)
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A run made in MLflow; `recorded` and `shown` are the metrics and pictures, as (key, step), that an earlier
-    attempt at it has left.
-    """
-
-    run_id: str
-    recorded: frozenset[tuple[str, int]] = frozenset()
-    shown: frozenset[tuple[str, int]] = frozenset()
-
-    def news(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
-        """Those of `metrics` that are not recorded yet."""
-        return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
-
-
-def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
-    """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own."""
-    from mlflow.tracking.context.registry import resolve_tags  # who, from where, by which command
-
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
-    links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
-    tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
-    if link.resumed:
-        return _take_up(client, client.get_run(link.resumed))
-    earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
-    if earlier:
-        return _take_up(client, earlier[0])
-    run_id = client.create_run(experiment, tags=resolve_tags(dict(tags)), run_name=name).info.run_id
-    client.log_batch(run_id, params=[mlflow.entities.Param(key, value) for key, value in flat_params(config).items()])
-    return Begun(run_id)
-
-
-def _take_up(client: Any, run: Any) -> Begun:
-    """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
-    run_id = run.info.run_id
-    client.update_run(run_id, status="RUNNING")
-    histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
-    names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
-    pictures = (SHOWN_PICTURE.match(name) for name in names)
-    return Begun(
-        run_id,
-        frozenset((point.key, point.step) for history in histories for point in history),
-        frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in pictures if match),
-    )
 
 
 @contextlib.contextmanager

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sqlite3
+import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
+
+from filelock import FileLock
 
 from ..config import PROJECT_ROOT, TrackingConfig
 from ..errors import TrackingError
@@ -126,6 +131,7 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
 
     mlflow.set_tracking_uri(uri)
     try:
+        _create_database(uri)
         select_experiment(mlflow, config)
     except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -133,6 +139,42 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
             f"the tracking store {uri} cannot be used: {reason}; name another with tracking.uri=, or tracking=off"
         ) from error
     return mlflow
+
+
+def _create_database(uri: str) -> None:
+    """Make a SQLite store whole or not at all: under a lock, in a temporary file that is renamed.
+
+    MLflow's own way leaves a database without use where two processes make it at once, or one is interrupted. Such a
+    file, which holds no run, is put aside.
+    """
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or _is_whole(database):
+        return
+    from mlflow import MlflowClient
+
+    with FileLock(database.with_name(f".{database.name}.lock")):
+        if _is_whole(database):
+            return
+        if database.exists():
+            os.replace(database, database.with_name(f"{database.name}.incomplete"))
+            print(f"{database} was never completed and holds no run; a new one is made, the old one kept beside it")
+        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".making-") as temporary:
+            partial = Path(temporary) / database.name
+            MlflowClient(f"sqlite:///{partial}").search_experiments()
+            os.replace(partial, database)
+
+
+def _is_whole(database: Path) -> bool:
+    """Whether the file is a database that MLflow has finished making, or one that holds runs, of whatever version."""
+    if not database.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+        try:
+            if connection.execute("SELECT count(*) FROM runs").fetchone()[0]:
+                return True
+            return bool(connection.execute("SELECT count(*) FROM experiments").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            return "no such table" not in str(error)
 
 
 def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:

@@ -9,16 +9,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from src.config import PROJECT_ROOT, PrepareConfig, SourceConfig, to_config
+from src.config import PrepareConfig, SourceConfig
 from src.data.prepared import prepare
 from src.data.rejected_files import copy_rejected
 from src.data.samples import DecodedPicture, Limits, Sample
 from src.data.sources import Listing, RejectedEntry, class_labels, entries_of, register_source, source_path
 from src.data.sources.listing import SOURCES
 from src.errors import ConfigError
+from tests.composing import compose_config
 from tests.picture_files import class_folders, config_of, png
 
 YAML = """
@@ -88,10 +87,7 @@ def test_a_function_and_a_yaml_file_are_a_source(tmp_path: Path) -> None:
     (tmp_path / "conf" / "dataset" / "named_files.yaml").write_text(YAML)
     overrides = [f"hydra.searchpath=[file://{tmp_path}/conf]", "dataset=named_files"]
     overrides += [f"dataset.path={named_files(tmp_path / 'root')}", f"dataset.cache={tmp_path}/cache"]
-    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-        tree = OmegaConf.to_container(compose("prepare", overrides), resolve=True)
-    assert isinstance(tree, dict)
-    dataset = prepare(to_config({str(key): value for key, value in tree.items()}, PrepareConfig).dataset)
+    dataset = prepare(compose_config(*overrides, schema=PrepareConfig, name="prepare").dataset)
     assert dataset.table["label"].value_counts().to_dict() == {0: 12, 1: 12}
     assert (dataset.table["label"] == dataset.table["path"].str.startswith("happy")).all()
     assert dataset.ignored == {"notes.txt": 1}

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import DatasetConfig, ManifestConfig, SourceConfig, SyntheticConfig
+from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples
 from src.errors import DataError
+from tests.composing import compose_config
 from tests.picture_files import class_folders, config_of, picture, png
 
 
@@ -455,16 +456,8 @@ def test_affectnet_as_published(tmp_path: Path) -> None:
 
 
 def test_every_dataset_config_composes_and_says_where_it_comes_from() -> None:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from src.config import PROJECT_ROOT, PrepareConfig, to_config
-
-    for file in sorted((PROJECT_ROOT / "conf" / "dataset").glob("*.yaml")):
-        with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-            tree = OmegaConf.to_container(compose("prepare", [f"dataset={file.stem}"]), resolve=True)
-        assert isinstance(tree, dict)
-        config = to_config({str(key): value for key, value in tree.items()}, PrepareConfig)
+    for file in sorted((CONF / "dataset").glob("*.yaml")):
+        config = compose_config(f"dataset={file.stem}", schema=PrepareConfig, name="prepare")
         assert config.dataset.name == file.stem
         header = file.read_text()
         if file.stem in ("fer2013", "tutorial", "facial_expressions", "rafdb", "affectnet"):

@@ -124,7 +124,7 @@ def test_the_best_trial_is_written_as_an_experiment(tmp_path: Path, make_config:
         assert file.read_text().startswith("# @package _global_\n# what it reached\n")
         assert "/nowhere" not in file.read_text()
         named, spelled = (
-            make_config("+experiment=tuned_written_by_a_test", tiny=False),
+            make_config("experiment=tuned_written_by_a_test", tiny=False),
             make_config(*given[:3], tiny=False),
         )
         assert named == spelled

@@ -10,7 +10,7 @@ import pytest
 from hydra import initialize_config_dir
 from rich.console import Console
 
-from src.config import PROJECT_ROOT, ParameterConfig, TunerConfig
+from src.config import CONF, ParameterConfig, TunerConfig
 from src.errors import SweepError
 from src.search.oracle import Search, create_oracle
 from src.search.search_report import summary
@@ -62,7 +62,7 @@ def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float) -> tup
     search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=1), folder / "journal.jsonl")
     base = ["model=mobile", "dataset.image_size=32"]
     trials, runner = Trials(search, tuner, SPACE, base, compose_trial, train, folder), InstantRunner(outcome)
-    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
+    with initialize_config_dir(str(CONF), version_base=None):
         return trials, runner, trials.run(runner)  # type: ignore[arg-type]
 
 

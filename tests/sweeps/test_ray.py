@@ -17,6 +17,8 @@ from src.errors import SweepError
 from src.sweeps.ray_pool import QUIET, connect, environment
 from src.tracking.store import open_store
 
+pytestmark = pytest.mark.cluster
+
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 

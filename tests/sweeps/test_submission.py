@@ -12,6 +12,8 @@ from src.config import Config
 from src.tracking.store import open_store
 from src.train import main
 
+pytestmark = pytest.mark.cluster
+
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
 SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
 

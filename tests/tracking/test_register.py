@@ -26,6 +26,7 @@ from src.runtime.classifier import Classifier
 from src.runtime.pictures import Picture
 from src.serve import main as serve_command
 from src.tracking.read import ROLE_TAG, find_run
+from tests.composing import compose_config
 from tests.trained_model import Trained, train_small
 
 UNTRAINED = ["trainer.epochs=1", "optimizer.learning_rate=1e-9"]
@@ -168,15 +169,8 @@ def test_missing_predictions_are_no_reason_to_pass(missing: pd.DataFrame | None)
     ],
 )
 def test_a_mistake_is_reported_before_anything_starts(settings: str, said: str, trained: Trained) -> None:
-    from hydra import compose, initialize_config_dir
-
-    from src.cli.hydra_command import plain_tree
-    from src.config import PROJECT_ROOT, to_config
-
-    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base=None):
-        tree = compose("register", [settings])
     with pytest.raises(ConfigError, match=f"^{said}"):
-        to_config(plain_tree(tree), RegisterConfig)
+        compose_config(settings, schema=RegisterConfig, name="register")
 
 
 def test_the_name_of_a_registered_model_works_where_a_model_is_named(

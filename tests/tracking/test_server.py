@@ -25,6 +25,8 @@ from src.tracking.store import check_server, open_store
 from src.train import train
 from src.training import callbacks
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.tracking.conftest import TrackingServer
 

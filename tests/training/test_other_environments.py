@@ -12,6 +12,8 @@ import pytest
 
 from src.config import PROJECT_ROOT
 
+pytestmark = pytest.mark.slow
+
 TINY_RUN = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "evaluation.explanations=0"]
 
 BLOCK_IMPORTS = """
