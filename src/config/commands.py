@@ -127,10 +127,18 @@ class ExportConfig(Strict):
 
     `tolerance` is the largest difference of the probability on any validation picture for the float formats,
     `int8_tolerance` the largest mean difference for int8.
+
+    With a `scene`, another recorded model, `run` (or a bundle's folder) is the model for faces, and both become one
+    bundle for photos. Its answers are `unsure` below the probability `unsure_below`; its card tells scores by what the
+    regular expression `groups` finds in the paths, and `notes`.
     """
 
     tracking: TrackingConfig
     run: str = "latest"
+    scene: str | None = None
+    unsure_below: Annotated[float, Interval(ge=0.5, lt=1)] = 0.6
+    groups: str | None = None
+    notes: str | None = None
     output: str = "outputs/bundle"
     formats: Annotated[list[Literal["keras", "litert", "int8", "onnx"]], Len(1, 4)] = field(
         default_factory=lambda: ["keras", "litert", "int8", "onnx"]

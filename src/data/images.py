@@ -23,10 +23,13 @@ __all__ = [
     "BACKGROUND",
     "DEFAULT_LIMITS",
     "FORMATS",
+    "MAX_SIDE",
     "DecodedPicture",
     "Limits",
     "decode_image",
     "decode_picture",
+    "open_checked",
+    "open_upright",
     "prepare_image",
     "upright_image",
 ]
@@ -36,6 +39,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.c
 
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
+
+MAX_SIDE = 1600
+"""Of a picture that is shown, or in which faces are looked for."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -122,12 +128,26 @@ def prepare_image(image: Image.Image, size: int) -> Image.Image:
     return small if turn is None else small.transpose(turn)
 
 
-def upright_image(image: Image.Image, max_side: int) -> Image.Image:
-    """An opened picture as RGB, upright, in its own shape, at most `max_side` long. Raises what Pillow raises."""
+def open_upright(data: bytes, limits: Limits) -> Image.Image:
+    """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
+    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    return open_checked(data)
+
+
+def open_checked(data: bytes) -> Image.Image:
+    """`open_upright` for what `decode_picture` has taken."""
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        image.draft(None, (MAX_SIDE, MAX_SIDE))
+        with DECODING.hold(image.width * image.height / 1e6):
+            return upright_image(image)
+
+
+def upright_image(image: Image.Image) -> Image.Image:
+    """An opened picture as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)
-    upright.thumbnail((max_side, max_side))
+    upright.thumbnail((MAX_SIDE, MAX_SIDE))
     return upright
 
 

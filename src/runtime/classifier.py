@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image, prepare_image
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_upright, prepare_image
 from ..data.samples import RejectedPictureError, Verdict
 from ..hardware import usable_cores
 from .bundle import Bundle
@@ -64,6 +64,9 @@ class Explained(NamedTuple):
 class Answering(Generic[Pixels]):
     """Answers by any way to prepare a picture and to evaluate some of them. Methods may be called from any thread."""
 
+    one_face: Classifier
+    """What answers for a picture, or a part of one, that is a face."""
+
     def __init__(self, bundle: Bundle, model_id: str, limits: Limits) -> None:
         self.bundle = bundle
         self.model_id = model_id
@@ -80,6 +83,15 @@ class Answering(Generic[Pixels]):
     def evaluate(self, prepared: list[Pixels]) -> list[Said]:
         """What is said of each of some prepared pictures."""
         raise NotImplementedError
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on the answer is class 1."""
+        return self.bundle.threshold
+
+    def shown(self, picture: Picture) -> Image.Image:
+        """The upright picture, with what was found in it. Raises RejectedPictureError."""
+        return open_upright(picture.read(self.limits), self.limits)
 
     def explained(self, picture: Picture) -> Explained:
         """What an evidence map of the picture is made from. Raises RejectedPictureError."""
@@ -154,6 +166,7 @@ class Classifier(Answering[NDArray[np.uint8]]):
         """Load the bundle's model. `threads` are those of one batch. Raises BundleError."""
         super().__init__(bundle, bundle.model_id + ("/one_face" if bundle.scene else ""), limits)
         self.run = create_runner(bundle, model_format, threads)
+        self.one_face = self
 
     def prepare_file(self, data: bytes) -> NDArray[np.uint8]:
         """Pixels, uint8 (size, size, 3), as in training. Raises RejectedPictureError."""
@@ -167,7 +180,7 @@ class Classifier(Answering[NDArray[np.uint8]]):
         return self.bundle.calibrated(self.run(pictures))
 
     def explained(self, picture: Picture) -> Explained:
-        return Explained(self.prepare_file(picture.read(self.limits)), self.probabilities, self.bundle.threshold)
+        return Explained(self.prepare_file(picture.read(self.limits)), self.probabilities, self.threshold)
 
     def evaluate(self, prepared: list[NDArray[np.uint8]]) -> list[Said]:
         probabilities = self.probabilities(np.stack(prepared)).tolist()

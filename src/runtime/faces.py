@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.images import FORMATS, Limits, decode_picture, prepare_image, upright_image
-from ..data.pixel_budget import DECODING
+from ..data.images import MAX_SIDE, open_upright, prepare_image
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError
 from .classifier import Answer, Classifier, Prepared
@@ -26,7 +24,6 @@ CASCADE = "haarcascade_frontalface_alt2.xml"
 NEIGHBORS = 3
 """Overlapping hits that make a face: OpenCV's own value."""
 
-MAX_SIDE = 1600
 MIN_FACE_SIDE = 24
 MIN_TEXT_SIZE = 10
 COLORS = ("#1e6eff", "#ff7a00")
@@ -58,8 +55,10 @@ def create_detector(yunet: Path | None = None) -> Detector:
     return yunet_detector(yunet) if yunet else haar_detector()
 
 
-def haar_detector() -> Detector:
+def haar_detector(max_side: int = MAX_SIDE) -> Detector:
     """OpenCV's frontal-face cascade (Viola and Jones 2001; Lienhart and Maydt 2002), which comes with it.
+
+    Faces are looked for in a picture shrunk to `max_side`, whose area decides the time.
 
     Raises BundleError where OpenCV is not installed.
     """
@@ -70,9 +69,13 @@ def haar_detector() -> Detector:
     def detect(picture: NDArray[np.uint8]) -> list[Box]:
         if not hasattr(own, "cascade"):
             own.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
-        grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        scale = max(1.0, max(grey.shape) / max_side)
+        if scale > 1:
+            grey = cv2.resize(grey, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
+        grey = cv2.equalizeHist(grey)
         found = own.cascade.detectMultiScale(grey, 1.1, NEIGHBORS, minSize=(MIN_FACE_SIDE, MIN_FACE_SIDE))
-        return [Box(int(left), int(top), int(side)) for left, top, side, _ in found]
+        return [Box(round(scale * left), round(scale * top), round(scale * side)) for left, top, side, _ in found]
 
     return detect
 
@@ -100,12 +103,17 @@ def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -
     Raises RejectedPictureError.
     """
     upright = open_upright(picture.read(classifier.limits), classifier.limits)
-    boxes = sorted(detect(np.asarray(upright)), key=lambda box: (box.left, box.top))
+    boxes = from_left_to_right(detect(np.asarray(upright)))
     crops: list[Prepared[NDArray[np.uint8]]] = [
         np.asarray(prepare_image(crop_face(upright, box), classifier.bundle.image_size)) for box in boxes
     ]
     named = [Picture(f"{picture.path}#{number}") for number in range(1, len(boxes) + 1)]
     return upright, list(map(FaceAnswer, boxes, classifier.answer(named, crops)))
+
+
+def from_left_to_right(boxes: Iterable[Box]) -> list[Box]:
+    """The boxes in an order that does not depend on the detector's."""
+    return sorted(boxes, key=lambda box: (box.left, box.top, box.side))
 
 
 def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> list[Answer]:
@@ -117,20 +125,6 @@ def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> 
     if not faces:
         return [Answer(picture.path, None, None, "ok", classifier.model_id, "no face found")]
     return [face.answer for face in faces]
-
-
-def open_upright(data: bytes, limits: Limits) -> Image.Image:
-    """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
-    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
-    return open_checked(data)
-
-
-def open_checked(data: bytes) -> Image.Image:
-    """`open_upright` for what `decode_picture` has taken."""
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.draft(None, (MAX_SIDE, MAX_SIDE))
-        with DECODING.hold(image.width * image.height / 1e6):
-            return upright_image(image, MAX_SIDE)
 
 
 def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:

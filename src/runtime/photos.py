@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image, prepare_image, upright_image
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_checked, prepare_image, upright_image
 from ..errors import BundleError
 from ..metrics.log_odds import log_odds, sigmoid
 from .bundle import Bundle, Scene
 from .classifier import Answering, Classifier, Explained, Said
-from .faces import MAX_SIDE, Box, Detector, crop_face, haar_detector, open_checked
+from .faces import Detector, classify_faces, crop_face, draw_faces, from_left_to_right, haar_detector
 from .fusion import Evidence, describe_faces
 from .pictures import Picture
 from .runners import create_scene_runner
@@ -70,14 +70,14 @@ class PhotoClassifier(Answering[Photo]):
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Photo:
         image = Image.fromarray(pixels)
         scene = np.asarray(prepare_image(image, self.scene.image_size))
-        return self._prepared(scene, upright_image(image, MAX_SIDE))
+        return self._prepared(scene, upright_image(image))
 
     def _prepared(self, scene: NDArray[np.uint8], upright: Image.Image) -> Photo:
         size = self.bundle.image_size
         if max(upright.size) <= ONE_FACE * size:
             whole = np.asarray(prepare_image(upright, size))
             return Photo(scene, whole[None], np.array([float(min(upright.size))]), one_face=True)
-        boxes = find_faces(self.detect, upright) if self.detect else []
+        boxes = from_left_to_right(self.detect(np.asarray(upright))) if self.detect else []
         crops = [np.asarray(prepare_image(crop_face(upright, box), size)) for box in boxes]
         faces = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
         return Photo(scene, faces, np.array([float(box.side) for box in boxes]), one_face=False)
@@ -103,6 +103,16 @@ class PhotoClassifier(Answering[Photo]):
         evidence = describe_faces(len(photo.faces)) if self.detect else NOT_LOOKED_FOR
         return Said(self.bundle.fused_label(probability), probability, evidence)
 
+    @property
+    def threshold(self) -> float:
+        return self.scene.fusion.threshold
+
+    def shown(self, picture: Picture) -> Image.Image:
+        """The upright picture with each face boxed and what its own model says of it. Raises RejectedPictureError."""
+        if self.detect is None:
+            return super().shown(picture)
+        return draw_faces(*classify_faces(self.one_face, self.detect, picture), self.bundle.class_names)
+
     def explained(self, picture: Picture) -> Explained:
         """What speaks for the answer in the whole picture, its faces being as they are; or in the one face."""
         photo = self.prepare_file(picture.read(self.limits))
@@ -114,7 +124,7 @@ class PhotoClassifier(Answering[Photo]):
             said = log_odds(self.run_scene(scenes))
             return np.array([self.scene.fusion.probability(replace(found, scene=float(value))) for value in said])
 
-        return Explained(photo.scene, probabilities, self.scene.fusion.threshold)
+        return Explained(photo.scene, probabilities, self.threshold)
 
 
 def open_classifier(
@@ -128,17 +138,9 @@ def open_classifier(
     return Classifier(bundle, limits=limits)
 
 
-def find_faces(detect: Detector, upright: Image.Image) -> list[Box]:
-    """The faces in an upright picture, from left to right, looked for at `DETECTION_SIDE` at most."""
-    scale = max(1.0, max(upright.size) / DETECTION_SIDE)
-    small = upright.resize((round(upright.width / scale), round(upright.height / scale))) if scale > 1 else upright
-    found = sorted(detect(np.asarray(small)), key=lambda box: (box.left, box.top, box.side))
-    return [Box(round(scale * box.left), round(scale * box.top), round(scale * box.side)) for box in found]
-
-
 def _detector() -> Detector | None:
     try:
-        return haar_detector()
+        return haar_detector(DETECTION_SIDE)
     except BundleError:
         print(NO_OPENCV, file=sys.stderr)
         return None

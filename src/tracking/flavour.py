@@ -19,7 +19,9 @@ OUTPUTS = {"label": "string", "probability": "double", "verdict": "string", "det
 """Column -> MLflow type."""
 
 SCRIPT = Path(__file__).with_name("served_model.py")
-REQUIREMENTS = ("mlflow", "ai-edge-litert", "annotated-types", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic")
+REQUIREMENTS = (
+    *("mlflow", "ai-edge-litert", "annotated-types", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic"),
+)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from starlette.routing import Mount
 
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError, DataError
-from ..runtime.classifier import Answer, Classifier
+from ..runtime.classifier import Answer, Answering
 from ..runtime.faces import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
@@ -39,7 +39,7 @@ _WRONG = """Orange speaks for the answer, blue against it.
 
 
 def build_page(
-    classifier: Classifier, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
+    classifier: Answering, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
 ) -> FastAPI:
     """An application with the page at `/`; `signed_in` shows the way out.
 
