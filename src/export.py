@@ -37,7 +37,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
         places = [Path(temporary) / part for part in ("faces", "scenes", folder.name)]
         if config.scene is None:
-            bundle, _, _ = _exported(config, config.run, places[2], console)
+            bundle = _exported(config, config.run, places[2], console)[0]
         else:
             face = _face_bundle(config, places[0], console)
             scene, recorded, dataset = _exported(config, config.scene, places[1], console)

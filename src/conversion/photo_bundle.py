@@ -89,7 +89,7 @@ def photo_evidence(
     evidence: list[Evidence] = []
     while batch := list(islice(rows, BATCH_SIZE)):
         evidence += classifier.evidence([_photo(classifier, sample, limits) for sample in batch])
-    named = table[["path", "label", "split", "group"]].assign(evidence=evidence)
+    named = table[["path", "label", "split", "group"]].assign(evidence=pd.Series(evidence, table.index, object))
     return named if groups is None else named.assign(group=_groups(named["path"], groups))
 
 

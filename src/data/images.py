@@ -135,11 +135,14 @@ def open_upright(data: bytes, limits: Limits) -> Image.Image:
 
 
 def open_checked(data: bytes) -> Image.Image:
-    """`open_upright` for what `decode_picture` has taken."""
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.draft(None, (MAX_SIDE, MAX_SIDE))
-        with DECODING.hold(image.width * image.height / 1e6):
-            return upright_image(image)
+    """`open_upright` for what `decode_picture` has taken. Raises RejectedPictureError."""
+    with _open(data) as image:
+        try:
+            image.draft(None, (MAX_SIDE, MAX_SIDE))
+            with DECODING.hold(image.width * image.height / 1e6):
+                return upright_image(image)
+        except _DECODE_ERRORS as error:
+            raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
 
 
 def upright_image(image: Image.Image) -> Image.Image:
