@@ -135,10 +135,6 @@ class ExportConfig(Strict):
 
     tracking: TrackingConfig
     run: str = "latest"
-    scene: str | None = None
-    unsure_below: Annotated[float, Interval(ge=0.5, lt=1)] = 0.6
-    groups: str | None = None
-    notes: str | None = None
     output: str = "outputs/bundle"
     formats: Annotated[list[Literal["keras", "litert", "int8", "onnx"]], Len(1, 4)] = field(
         default_factory=lambda: ["keras", "litert", "int8", "onnx"]
@@ -146,6 +142,10 @@ class ExportConfig(Strict):
     tolerance: PositiveNumber = 1e-4
     int8_tolerance: PositiveNumber = 0.02
     print_config: bool = False
+    scene: str | None = None
+    unsure_below: Annotated[float, Interval(ge=0.5, lt=1)] = 0.6
+    groups: str | None = None
+    notes: str | None = None
 
 
 @dataclass(frozen=True)

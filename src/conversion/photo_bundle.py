@@ -78,7 +78,8 @@ def build_photo_bundle(
 def photo_evidence(
     classifier: PhotoClassifier, recorded: RecordedModel, dataset: PreparedDataset, groups: str | None
 ) -> pd.DataFrame:
-    """Columns path, label, split, group and `evidence` of the validation and test pictures, prepared as photos are.
+    """Columns path, label, split, group and `evidence` of the validation and test pictures, prepared as photos are;
+    those that are one face, which no fusion answers, are left out.
 
     `group` is what the regular expression `groups` finds in the path, or the group of near-duplicates.
     """
@@ -87,10 +88,16 @@ def photo_evidence(
     limits = Limits.of(recorded.config.dataset)
     rows = iter([samples[key] for key in zip(table["source"], table["path"], strict=True)])
     evidence: list[Evidence] = []
+    one_face: list[bool] = []
     while batch := list(islice(rows, BATCH_SIZE)):
-        evidence += classifier.evidence([_photo(classifier, sample, limits) for sample in batch])
+        photos = [_photo(classifier, sample, limits) for sample in batch]
+        evidence += classifier.evidence(photos)
+        one_face += [photo.one_face for photo in photos]
     named = table[["path", "label", "split", "group"]].assign(evidence=pd.Series(evidence, table.index, object))
-    return named if groups is None else named.assign(group=_groups(named["path"], groups))
+    photos_only = named[~np.array(one_face)]
+    if not (photos_only["split"] == "validation").any():
+        raise BundleError(f"scene={recorded.name}: no validation picture is larger than a face; fit on whole photos")
+    return photos_only if groups is None else photos_only.assign(group=_groups(photos_only["path"], groups))
 
 
 def _photo(classifier: PhotoClassifier, sample: Sample, limits: Limits) -> Photo:

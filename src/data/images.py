@@ -150,6 +150,7 @@ def upright_image(image: Image.Image) -> Image.Image:
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)
+    upright.info = {}  # else a part of it would be turned once more
     upright.thumbnail((MAX_SIDE, MAX_SIDE))
     return upright
 
