@@ -24,6 +24,7 @@ from src.data.prepared import prepare
 from src.errors import BundleError
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
+from src.runtime.faces import haar_detector
 from src.runtime.photos import PhotoClassifier, open_classifier
 from src.runtime.pictures import Picture
 from src.web.service import create_service
@@ -57,6 +58,15 @@ def test_an_answer_says_what_it_rests_on(photo_bundle: Bundle, photos: list[Path
     assert (lying.evidence, lying.probability) == (faces.evidence, pytest.approx(faces.probability, abs=1e-3))
     assert noise.evidence == "whole picture, no face found"
     assert small.evidence == "the picture as one face"
+
+
+def test_a_face_that_fills_the_picture_is_found() -> None:
+    sheet = Image.open(SHEET).convert("RGB")
+    box = max(haar_detector()(np.asarray(sheet)), key=lambda found: found.side)
+    side, inset = box.side, box.side // 20
+    close = sheet.crop((box.left + inset, box.top + inset, box.left + side - inset, box.top + side - inset))
+    (found,) = haar_detector()(np.asarray(close.resize((200, 200))))
+    assert found.side > 150
 
 
 def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, photos: list[Path]) -> None:
