@@ -27,6 +27,8 @@ from src.runtime.classifier import Answer, Classifier
 from src.runtime.faces import haar_detector
 from src.runtime.photos import PhotoClassifier, open_classifier
 from src.runtime.pictures import Picture
+from src.web.corrections import Corrections
+from src.web.page_answers import PageAnswers
 from src.web.service import create_service
 from tests.trained_model import Run
 
@@ -224,3 +226,15 @@ def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any
     config = ExportConfig(TrackingConfig("off"), scene="small")
     with pytest.raises(BundleError, match="no validation picture is larger than a face"):
         build_photo_bundle(bundle, bundle, recorded, prepare(recorded.config.dataset), config, tmp_path / "made")
+
+
+def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
+    photo_bundle: Bundle, photos: list[Path], tmp_path: Path
+) -> None:
+    page = PageAnswers(open_classifier(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
+    by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
+    assert f"Rests on: {by_name['faces.png'].evidence}." in page.panel(by_name["faces.png"], "faces.png")
+    upright, evidence = page.pictures(by_name["faces.png"])
+    assert upright.size == evidence.size
+    plain = Image.open(photos[0]).resize(upright.size)
+    assert np.abs(np.asarray(upright, float) - np.asarray(plain, float)).mean() > 1
