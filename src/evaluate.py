@@ -76,7 +76,9 @@ def _without_leaks(
 
     every = np.arange(len(dataset.table))
     seen = leaked(recorded.fitted_on, fingerprints(dataset, every), recorded.config.dataset)
-    note = f"leak check: {int(seen.sum()):,} of {every.size:,} pictures were seen in training, or a near-duplicate was"
+    note = (
+        f"leak check: {int(seen.sum()):,} of {every.size:,} pictures, or near-duplicates of them, were seen in training"
+    )
     if seen.any() and config.leaks == "error":
         raise DataError(f"{note}; leaks=drop leaves them out")
     if seen.all() and config.leaks == "drop":

@@ -68,7 +68,7 @@ def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Con
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
     console.print(f"{len(dataset.table):,} pictures used; rejected: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
-    console.print(f"{int((several > 1).sum()):,} groups of look-alikes or of one person, each kept in one split")
+    console.print(f"{int((several > 1).sum()):,} groups of near-duplicates or of one person, each kept in one split")
     if dataset.ignored:
         console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
     if dataset.crossing_groups:
@@ -87,7 +87,7 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     check = check_leaks(dataset, other, config.dataset)
     (first, second), (first_name, second_name) = check.leaked, check.names
     console.print(
-        f"leak check: {len(check.shared):,} groups of look-alikes are in both: {first:,} of {len(dataset.table):,} "
+        f"leak check: {len(check.shared):,} groups of near-duplicates are in both: {first:,} of {len(dataset.table):,} "
         f"pictures of {first_name}, {second:,} of {len(other.table):,} of {second_name}; {check.same_files:,} pictures "
         f"are the very same file; the labels differ in {check.other_labels:,} groups"
     )

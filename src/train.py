@@ -92,7 +92,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
 
 def objective(config: Config, result: TrainResult) -> float | None:
-    """What an optimising sweeper gets of a run; None for `trainer=overfit`, which evaluates nothing."""
+    """What an optimizing sweeper gets of a run; None for `trainer=overfit`, which evaluates nothing."""
     return result.scores.get(config.objective)
 
 

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from src.config import DatasetConfig, SplitConfig
 
@@ -43,3 +43,19 @@ def config_of(root: Path | str | None, cache: Path, **values: object) -> Dataset
     settings |= {"path": None if root is None else str(root), "cache": str(cache)}
     settings |= {"split": SplitConfig(train=0.5, validation=0.25, test=0.25)}
     return DatasetConfig(**(settings | values))  # type: ignore[arg-type]
+
+
+def scene(seed: int, width: int = 480, height: int = 360) -> Image.Image:
+    """Something with as much detail as a photo: shapes of all sizes and colors."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height), tuple(random.integers(0, 256, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    for size in np.linspace(160, 12, 90):
+        x, y = random.uniform(-0.1, 1, 2) * (width, height)
+        corners = [(x + dx, y + dy) for dx, dy in random.uniform(0, size, (4, 2))]
+        color = tuple(random.integers(0, 256, 3).tolist())
+        if random.random() < 0.5:
+            draw.polygon(corners, fill=color)
+        else:
+            draw.ellipse([x, y, x + size * random.uniform(0.3, 1), y + size * random.uniform(0.3, 1)], fill=color)
+    return image.filter(ImageFilter.GaussianBlur(1))

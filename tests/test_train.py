@@ -17,18 +17,19 @@ import yaml
 from src.config import Config, plain
 from src.data.prepared import prepare
 from src.errors import TrainingError
-from src.evaluation.summary import unshared
+from src.evaluation.summary import looked_for
 from src.tracking.store import open_store
 from src.train import TrainResult, main, train
 from src.training import callbacks
 
 MakeConfig = Callable[..., Config]
+FIGURES = "evaluation.figures=true"
 
 
 @pytest.fixture
 def finished(make_config: MakeConfig) -> tuple[Config, TrainResult]:
     overrides = ["dataset.synthetic.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
-    config = make_config(*overrides)
+    config = make_config(*overrides, FIGURES)
     return config, train(config, overrides)
 
 
@@ -53,7 +54,7 @@ def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResul
     assert metrics["test/accuracy"] == accuracy.value
     assert metrics["test/accuracy_low"] == accuracy.low <= accuracy.value <= accuracy.high
     assert metrics["test/accuracy_high"] == accuracy.high
-    assert metrics["model/parameters"] == result.parameters < 300_000
+    assert metrics["model/parameters"] == result.cost.parameters < 300_000
 
     dataset = prepare(config.dataset)
     inputs = {item.tags[0].value: item.dataset.digest for item in run.inputs.dataset_inputs}
@@ -160,16 +161,18 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
     with pytest.raises(SystemExit) as stop:
         main()
     signal.signal(signal.SIGTERM, before)
-    assert stop.value.code == 130
-    assert capsys.readouterr().err == "error: interrupted\n"
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == "error: terminated\n"
     (run,) = open_store(make_config().tracking).search_runs(output_format="list")
     assert run.info.status == "KILLED"
 
 
 def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
-    assert unshared(make_config("dataset=photos", "dataset.path=PHOTOS")) == "near-duplicate"
+    hashed = looked_for(make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=4"))
+    assert "near-duplicate of a training picture was found" in hashed
+    assert "up to 4 of 64 pHash bits and 10 dHash bits" in hashed
     exact_only = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=null")
-    assert unshared(exact_only) == "identical picture"
+    assert looked_for(exact_only) == "none of which has the same pixels as a training picture"
 
 
 def test_overfit_learns_one_batch_and_judges_nothing(make_config: MakeConfig) -> None:
@@ -184,10 +187,10 @@ def test_overfit_that_fails_says_so(make_config: MakeConfig) -> None:
 
 
 def test_without_tracking_the_record_is_a_folder(make_config: MakeConfig, tmp_path: Path) -> None:
-    result = train(make_config("tracking=off", f"output={tmp_path}/record", "trainer.class_weights=balanced"))
+    result = train(make_config("tracking=off", f"output={tmp_path}/record", "trainer.class_weights=balanced", FIGURES))
     assert result.run_id is None
     names = {path.name for path in (tmp_path / "record").iterdir()}
     assert {"config.yaml", "model.keras", "predictions.parquet", "summary.md", "figures"} <= names
     model = keras.saving.load_model(tmp_path / "record" / "model.keras")
-    assert model.count_params() == result.parameters
+    assert model.count_params() == result.cost.parameters
     assert open_store(make_config().tracking).search_runs(output_format="list") == []

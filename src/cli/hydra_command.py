@@ -35,7 +35,7 @@ class Terminated(KeyboardInterrupt):
 class HydraCommand(Generic[ConfigType]):
     """`function(config, overrides)` as Hydra calls it: with each composed tree, in whichever process.
 
-    `objective(config, result)` is what an optimising sweeper gets of a job. A launcher enters into `closing` what is
+    `objective(config, result)` is what an optimizing sweeper gets of a job. A launcher enters into `closing` what is
     to end with the command. Pickled by the function's name in a module that can be imported.
     """
 
@@ -69,7 +69,11 @@ class HydraCommand(Generic[ConfigType]):
         if getattr(config, "print_config", False):
             print(OmegaConf.to_yaml(tree, resolve=True), end="")
             return None
-        result = self.function(config, list(HydraConfig.get().overrides.task))
+        settings = HydraConfig.get()
+        if settings.mode is RunMode.MULTIRUN and self.objective and settings.job.num == 0:
+            launcher = settings.runtime.choices["hydra/launcher"]
+            print(f"hydra/launcher={launcher}: records each job by itself; hydra/launcher=workers makes them one sweep")
+        result = self.function(config, list(settings.overrides.task))
         return self.objective(config, result) if self.objective else None
 
 

@@ -13,6 +13,7 @@ from ..robustness.robustness import mean_corruption_error
 from ..tracking.read import RecordedRun
 from .leaderboard import LOSSES, Candidate, Metric, ReadPredictions, TestSet, gather
 from .paired import Sample, compare_pairs
+from .selection import Selection, picked_on_validation
 
 ReadRobustness = Callable[[RecordedRun], pd.DataFrame | None]
 
@@ -31,12 +32,29 @@ COSTS = {
 class Ranking:
     """Candidates on one test set, best first. `board` has one row per candidate, in the order of `candidates`; `pairs`
     counts `first` and `second` from 0 in that order, so `first` always stands above `second`.
+
+    The first row's interval is corrected for being picked on these pictures, where it would be too good by `optimism`
+    if all were equally good. `picked` is the place of the candidate that validation picks, None where it is not known,
+    and `picked_interval` the low and high end of its test score, which needs no correction.
     """
 
     test_set: TestSet
     candidates: Sequence[Candidate]
     board: pd.DataFrame
     pairs: pd.DataFrame
+    optimism: float = 0.0
+    picked: int | None = None
+    picked_interval: tuple[float, float] = (float("nan"), float("nan"))
+
+    @property
+    def groups(self) -> int:
+        """How many groups of near-duplicates the test pictures fall into."""
+        return int(self.test_set.codes.max()) + 1
+
+    @property
+    def one_seed_each(self) -> bool:
+        """Whether no config was trained more than once: verdicts are then about these trained models alone."""
+        return bool((self.board["seeds"] == 1).all())
 
     @property
     def dataset(self) -> str:
@@ -103,15 +121,19 @@ def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
     members = [candidate.values for candidate in candidates]
     exact = metric == "accuracy"
     sample = Sample.of(members, test_set.codes, resamples, seed=0)
-    low, high = sample.intervals(proportions=exact, groups=int(test_set.codes.max()) + 1)
+    low, high = sample.intervals(proportions=exact)
+    sign = -1 if metric in LOSSES else 1
+    picked = picked_on_validation(candidates, metric)
+    own = (float("nan"),) * 2 if picked is None else tuple(sorted((sign * low[picked], sign * high[picked])))
+    selection = Selection.of(sample.covariance)
+    low[0] = sample.intervals(proportions=exact, level=selection.level)[0][0]
     board = pd.DataFrame([_costs(candidate) for candidate in candidates])
     board.insert(0, "seeds", [len(values) for values in members])
-    sign = -1 if metric in LOSSES else 1
-    ends = (sign * low, sign * high) if sign > 0 else (sign * high, sign * low)
+    ends = (low, high) if sign > 0 else (-high, -low)
     for place, (name, values) in enumerate((("mean", sign * sample.means), ("low", ends[0]), ("high", ends[1]))):
         board.insert(place + 1, name, values)
     pairs = compare_pairs(members, test_set.codes, exact=exact, resamples=resamples)
-    return Ranking(test_set, candidates, board, pairs)
+    return Ranking(test_set, candidates, board, pairs, selection.optimism, picked, (own[0], own[1]))
 
 
 def _costs(candidate: Candidate) -> dict[str, float]:

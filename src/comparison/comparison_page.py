@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
+from ..metrics.intervals import FEW_GROUPS
 from ..reports.figure_style import png
 from ..reports.pages import data_uri, render
 from .comparison import Comparison, Ranking
 from .comparison_figures import COST_NAMES, curves_figure, main_effects_figure, pareto_figure, ranking_figure
 from .leaderboard import Metric
+from .seeds import MIN_SEEDS
 
 MAX_ROWS = 100
 MAX_PAIRS = 45
@@ -27,16 +30,21 @@ PAIR_COLUMNS = (
     "p",
     "p, Holm",
     "pictures to settle",
+    "seeds to settle",
     "verdict",
 )
 NOTES = (
     "A row is one config; its seeds and folds are pooled. The interval covers the choice of test pictures (bootstrap "
     "over groups of near-duplicates) and, where there are several seeds, the spread between them.",
-    "A candidate with one seed is one trained model: a verdict about it may not hold for its config trained again.",
+    "The interval of the first row is longer on its worse side, as the row was picked for its score on these pictures.",
+    "Where no config has several seeds, verdicts are about these trained models: configs trained again may turn out "
+    "the other way. Where some have several, those with one seed are given the spread of the others.",
     "A difference counts only if its interval excludes 0 and its p-value (for accuracy McNemar's exact test), "
     "corrected by Holm over all pairs of the table, is below 0.05.",
     "Pictures to settle: how many test pictures would show the observed difference with 80 % power; "
-    "'more seeds' where the spread between seeds hides it however many pictures there are.",
+    "'more seeds' where the spread between seeds hides it however many pictures there are. Seeds to settle: how many "
+    "seeds of both configs would, on these pictures; where no config has several, as if accuracies spread by 0.4 in "
+    "log-odds.",
 )
 
 
@@ -72,6 +80,12 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     if comparison.excluded:
         names = ", ".join(run.name for run in comparison.excluded)
         notes.append(f"Excluded, because they recorded no test predictions: {names}.")
+    notes += [
+        f"Few: the test pictures of {ranking.dataset} fall into {ranking.groups} groups; take intervals from below "
+        f"{FEW_GROUPS} groups as rough."
+        for ranking in comparison.rankings
+        if ranking.groups < FEW_GROUPS
+    ]
     return {
         "metric": comparison.metric.replace("_", " "),
         "rankings": [_section(ranking, comparison.metric) for ranking in comparison.rankings],
@@ -97,18 +111,45 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
         return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was evaluated on these pictures."
+    choice = _choice(ranking, metric)
     against = ranking.pairs[ranking.pairs["first"] == 0]
     clear = int((against["verdict"] == "better").sum())
     pictures = f"{ranking.test_set.codes.size:,} test pictures"
     if clear == 0:
         rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
         outcome = f"{best.label} scores best, {score}, but {pictures} do not distinguish it from {rest}"
-        return f"No significant difference: {outcome}."
+        return f"No significant difference: {outcome}. {choice}"
     if clear == others:
         rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
-        return f"{best.label} is better than {rest}: {score} on {pictures}."
-    outcome = f"better than {clear} of the {others} others, not distinguishable from the rest"
-    return f"{best.label} scores best, {score}: {outcome}."
+        outcome = f"{best.label} is better than {rest}: {score} on {pictures}."
+    else:
+        outcome = f"{best.label} scores best, {score}: better than {clear} of the {others} others, not distinguishable "
+        outcome += "from the rest."
+    return f"{_of_trained_models(outcome, against) if ranking.one_seed_each else outcome} {choice}"
+
+
+def _choice(ranking: Ranking, metric: Metric) -> str:
+    """How far being picked on these pictures may flatter the first, and the score of what validation picks."""
+    text = (
+        f"Being the best of {len(ranking.candidates)} flatters its score, by {ranking.optimism:.3f} if all were "
+        "equally good; its interval allows for that."
+    )
+    if ranking.picked is None:
+        return text
+    low, high = ranking.picked_interval
+    score = f"test {metric.replace('_', ' ')} {ranking.board['mean'][ranking.picked]:.3f} [{low:.3f}, {high:.3f}]"
+    label = ranking.candidates[ranking.picked].label
+    return f"{text} Picked on validation: {label}, {score}, which no choice flatters."
+
+
+def _of_trained_models(outcome: str, against: pd.DataFrame) -> str:
+    """A verdict on models of one seed each, and how many seeds would say as much of their configs."""
+    needed = against["seeds_to_settle"][against["verdict"] == "better"].max()
+    if np.isposinf(needed):
+        seeds = "more seeds, and more pictures,"
+    else:
+        seeds = f"about {needed:,.0f} seeds of each" if np.isfinite(needed) else f"at least {MIN_SEEDS} seeds of each"
+    return f"As trained models, one seed each: {outcome} Whether the configs differ, {seeds} would settle."
 
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
@@ -174,6 +215,20 @@ def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
         f"{pair['p_value']:.3g}",
         f"{pair['p_corrected']:.3g}",
         f"{needed:,.0f}" if math.isfinite(needed) else "more seeds" if pair["difference"] else "",
+        _seeds(pair),
         verdict,
     ]
     return {"cells": cells, "kind": "same" if pair["verdict"] == "not distinguishable" else "better"}
+
+
+def _seeds(pair: Mapping[Any, Any]) -> str:
+    needed = pair["seeds_to_settle"]
+    if not pair["difference"]:
+        return ""
+    return (
+        f"{needed:,.0f}"
+        if math.isfinite(needed)
+        else f"at least {MIN_SEEDS}"
+        if math.isnan(needed)
+        else "more pictures"
+    )

@@ -16,10 +16,16 @@ from scipy.special import stdtrit
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from ..metrics.intervals import NORMAL_QUANTILE_95, group_weights, wilson_interval
+from ..metrics.intervals import (
+    NORMAL_QUANTILE_95,
+    effective_groups,
+    effective_trials,
+    group_weights,
+    wilson_interval,
+)
+from .seeds import POWER_QUANTILE, SEED_SPREAD, SeedVariance, seeds_needed
 
 SIGNIFICANCE = 0.05
-POWER_QUANTILE = 0.8416212335729143  # of 80 % power
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
 
 Floats = NDArray[np.floating]
@@ -44,37 +50,53 @@ def holm(p_values: ArrayLike) -> Floats:
 @dataclass(frozen=True)
 class Sample:
     """What the means of all candidates rest on: means over seeds (candidates,), the covariance that picking these
-    pictures gives them (candidates, candidates), the variance of each mean between seeds and its degrees of freedom
-    (nan and 0 where there is one seed).
+    pictures gives them (candidates, candidates) and the effective groups that it is estimated from, the effective
+    trials of each mean, and the variance of each mean between seeds.
     """
 
     means: Floats
     picture_covariance: Floats
-    seed_variance: Floats
-    seed_freedom: NDArray[np.integer]
+    groups: float
+    trials: Floats
+    seeds: SeedVariance
 
     @classmethod
     def of(cls, members: Sequence[Floats], codes: NDArray[np.intp], resamples: int, seed: int) -> Sample:
         """From values (seeds, pictures) of each candidate and the group of each picture."""
         values = np.stack([member.mean(axis=0) for member in members])
-        counts = np.array([len(member) for member in members])
-        between = [member.mean(axis=1).var(ddof=1) / len(member) if len(member) > 1 else np.nan for member in members]
-        covariance = _picture_covariance(values, codes, resamples, seed)
-        return cls(values.mean(axis=1), covariance, np.array(between), counts - 1)
+        groups = effective_groups(codes)
+        covariance = _picture_covariance(values, codes, resamples, seed) * (groups / (groups - 1) if groups > 1 else 1)
+        trials = np.array([effective_trials(row, codes) for row in values])
+        return cls(values.mean(axis=1), covariance, groups, trials, SeedVariance.of(members))
 
-    def intervals(self, *, proportions: bool, groups: int) -> tuple[Floats, Floats]:
-        """95 % intervals of the means (candidates,) over pictures and, where there are several, seeds.
+    @property
+    def picture_freedom(self) -> float:
+        """Degrees of freedom of the covariance that picking these pictures gives."""
+        return self.groups - 1
 
-        Proportions get Wilson's, at the number of trials that their variance stands for (all `groups` where it is 0).
+    @property
+    def covariance(self) -> Floats:
+        """Of the candidates' means (candidates, candidates), over pictures and seeds."""
+        return self.picture_covariance + np.diag(self.seeds.variance)
+
+    def intervals(self, *, proportions: bool, level: float = 0.975) -> tuple[Floats, Floats]:
+        """Intervals of the means (candidates,) over pictures and, where there are several, seeds; 95 % at the default
+        `level`, that of one end.
+
+        Proportions get Wilson's, at the number of trials that their variance stands for.
         """
-        seeds = np.nan_to_num(self.seed_variance)
-        variance = np.diag(self.picture_covariance) + seeds
-        quantile = stdtrit(_freedom(variance, seeds[:, None], self.seed_freedom[:, None]), 0.975)
-        if not proportions:
-            return self.means - quantile * np.sqrt(variance), self.means + quantile * np.sqrt(variance)
-        full = np.full_like(variance, groups)
-        trials = np.divide(self.means * (1 - self.means), variance, out=full, where=variance > 0)
-        return wilson_interval(self.means, np.minimum(trials, groups), quantile)
+        seeds = self.seeds.variance
+        if proportions:
+            spread = self.means * (1 - self.means)
+            variance = spread / self.trials + seeds
+            quantile = stdtrit(_freedom(variance, seeds[:, None], self.seeds.freedom[:, None]), level)
+            trials = np.divide(spread, variance, out=self.trials.copy(), where=variance > 0)
+            return wilson_interval(self.means, trials, quantile)
+        pictures = np.diag(self.picture_covariance)
+        parts = np.column_stack([pictures, seeds])
+        freedoms = np.column_stack([np.full(seeds.shape, self.picture_freedom), self.seeds.freedom])
+        half = stdtrit(_freedom(pictures + seeds, parts, freedoms), level) * np.sqrt(pictures + seeds)
+        return self.means - half, self.means + half
 
 
 def compare_pairs(
@@ -85,9 +107,11 @@ def compare_pairs(
     `members` holds values (seeds, pictures) of each candidate, `codes` the group of each picture (integers from
     0). The interval of the difference comes from a bootstrap over groups and, where there are several seeds, from the
     spread between them. `exact` adds McNemar's test, on groups and means over seeds where there are several; the
-    p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair;
-    `pictures_to_settle` is how many test pictures would show the difference with 80 % power, inf where only more
-    seeds can.
+    p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair: on
+    configs, but where no candidate has several seeds on these trained models alone. `pictures_to_settle` is how many
+    test pictures would show the difference with 80 % power, inf where only more seeds can; `seeds_to_settle` is how
+    many seeds of each config would, inf where only more pictures can, nan where their spread is not known (for
+    accuracy it is taken as `SEED_SPREAD` then).
     """
     sample = Sample.of(members, codes, resamples, seed)
     first, second = np.triu_indices(len(members), k=1)
@@ -95,9 +119,11 @@ def compare_pairs(
     diagonal = np.diag(sample.picture_covariance)
     pictures = np.maximum(diagonal[first] + diagonal[second] - 2 * sample.picture_covariance[first, second], 0.0)
     pair = np.column_stack([first, second])
-    seeds = np.nan_to_num(sample.seed_variance)[pair]
+    seeds, seed_freedom = sample.seeds.of_pairs(pair)
     error = np.sqrt(pictures + seeds.sum(axis=1))
-    freedom = _freedom(error**2, seeds, sample.seed_freedom[pair])
+    parts = np.column_stack([pictures, seeds])
+    freedoms = np.column_stack([np.full(pictures.shape, sample.picture_freedom), seed_freedom])
+    freedom = _freedom(error**2, parts, freedoms)
     half = stdtrit(freedom, 0.975) * error
     p_value = _t_test(difference, error, freedom)
     if exact:
@@ -106,7 +132,13 @@ def compare_pairs(
     clear = (corrected < SIGNIFICANCE) & (np.abs(difference) > half)
     verdict = np.where(clear, np.where(difference > 0, BETTER, WORSE), SAME)
     needed = _pictures_needed(difference, pictures, seeds.sum(axis=1), codes.size)
-    columns = (first, second, difference, difference - half, difference + half, p_value, corrected, verdict, needed)
+    of_a_seed = np.full(difference.shape, sample.seeds.pooled)
+    if exact and np.isnan(of_a_seed).any():
+        accuracy = (sample.means[first] + sample.means[second]) / 2
+        of_a_seed = (SEED_SPREAD * accuracy * (1 - accuracy)) ** 2
+    more_seeds = seeds_needed(difference, pictures, of_a_seed)
+    ends = (difference - half, difference + half)
+    columns = (first, second, difference, *ends, p_value, corrected, verdict, needed, more_seeds)
     return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
 
 
@@ -120,6 +152,7 @@ PAIR_COLUMNS = (
     "p_corrected",
     "verdict",
     "pictures_to_settle",
+    "seeds_to_settle",
 )
 
 
@@ -151,11 +184,11 @@ def _sign_test(members: Sequence[Floats], codes: NDArray[np.intp]) -> Floats:
     return mcnemar_exact(better, better.T)
 
 
-def _freedom(variance: Floats, components: Floats, freedoms: NDArray[np.integer]) -> Floats:
+def _freedom(variance: Floats, components: Floats, freedoms: NDArray) -> Floats:
     """Degrees of freedom (n,) of variances (n,), of which the `components` (n, k) have `freedoms` and the rest
     infinitely many (Welch 1947, Satterthwaite 1946).
     """
-    below = np.where(freedoms > 0, components**2 / np.maximum(freedoms, 1), 0.0).sum(axis=1)
+    below = np.where(freedoms > 0, components**2 / np.where(freedoms > 0, freedoms, 1), 0.0).sum(axis=1)
     return np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
 
 

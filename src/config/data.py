@@ -90,8 +90,9 @@ class DatasetConfig(SourceConfig):
     """A source, or several `sources` together, and how its pictures are prepared.
 
     Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
-    dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `verify=full` reads every file
-    again instead of trusting size and time of change. `workers` null: one process for each core.
+    dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
+    crops, mirror images and edited copies of one photo, which takes OpenCV. `verify=full` reads every file again
+    instead of trusting size and time of change. `workers` null: one process for each core.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class DatasetConfig(SourceConfig):
     limit: Annotated[int, Ge(6)] | None = None
     near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
     dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10
+    crop_duplicates: bool = True
     cross_split_duplicates: Literal["drop_from_train", "keep", "error"] = "drop_from_train"
     max_megapixels: Annotated[float, Gt(0), Le(170)] = 64.0
     max_megabytes: PositiveNumber = 128.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .checking import plain
-from .roles import LAUNCH, PLACE, SESSION, role_of
+from .roles import EVALUATION, LAUNCH, PLACE, SESSION, role_of
 from .run import Config
 
 # Their options stand in the name already.
@@ -48,7 +48,7 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
 
 
 def _tells(key: str) -> bool:
-    return role_of(key, Config) not in (PLACE, SESSION, LAUNCH) and not key.startswith("hydra")
+    return role_of(key, Config) not in (EVALUATION, PLACE, SESSION, LAUNCH) and not key.startswith("hydra")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

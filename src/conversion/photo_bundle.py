@@ -51,6 +51,8 @@ def build_photo_bundle(
     The fusion is fitted on the data set's validation pictures, read again in full, as a prediction reads them; its
     test pictures are only scored. Raises BundleError where both have no format in common.
     """
+    if face.scene:
+        raise BundleError(f"run={config.run}: holds a scene model already; name a bundle or run of a face model alone")
     formats = tuple(name for name in face.formats if name in scene.formats)
     if not formats:
         raise BundleError(f"no format is in both bundles: {', '.join(face.formats)}; {', '.join(scene.formats)}")

@@ -18,10 +18,11 @@ from ..config import DatasetConfig
 from ..errors import DataError
 from .decoding import Outcome, Preparation, decode_samples
 from .locators import with_streamed_bytes
-from .near_duplicates import Pairs, chained, connected_groups, near_duplicate_pairs
+from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
+from .near_duplicates import Pairs, chained, connected_groups
 from .samples import Limits, Rejection, Sample
 from .sources import Listing
-from .store import PIXELS, StoreInfo, write_tables
+from .store import LOCAL_FEATURES, PIXELS, StoreInfo, write_tables
 
 _BLOCK = 4096  # rows that are held as Python objects at once
 _TYPES = {
@@ -31,6 +32,7 @@ _TYPES = {
     "weight": pa.float32(),
     "width": pa.int32(),
     "height": pa.int32(),
+    **dict.fromkeys(FEATURES, pa.binary()),
     **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "colour"), pa.string()),
     **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.string()),
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
@@ -95,7 +97,7 @@ def build(
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
     for rejection in listing.rejections:
         rejected.append(asdict(rejection) | {"sha256": ""})
-    preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS)
+    preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config))
     with preparation.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
@@ -113,8 +115,11 @@ def build(
     rejected_table = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, rejected_table, config)
     table = _grouped(_compacted(table, preparation), config)
+    features = features_of(table)
+    table = table.drop(columns=list(FEATURES), errors="ignore")
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
     write_tables(folder, table, rejected_table, info)
+    features.to_parquet(folder / LOCAL_FEATURES, index=False)
 
 
 def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:
@@ -159,8 +164,7 @@ def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     pairs = [chained(table["pixel_digest"].to_numpy())]
     if config.near_duplicate_distance is not None:
         rows = np.flatnonzero(table["has_file"].to_numpy())
-        phash, dhash = (table[name].to_numpy(dtype=np.uint64)[rows] for name in ("phash", "dhash"))
-        left, right = near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance)
+        left, right = lookalike_pairs(table.iloc[rows], config)
         pairs.append((rows[left], rows[right]))
     alike = connected_groups(len(table), _joined(pairs))
     share = np.bincount(alike, weights=table["label"].to_numpy()) / np.bincount(alike)

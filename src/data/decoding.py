@@ -21,9 +21,10 @@ from PIL import Image
 
 from ..errors import DataError
 from ..hardware import usable_cores
+from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
-from .samples import Limits, RejectedPictureError, Sample, Verdict
+from .samples import DecodedPicture, Limits, RejectedPictureError, Sample, Verdict
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
@@ -36,11 +37,13 @@ class Preparation:
     """How pictures are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
+    `local_features` has crops described too.
     """
 
     size: int
     limits: Limits
     pixels: Path
+    local_features: bool = False
 
     @property
     def slot_bytes(self) -> int:
@@ -116,6 +119,7 @@ _one_heavy_picture_at_a_time: Any = nullcontext()
 def _start_worker(lock: Any) -> None:
     global _one_heavy_picture_at_a_time
     _one_heavy_picture_at_a_time = lock
+    keep_to_one_core()
 
 
 def decode_chunk(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
@@ -150,14 +154,32 @@ def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[
         sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
         with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
             picture = locator.decode(data, preparation.size, preparation.limits)
+            described = _local_features(sample, data, picture, preparation)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
     except READ_ERRORS as error:
         return Outcome("unreadable", " ".join(str(error).split())[:200] or type(error).__name__, sha256), None
     pixel_digest = hashlib.sha256(np.ascontiguousarray(picture.pixels).data).hexdigest()[:16]
     facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
-    facts |= {"bytes": len(data), **picture.facts, "pixel_digest": pixel_digest, **vars(statistics(picture.pixels))}
+    facts |= {
+        "bytes": len(data),
+        **picture.facts,
+        **described,
+        "pixel_digest": pixel_digest,
+        **vars(statistics(picture.pixels)),
+    }
     return Outcome("ok", "", sha256 or pixel_digest, facts), picture.pixels
+
+
+def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, preparation: Preparation) -> dict[str, bytes]:
+    """What finds a picture's crops, from at least as many pixels as keypoints need. Raises RejectedPictureError."""
+    if not preparation.local_features or not sample.locator.has_file:
+        return {}
+    longer = max(picture.width, picture.height)
+    if preparation.size < min(FRAME, longer):
+        picture = sample.locator.decode(data, FRAME, preparation.limits)
+    width, height = (picture.height, picture.width) if picture.turned else (picture.width, picture.height)
+    return features(picture.pixels, width, height)
 
 
 @dataclass(frozen=True)

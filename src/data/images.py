@@ -110,10 +110,10 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> D
             image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
             with DECODING.hold(image.width * image.height / 1e6):
                 image.load()
-                pixels = np.asarray(prepare_image(image, size))
+                pixels, turned = np.asarray(prepare_image(image, size)), _orientation(image) >= 5
         except _DECODE_ERRORS as error:
             raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
-        return DecodedPicture(pixels, width, height, str(image.format), mode)
+        return DecodedPicture(pixels, width, height, str(image.format), mode, turned=turned)
 
 
 def prepare_image(image: Image.Image, size: int) -> Image.Image:

@@ -24,15 +24,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..config import DatasetConfig, project_path
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
+from .lookalikes import asks_for_crops, features_of, finds_crops
 from .samples import SPLITS, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
-from .store import Store, locked, open_store, readable_disk_errors, store_folder, writing
+from .store import LOCAL_FEATURES, Store, locked, open_store, readable_disk_errors, store_folder, writing
 
 ReportProgress = Callable[[int, int], None]
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Raise it with any change to the stored pixels, groups or columns; a test ties it to them."""
 
+_NO_OPENCV = "crops and mirror images are not looked for without OpenCV: pip install opencv-python-headless"
 _MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
 
 
@@ -59,10 +61,23 @@ class PreparedDataset:
     """Groups of near-duplicates of which the source ships pictures in several of its splits."""
     dropped_crossing: int = 0
     """Pictures that are not used because of that."""
+    features_file: Path | None = None
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """What finds the crops of each row's picture (`lookalikes.FEATURES`), read from disk; empty where unknown."""
+        if self.features_file is None:
+            return features_of(self.table)
+        return pd.read_parquet(self.features_file)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """The row numbers of a split, ascending."""
         return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+    @property
+    def enlargement(self) -> float:
+        """By how much at least half of the pictures were enlarged: the prepared side over their longer one."""
+        return float((self.images.shape[1] / self.table[["width", "height"]].max(axis=1)).median())
 
     def labels(self, split: str) -> NDArray[np.float32]:
         """The labels of a split's rows, 0.0 or 1.0."""
@@ -82,6 +97,8 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
         with locked(folder):
             store = _opened(folder, pictures)  # another process may have made it meanwhile
             if store is None:
+                if asks_for_crops(config) and not finds_crops(config):
+                    Console(stderr=True).print(_NO_OPENCV, style="yellow", soft_wrap=True)
                 shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
                 with writing(folder) as partial, shown as report:
                     build(partial, pictures.samples, pictures.listing, config, report)
@@ -130,7 +147,8 @@ def _key(pictures: _Pictures) -> str:
     Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes pixels.
     """
     config = pictures.config
-    settings = (config.image_size, Limits.of(config), config.near_duplicate_distance, config.dhash_distance)
+    distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
+    settings = (config.image_size, Limits.of(config), *distances)
     limit = (config.limit, config.split.seed if config.limit else None)
     digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
     signature = listing_signature(config)
@@ -183,6 +201,7 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
         ignored=store.info.ignored,
         crossing_groups=outcome.crossing_groups,
         dropped_crossing=outcome.dropped,
+        features_file=store.folder / LOCAL_FEATURES,
     )
 
 

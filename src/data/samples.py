@@ -74,7 +74,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode."""
+    """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode.
+
+    `turned` says that its note of the camera's position exchanged width and height.
+    """
 
     pixels: NDArray[np.uint8]
     width: int
@@ -83,6 +86,7 @@ class DecodedPicture:
     mode: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else is known about the picture: further columns of its row, single values by name."""
+    turned: bool = False
 
 
 class Locator(Protocol):

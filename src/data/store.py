@@ -1,8 +1,8 @@
 """Prepared data on disk: made once under a lock, moved into place in one step, never half there.
 
 A store is a folder `<cache>/<name>-<key>/` with `pixels.u8` (n x size x size x 3 bytes), `samples.parquet`,
-`rejected.parquet` and `info.json`. It is written under another name and renamed when it is complete, so that a
-process that is killed, or a disk that is full, leaves nothing that a later run would trust.
+`local_features.parquet`, `rejected.parquet` and `info.json`. It is written under another name and renamed when it is
+complete, so that a process that is killed, or a disk that is full, leaves nothing that a later run would trust.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 
 PIXELS, SAMPLES, REJECTED, INFO = "pixels.u8", "samples.parquet", "rejected.parquet", "info.json"
+LOCAL_FEATURES = "local_features.parquet"
 
 
 @dataclass(frozen=True)

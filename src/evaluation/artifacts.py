@@ -53,7 +53,7 @@ def read_decision(file: Path) -> Decision:
     """The decision that `write_artifacts` left."""
     stored = json.loads(file.read_text())
     abstain = tuple(stored["abstain"]) if stored["abstain"] else None
-    return Decision(stored["threshold"], stored["temperature"], abstain)
+    return Decision(stored["threshold"], stored["temperature"], abstain, stored.get("fitted", True))
 
 
 def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:

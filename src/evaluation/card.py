@@ -13,7 +13,7 @@ from ..config import Config
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import unshared
+from .summary import calibration_text, few_groups, how_chosen, looked_for
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -37,21 +37,22 @@ def model_card(
     last = evaluation.last_split
     return render(
         "model_card.md",
-        unshared=unshared(config),
+        looked_for=looked_for(config),
         **vars(facts),
         config=config,
         negative=negative,
         positive=positive,
         headline=evaluation.scores[last]["accuracy"],
         test_pictures=f"{len(evaluation.split(last)):,}",
+        few_groups=few_groups(evaluation),
         digest=dataset.digest,
         splits=_splits(dataset),
         scores=_scores(evaluation),
         threshold=evaluation.threshold,
         temperature=evaluation.temperature,
         abstain=evaluation.decision.abstain,
-        calibration_error=evaluation.metrics[f"{last}/calibration_error"],
-        calibration_error_before=evaluation.metrics[f"{last}/calibration_error_uncalibrated"],
+        how_chosen=how_chosen(evaluation),
+        calibration=calibration_text(evaluation),
         figures=figures,
         **_slices(evaluation),
         robustness=_robustness(evaluation),

@@ -11,7 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
-from ..metrics.calibration import Decision, expected_calibration_error
+from ..metrics.calibration import (
+    MIN_BIN_SIZE,
+    MIN_BINS,
+    Decision,
+    calibration_error_by_chance,
+    expected_calibration_error,
+)
 from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
 from ..metrics.scores import score
@@ -69,6 +75,10 @@ class Evaluation:
         """The predictions of one split."""
         return self.predictions[self.predictions["split"] == name]
 
+    def groups(self, name: str) -> int:
+        """How many groups of near-duplicates the pictures of one split fall into."""
+        return int(self.split(name)["group"].nunique())
+
 
 def evaluate_model(
     predict: Predict,
@@ -122,10 +132,13 @@ def _scores(rows: pd.DataFrame, decision: Decision, config: EvaluationConfig) ->
 
 def _metrics(split: str, rows: pd.DataFrame, decision: Decision) -> dict[str, float]:
     labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
-    metrics = {
-        f"{split}/calibration_error": expected_calibration_error(labels, probabilities),
-        f"{split}/calibration_error_uncalibrated": expected_calibration_error(labels, rows["uncalibrated"]),
-    }
+    metrics = {}
+    if len(rows) >= MIN_BINS * MIN_BIN_SIZE:
+        metrics = {
+            f"{split}/calibration_error": expected_calibration_error(labels, probabilities),
+            f"{split}/calibration_error_uncalibrated": expected_calibration_error(labels, rows["uncalibrated"]),
+            f"{split}/calibration_error_by_chance": calibration_error_by_chance(probabilities),
+        }
     if decision.abstain:
         answered = decision.answered(probabilities)
         metrics[f"{split}/answered"] = float(answered.mean())

@@ -86,15 +86,19 @@ def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrate
     if uncalibrated is not None:
         before = reliability(labels, uncalibrated)
         error = expected_calibration_error(labels, uncalibrated)
-        ax.plot(before.predicted, before.observed, "x--", color=ORANGE, label=f"as trained (error {error:.3f})")
+        ax.plot(before.predicted, before.observed, "x--", color=ORANGE, label=f"as trained{_error(error)}")
     after = reliability(labels, probabilities)
     low, high = wilson_interval(after.observed, after.count)
     spread = np.stack([after.observed - low, high - after.observed]).clip(min=0)
     error = expected_calibration_error(labels, probabilities)
-    ax.errorbar(after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated (error {error:.3f})")
+    ax.errorbar(after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated{_error(error)}")
     ax.set(**UNIT_SQUARE)
     ax.legend(loc="upper left")
     return figure
+
+
+def _error(value: float) -> str:
+    return f" (error {value:.3f})" if np.isfinite(value) else ""
 
 
 @styled

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ..config import Config
-from ..metrics.calibration import at_its_bound
+from ..metrics.calibration import MIN_FITTED, at_its_bound
+from ..metrics.intervals import FEW_GROUPS
 
 if TYPE_CHECKING:
     from ..models.inspection import ModelCost
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def score_table(evaluation: Evaluation) -> Table:
     """Every score of every evaluated split with its 95 % interval."""
-    table = Table(title="Scores with 95 % intervals", title_justify="left")
+    caption = few_groups(evaluation) or None
+    table = Table(title="Scores with 95 % intervals", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("")
     for split in evaluation.scores:
         table.add_column(f"{split} (n={len(evaluation.split(split))})", justify="right")
@@ -27,17 +29,45 @@ def score_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def few_groups(evaluation: Evaluation) -> str:
+    """A warning of the splits whose intervals rest on too few groups to be more than rough; empty where none does."""
+    counts = {split: evaluation.groups(split) for split in evaluation.scores}
+    few = [f"{split} has {count}" for split, count in counts.items() if count < FEW_GROUPS]
+    if not few:
+        return ""
+    return f"{' and '.join(few)} groups of pictures: below {FEW_GROUPS} take intervals as rough"
+
+
 def decision_line(evaluation: Evaluation) -> str:
     """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
     predicted = evaluation.predictions["predicted"]
     chosen = (
-        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} were chosen on validation"
+        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} {how_chosen(evaluation)}"
     )
     if at_its_bound(evaluation.temperature):
         chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
     if predicted.nunique() == 1:
         chosen += f"; the model answers {evaluation.class_names[int(predicted.iloc[0])]} for every picture"
-    return chosen
+    return "; ".join([chosen, *([calibration] if (calibration := calibration_text(evaluation)) else [])])
+
+
+def how_chosen(evaluation: Evaluation) -> str:
+    """Where threshold and temperature come from."""
+    if evaluation.decision.fitted:
+        return "were chosen on validation"
+    return f"as validation has fewer than {MIN_FITTED} pictures of a class, too few to fit both"
+
+
+def calibration_text(evaluation: Evaluation) -> str:
+    """The last split's calibration error beside that of a perfectly calibrated model; empty without one."""
+    split, metrics = evaluation.last_split, evaluation.metrics
+    if f"{split}/calibration_error" not in metrics:
+        return ""
+    error, before, chance = (metrics[f"{split}/calibration_error{end}"] for end in ("", "_uncalibrated", "_by_chance"))
+    return (
+        f"expected calibration error on {split} {error:.3f} ({before:.3f} without the temperature; a perfectly "
+        f"calibrated model would show {chance:.3f} on as many pictures)"
+    )
 
 
 def score_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -53,9 +83,15 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def unshared(config: Config) -> str:
-    """What never crosses the splits of the data set."""
-    return "near-duplicate" if config.dataset.near_duplicate_distance is not None else "identical picture"
+def looked_for(config: Config) -> str:
+    """What was looked for among the training pictures and not found, as a clause about the evaluated pictures."""
+    dataset = config.dataset
+    if dataset.near_duplicate_distance is None:
+        return "none of which has the same pixels as a training picture"
+    return (
+        "in none of which a near-duplicate of a training picture was found (looked for by hashes of the whole picture: "
+        f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart)"
+    )
 
 
 def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str, command: str) -> str:
@@ -66,12 +102,12 @@ def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str
     return "\n".join(
         [
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
-            f"on {pictures} pictures that share no {unshared(config)} with training.",
+            f"on {pictures} pictures, {looked_for(config)}.",
             "",
             f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
             f"- decision: {positive} from {evaluation.threshold:.3f} on, temperature {evaluation.temperature:.2f}, "
-            "both chosen on validation",
+            f"{how_chosen(evaluation).removeprefix('were ')}",
             "",
             "Again:",
             "",

@@ -16,7 +16,7 @@ from ..metrics.calibration import Decision, confidence
 from ..metrics.pointing import PointingGame, pointing_game, region_names
 from ..models.predictions import Predict
 from ..reports.figure_style import GREEN, RED, hide_frame, styled
-from .saliency import grad_cam, occlusion
+from .saliency import grad_cam, has_map, occlusion
 
 if TYPE_CHECKING:
     import keras
@@ -54,8 +54,10 @@ def explain(
     model: keras.Model | None = None,
 ) -> Explanation:
     """Explain the most confident right and wrong of `predictions` (index: row in the data set) by occlusion, and by
-    Grad-CAM where the Keras `model` is given; play the pointing game on as many as `config` says.
+    Grad-CAM where the Keras `model` is given and has a convolution; play the pointing game on as many as `config` says.
     """
+    if model is not None and not has_map(model):
+        model = None
     shown = _most_confident(predictions, decision.threshold, config.explanations)
     pictures = np.asarray(dataset.images[shown.index.to_numpy()])
     maps = {"occlusion": occlusion(predict, pictures)} if len(shown) else {}

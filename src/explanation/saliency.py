@@ -25,6 +25,13 @@ GRID = 12
 SHOWN_SIZE = 384
 
 
+def has_map(model: keras.Model) -> bool:
+    """Whether `model` computes a map of the picture, as Grad-CAM needs."""
+    from ..models.classifier import last_convolution
+
+    return last_convolution(model) is not None
+
+
 def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     """Grad-CAM (n, size, size), not negative, for the class that `model` predicts on pictures (n, size, size, 3).
 
@@ -32,12 +39,16 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     layer whose output has a place in the picture. Gradient and activation are multiplied place by place (HiResCAM:
     Draelos and Carin 2020, arXiv 2011.08891): behind a global average that is Grad-CAM itself (Selvaraju et al. 2017,
     arXiv 1610.02391); behind a flattened map, Grad-CAM's averaged gradient would lose the place.
+
+    Raises ValueError for a model without such a layer.
     """
     import keras
 
     from ..models.classifier import last_convolution
 
     maps_layer = last_convolution(model)
+    if maps_layer is None:
+        raise ValueError(f"{model.name} computes no map of the picture")
     features = keras.Model(model.inputs[0], maps_layer.output)(pictures.astype(np.float32), training=False)
     gradients, values = _gradients(_log_odds_from(model, maps_layer), keras.ops.cast(features, "float32"))
     predicted = np.where(values >= 0, 1.0, -1.0)[:, None, None]

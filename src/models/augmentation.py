@@ -16,7 +16,7 @@ PIXELS = (0, 255)
 
 
 class Augmentation(layers.Layer):
-    """Geometry, colour and erasing picture by picture, then MixUp and CutMix between the pictures of a batch.
+    """Geometry, color and erasing picture by picture, then MixUp and CutMix between the pictures of a batch.
 
     Takes and gives {"images": (batch, height, width, 3) in 0..255, "labels": (batch, 1)}, both float32. Labels change
     only where pictures are mixed. Where MixUp and CutMix are both on, each picture gets one of them, by a fair coin.
@@ -52,8 +52,8 @@ class Augmentation(layers.Layer):
 
 
 def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
-    """The layers whose strength is not zero, geometry before colour before erasing."""
-    colour = (config.brightness, config.contrast, config.saturation, config.hue)
+    """The layers whose strength is not zero, geometry before color before erasing."""
+    color = (config.brightness, config.contrast, config.saturation, config.hue)
     choices: list[tuple[bool | float, Callable[[], layers.Layer]]] = [
         (config.flip, lambda: layers.RandomFlip("horizontal")),
         (config.rotation, lambda: layers.RandomRotation(config.rotation, fill_mode="reflect")),
@@ -63,15 +63,15 @@ def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
         ),
         (config.zoom, lambda: layers.RandomZoom(config.zoom, fill_mode="reflect")),
         (config.shear, lambda: layers.RandomShear(config.shear, config.shear, fill_mode="reflect")),
-        (any(colour), lambda: _colour_jitter(config)),
+        (any(color), lambda: _color_jitter(config)),
         (config.grayscale, lambda: layers.RandomGrayscale(config.grayscale)),
         (config.erasing, lambda: layers.RandomErasing((config.erasing, config.erasing), value_range=PIXELS)),
     ]
     return [create() for strength, create in choices if strength]
 
 
-def _colour_jitter(config: AugmentationConfig) -> layers.Layer:
-    """Colour changes on pixels in 0..1: in 0..255, Keras 3.15 clips the saturation too late and leaves the range."""
+def _color_jitter(config: AugmentationConfig) -> layers.Layer:
+    """Color changes on pixels in 0..1: in 0..255, Keras 3.15 clips the saturation too late and leaves the range."""
     jitter = layers.RandomColorJitter(
         value_range=(0, 1),
         brightness_factor=config.brightness or None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 from keras import layers
 
 from ..config import ModelConfig
+from ..errors import ConfigError
 from . import cnn  # noqa: F401  (registers its architecture)
 from .registry import find_architecture
 
@@ -21,11 +24,19 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     if config.grey:
         x = keras.ops.image.rgb_to_grayscale(x)
-    x = find_architecture(config.architecture)(x, config)
+    try:
+        x = find_architecture(config.architecture)(x, config)
+    except ValueError as error:  # what Keras raises for a layer that does not fit, with colors for a terminal
+        reason = re.sub(r"\x1b\[\d*m", "", str(error).splitlines()[0])
+        raise ConfigError(f"model={config.name} cannot take dataset.image_size={image_size}: {reason}") from error
     outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name=config.name)
 
 
-def last_convolution(model: keras.Model) -> layers.Layer:
-    """The layer whose output is the last map with a place in the picture: what Grad-CAM looks at."""
-    return next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+def last_convolution(model: keras.Model) -> layers.Layer | None:
+    """The layer whose output is the last map with a place in the picture: what Grad-CAM looks at.
+
+    None for a model that computes no such map of its pixels.
+    """
+    layer = next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+    return None if isinstance(layer, layers.InputLayer | layers.Rescaling) else layer

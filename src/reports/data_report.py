@@ -27,6 +27,7 @@ from .pages import Thumbnail, render, thumbnail, write_page
 
 REPORT, SAMPLES, REJECTED, SHORTCUTS = "report.html", "samples.parquet", "rejected.parquet", "shortcuts.json"
 _EXAMPLES = 22
+MAX_ENLARGEMENT = 2.0
 _MAX_GROUPS = 60
 _MAX_IN_GROUP = 8
 _MAX_REJECTED = 60
@@ -36,15 +37,22 @@ _DECODABLE = ("label_conflict", "duplicate_of", "too_small")
 
 @dataclass(frozen=True)
 class DataReport:
-    """A written report: its page, and the baselines that see no face."""
+    """A written report: its page, the baselines that see no face, and by how much pictures were enlarged."""
 
     page: Path
     shortcuts: list[Shortcut]
+    enlargement: float = 1.0
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to separate the classes without a face."""
-        return [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
+        """A sentence for each way to separate the classes without a face, and one for pictures enlarged in vain."""
+        found = [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
+        if self.enlargement > MAX_ENLARGEMENT:
+            found.append(
+                f"warning: half of the pictures are enlarged {self.enlargement:.1f} times or more, which takes time "
+                "and adds nothing; a smaller dataset.image_size does as well"
+            )
+        return found
 
 
 def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> DataReport:
@@ -56,7 +64,7 @@ def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) 
     shortcuts: list[Shortcut] = content["shortcuts"]
     (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
     write_page(folder / REPORT, render("data_report.html", **content))
-    return DataReport(folder / REPORT, shortcuts)
+    return DataReport(folder / REPORT, shortcuts, dataset.enlargement)
 
 
 def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
@@ -73,7 +81,7 @@ def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
             with writing(folder) as partial:
                 write_report(dataset, config, partial)
     found = json.loads((folder / SHORTCUTS).read_text())
-    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found])
+    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found], dataset.enlargement)
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.near_duplicates import chained, connected_groups, near_duplicate_pairs
+from ..data.lookalikes import lookalike_pairs
+from ..data.near_duplicates import chained, connected_groups
 from ..data.prepared import PreparedDataset
 from .pages import Thumbnail, render, thumbnail, write_page
 
@@ -52,12 +53,11 @@ class LeakCheck:
 
 
 def check_leaks(first: PreparedDataset, second: PreparedDataset, config: DatasetConfig) -> LeakCheck:
-    """Compare two sets that were prepared at one size, by the distances of `config`; the largest groups come first."""
+    """Compare two sets that were prepared at one size, by the rules of `config`; the largest groups come first."""
     both = pd.concat([first.table, second.table], ignore_index=True)
     alike = [chained(both["pixel_digest"].to_numpy(dtype=str)), chained(both["sha256"].to_numpy(dtype=str))]
-    if config.near_duplicate_distance is not None:
-        phash, dhash = (both[name].to_numpy(dtype=np.uint64) for name in ("phash", "dhash"))
-        alike.append(near_duplicate_pairs(phash, dhash, config.near_duplicate_distance, config.dhash_distance))
+    features = pd.concat([first.features, second.features], ignore_index=True)
+    alike.append(lookalike_pairs(both.join(features), config))
     left, right = (np.concatenate([pairs[side] for pairs in alike]) for side in (0, 1))
     groups = connected_groups(len(both), (left, right))
     count = len(first.table)

@@ -1,9 +1,15 @@
 """The 15 common corruptions of ImageNet-C at 5 severities (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 
-Strengths are the paper's published constants for pictures of 224 pixels; lengths scale with the picture's side. Three
-differ in their means, because the original ships photographs or runs pixel by pixel: frost is made from ridged noise
-instead of frost photographs, glass blur gathers random neighbours instead of swapping them one after the other, and
-fog and elastic fields are made in the Fourier domain.
+Strengths are the constants of the published code (github.com/hendrycks/robustness) for pictures of 224 pixels; lengths
+scale with the picture's side. Where this differs from that code, beyond how randomness is sampled:
+- gaussian_noise, shot_noise, impulse_noise, brightness, contrast, pixelate, jpeg_compression: nowhere.
+- defocus_blur: the disk's rim is anti-aliased before it is softened, and borders are mirrored.
+- glass_blur: pixels are gathered from random neighbors all at once; the original swaps them one after the other.
+- motion_blur and snow's streaks: half a Gaussian along a line; the original uses ImageMagick's motion blur.
+- zoom_blur: Pillow's bilinear resampling; the original uses SciPy's. snow: flakes are not rounded to 8 bits.
+- frost: ridged fractal noise; the original has photographs of frost.
+- fog: nowhere at 224 pixels; at other sizes its plasma is cut from a map of the next power of 2.
+- elastic_transform: one resampling, where the original takes two; displacements are smoothed by a Gaussian that wraps.
 """
 
 from __future__ import annotations
@@ -21,6 +27,8 @@ from ..hardware import usable_cores
 from . import noise_fields
 
 REFERENCE_SIZE = 224
+ELASTIC_SIZE = 244  # as published
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 SEVERITIES = (1, 2, 3, 4, 5)
 
 Picture = NDArray[np.floating]  # (size, size, 3), in 0..1
@@ -122,7 +130,7 @@ def snow(
     flakes = np.clip(np.where(grown < threshold, 0, grown), 0, 1)[:size, :size, None]
     streak = _streak(_length(picture, radius), _length(picture, blur), generator.uniform(-3 * np.pi / 4, -np.pi / 4))
     flakes = _convolve(flakes, streak)
-    gray = picture.mean(axis=2, keepdims=True)
+    gray = (picture @ LUMA)[..., None]
     whitened = keep * picture + (1 - keep) * np.maximum(picture, gray * 1.5 + 0.5)
     return whitened + flakes + flakes[::-1, ::-1]
 
@@ -133,9 +141,9 @@ def frost(picture: Picture, generator: Generator, keep: float, strength: float) 
 
 
 def fog(picture: Picture, generator: Generator, strength: float, decay: float) -> Picture:
-    """Fractal fog; `decay` is by how much each octave of it is weaker than the one before."""
+    """Fractal fog: plasma of the published `decay`, by whose square every octave's noise is weaker than the last's."""
     brightest = picture.max()
-    veiled = picture + strength * noise_fields.fractal(picture.shape[0], generator, decay)[..., None]
+    veiled = picture + strength * noise_fields.plasma(picture.shape[0], generator, decay)[..., None]
     return veiled * brightest / (brightest + strength)
 
 
@@ -153,8 +161,12 @@ def contrast(picture: Picture, _: Generator, factor: float) -> Picture:
 
 
 def elastic_transform(picture: Picture, generator: Generator, reach: float, smooth: float, shear: float) -> Picture:
-    """Stretched and twisted regions: a random affine map and a smooth random displacement, as fractions of the side."""
+    """Stretched and twisted regions: a random affine map and a smooth random displacement.
+
+    Lengths are the published fractions of 244 pixels, on pictures that have 224.
+    """
     size = picture.shape[0]
+    reach, smooth, shear = (value * ELASTIC_SIZE / REFERENCE_SIZE for value in (reach, smooth, shear))
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij")).astype(np.float64)
     corners = size / 2 + size / 3 * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = corners + generator.uniform(-shear * size, shear * size, corners.shape)

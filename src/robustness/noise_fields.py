@@ -1,4 +1,4 @@
-"""Random fields with structure, made in the Fourier domain: smooth, fractal, and frost."""
+"""Random fields with structure: smooth, fractal and frost, made in the Fourier domain, and the plasma of fog."""
 
 from __future__ import annotations
 
@@ -26,6 +26,34 @@ def fractal(size: int, generator: np.random.Generator, decay: float) -> NDArray[
     field = np.asarray(fft.irfft2(spectrum, (size, size)))
     field -= field.min()
     return (field / field.max()).astype(np.float32)
+
+
+def plasma(size: int, generator: np.random.Generator, decay: float) -> NDArray[np.float32]:
+    """Plasma in 0..1 of shape (size, size), cut from a map whose side is a power of 2 and which wraps around.
+
+    The diamond-square algorithm of ImageNet-C's `plasma_fractal`: from step to half step every new point is the mean of
+    its four neighbors and uniform noise of plus or minus `wibble` squared, where `wibble` falls by `decay` a step; so
+    the noise falls by the square of `decay`.
+    """
+    side = 1 << max(1, (size - 1).bit_length())
+    field, step, wibble = np.zeros((side, side)), side, 1.0
+
+    def settle(neighbors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return neighbors / 4 + generator.uniform(-(wibble**2), wibble**2, neighbors.shape)
+
+    while step >= 2:
+        half = step // 2
+        corners = field[::step, ::step]
+        rows = corners + np.roll(corners, -1, axis=0)
+        centers = settle(rows + np.roll(rows, -1, axis=1))
+        field[half::step, half::step] = centers
+        beside = corners + np.roll(corners, -1, axis=1)
+        field[::step, half::step] = settle(centers + np.roll(centers, 1, axis=0) + beside)
+        beside = corners + np.roll(corners, -1, axis=0)
+        field[half::step, ::step] = settle(centers + np.roll(centers, 1, axis=1) + beside)
+        step, wibble = half, wibble / decay
+    field -= field.min()
+    return (field / field.max())[:size, :size].astype(np.float32)
 
 
 def frost(size: int, generator: np.random.Generator) -> NDArray[np.float32]:

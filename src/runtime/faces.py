@@ -178,5 +178,5 @@ def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is
     try:
         import cv2
     except ImportError:
-        raise BundleError("finding faces needs OpenCV: pip install 'opencv-python-headless<5'") from None
+        raise BundleError("finding faces needs OpenCV: pip install opencv-python-headless") from None
     return cv2

@@ -27,7 +27,7 @@ ONE_FACE = 1.5
 
 WHOLE_FACE = "the picture as one face"
 NOT_LOOKED_FOR = "whole picture, faces not looked for"
-NO_OPENCV = "warning: OpenCV is not installed, so no faces are found: pip install 'opencv-python-headless<5'"
+NO_OPENCV = "warning: OpenCV is not installed, so no faces are found: pip install opencv-python-headless"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def minimised(objective: str) -> bool:
+def minimized(objective: str) -> bool:
     """Whether lower values of a metric are better."""
     return objective.endswith(("loss", "brier", "calibration_error", "_error"))
 
@@ -60,7 +60,7 @@ def create_oracle(
     from keras_tuner import oracles
 
     common = {
-        "objective": keras_tuner.Objective(config.objective, "min" if minimised(config.objective) else "max"),
+        "objective": keras_tuner.Objective(config.objective, "min" if minimized(config.objective) else "max"),
         "hyperparameters": parameters,
         "seed": config.seed,
         "max_consecutive_failed_trials": NEVER,

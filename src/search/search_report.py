@@ -22,17 +22,17 @@ from ..config import TuneConfig
 from ..reports.figure_style import BLUE, GRAY, INK, SEQUENTIAL, axes, save_png, styled
 from ..reports.pages import markdown_table
 from ..sweeps.parent import Parent, markdown
-from .oracle import Result, Search, Trial, minimised
+from .oracle import Result, Search, Trial, minimized
 
 NOT_SET = -0.12  # where a trial crosses the axis of a value that it does not set
 LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0}
 
 
 @styled
-def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -> Figure:
+def optimization_history(scores: pd.Series, objective: str, *, minimize: bool) -> Figure:
     """Each completed trial's score by its number, and the best so far."""
     figure, ax = axes(7.2, 4.0, f"Search history, {len(scores)} trials", "Trial", objective)
-    best = scores.cummin() if minimise else scores.cummax()
+    best = scores.cummin() if minimize else scores.cummax()
     ax.plot(scores.index, scores, "o", color=GRAY, markersize=5, label="trial")
     ax.step(scores.index, best, where="post", color=BLUE, label="best so far")
     ax.legend(loc="best")
@@ -41,22 +41,22 @@ def optimisation_history(scores: pd.Series, objective: str, *, minimise: bool) -
 
 
 @styled
-def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str, *, minimise: bool) -> Figure:
-    """One line for each completed trial through its values, coloured by score; the best one is drawn thick."""
+def parallel_coordinates(values: pd.DataFrame, scores: pd.Series, objective: str, *, minimize: bool) -> Figure:
+    """One line for each completed trial through its values, colored by score; the best one is drawn thick."""
     figure = Figure(figsize=(max(7.0, 1.35 * len(values.columns) + 2), 4.8))
-    ax = figure.add_subplot(title=f"Values of {len(scores)} trials, coloured by {objective}")
+    ax = figure.add_subplot(title=f"Values of {len(scores)} trials, colored by {objective}")
     heights = pd.DataFrame({name: _heights(ax, number, values[name]) for number, name in enumerate(values)})
     norm = Normalize(scores.min(), scores.max() if scores.nunique() > 1 else scores.min() + 1e-9)
-    colours = matplotlib.colormaps[SEQUENTIAL]
-    best = scores.idxmin() if minimise else scores.idxmax()
-    for trial in scores.sort_values(ascending=not minimise).index:
+    colors = matplotlib.colormaps[SEQUENTIAL]
+    best = scores.idxmin() if minimize else scores.idxmax()
+    for trial in scores.sort_values(ascending=not minimize).index:
         line: dict[str, Any] = {"linewidth": 3.5, "zorder": 3} if trial == best else {"linewidth": 1.2, "alpha": 0.75}
-        ax.plot(range(len(values.columns)), heights.loc[trial], color=colours(norm(scores[trial])), **line)
+        ax.plot(range(len(values.columns)), heights.loc[trial], color=colors(norm(scores[trial])), **line)
     ax.set_xticks(range(len(values.columns)), [_short(str(name)) for name in values], rotation=25, ha="right")
     ax.set(yticks=[], xlim=(-0.3, len(values.columns) - 0.4), ylim=(NOT_SET - 0.05, 1.06))
     ax.grid(visible=False)
     ax.spines["left"].set_visible(False)
-    figure.colorbar(ScalarMappable(norm, colours), ax=ax, label=objective, pad=0.02)
+    figure.colorbar(ScalarMappable(norm, colors), ax=ax, label=objective, pad=0.02)
     return figure
 
 
@@ -145,10 +145,10 @@ def report(search: Search, config: TuneConfig, folder: Path, *, ended: str) -> P
     text = [f"{summary(search)}; {ended}.", "", markdown(table.reset_index())]
     if len(done) > 1:
         values, scores = done[[name for name in config.space if done[name].notna().any()]], done[objective]
-        minimise = minimised(objective)
+        minimize = minimized(objective)
         for name, figure in {
-            "optimisation_history": optimisation_history(scores, objective, minimise=minimise),
-            "parallel_coordinates": parallel_coordinates(values, scores, objective, minimise=minimise),
+            "optimization_history": optimization_history(scores, objective, minimize=minimize),
+            "parallel_coordinates": parallel_coordinates(values, scores, objective, minimize=minimize),
         }.items():
             save_png(figure, pages / "figures" / f"{name}.png")
         shares = importances(values, scores)
@@ -172,8 +172,8 @@ def record(parent: Parent, search: Search, best: tuple[Trial, Result], command: 
 def summary(search: Search) -> str:
     """`30 trials: 27 completed, 2 failed, 1 rejected`."""
     counts = Counter(result.status for result in search.results.values())
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return f"{len(search.results)} trials: {told or 'none ended'}"
+    listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return f"{len(search.results)} trials: {listed or 'none ended'}"
 
 
 def _importance_lines(shares: pd.Series) -> list[str]:

@@ -21,7 +21,7 @@ from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
 from ..sweeps.runner import Runner, SweepProgress, worker_pool
 from ..tracking.provenance import command_line
-from .oracle import Result, Search, Trial, create_oracle, minimised
+from .oracle import Result, Search, Trial, create_oracle, minimized
 from .search_report import record, report, summary
 from .space import hyperparameters
 from .trials import Compose, Trials
@@ -29,7 +29,7 @@ from .trials import Compose, Trials
 
 def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
     """The completed trial with the best score, the earliest of equals; None where none completed."""
-    sign = 1 if minimised(objective) else -1
+    sign = 1 if minimized(objective) else -1
     completed = [key for key, result in search.results.items() if result.status == "completed"]
     best = min(completed, key=lambda key: (sign * (search.results[key].score or 0.0), key), default=None)
     return None if best is None else (search.trials[best], search.results[best])
@@ -123,12 +123,12 @@ def conclude(session: Session) -> tuple[Trial, Result]:
         reasons = {result.reason for result in search.results.values()}
         raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
     winner = session.trials.overrides(best[0])
-    told = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
-    file = write_experiment(winner, config.tuner.save_as or f"{config.model.name}_{config.tuner.name}", [told])
+    result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
+    file = write_experiment(winner, config.tuner.save_as or f"{config.model.name}_{config.tuner.name}", [result])
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{told}:\n  {again}\n  python -m src.train experiment={file.stem}\nreport: {pages}")
+    print(f"{result}:\n  {again}\n  python -m src.train experiment={file.stem}\nreport: {pages}")
     return best
 
 

@@ -69,7 +69,7 @@ def overrides(values: Mapping[str, Any], space: Space) -> list[str]:
 
 
 def _rounded(value: Any, parameter: ParameterConfig) -> Any:
-    """A number drawn from a range to four digits, as a person would write it."""
+    """A number sampled from a range to four digits, as a person would write it."""
     return float(f"{value:.4g}") if parameter.choice is None and not parameter.integer else value
 
 

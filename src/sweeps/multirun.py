@@ -45,12 +45,11 @@ class Sweep:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        if interrupted and self.parent is not None:
-            self.parent.end("KILLED")
-        elif self.outcomes and self.jobs[0].config is not None:
+        if not interrupted and self.outcomes and self.jobs[0].config is not None:
             report(self.jobs, self.outcomes, self.parent, self.folder)
-            if self.parent is not None:
-                self.parent.end("FAILED" if self._failed(self.jobs) else "FINISHED")
+        if self.parent is not None:
+            failed = kind is not None or self._failed(self.jobs)
+            self.parent.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
 
     def run(self, batch: Sequence[HydraJob]) -> list[JobReturn]:
         """Run a batch of jobs. Raises ConfigError before the first one, KeyboardInterrupt when interrupted."""
@@ -79,7 +78,7 @@ class Sweep:
         return open_parent(config.tracking, "sweep", name, sweep_digest(batch), command=command, resume=resume)
 
     def _failed(self, jobs: Sequence[HydraJob]) -> list[HydraJob]:
-        return [job for job in jobs if self.outcomes[job.number].status == "failed"]
+        return [job for job in jobs if job.number in self.outcomes and self.outcomes[job.number].status == "failed"]
 
 
 def in_workers(backend: Literal["workers", "ray"], sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROLE_TAG = "role"
 PAGE = 1000
 BEST_BY = "validation/accuracy"
+TRIALS_OF_THE_LOOP = ("debug", "overfit")  # trainers whose scores mean nothing
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
 
 def find_run(config: TrackingConfig, which: str) -> RecordedRun:
     """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, so that test stays unseen, of
-    the runs validated on the same pictures as the newest one; said on stderr), or
+    the runs validated on the same pictures as the newest one, `trainer=debug` and overfit left out; said on stderr), or
     `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
     """
     if which in ("latest", "best"):
         runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` evaluates nothing
+        if which == "best":
+            runs = [run for run in runs if _competes(run)]
         if not runs:
-            raise TrackingError(f"run={which}: no finished and evaluated run in experiment {config.experiment}")
+            left_out = " (trainer=debug and overfit do not compete)" if which == "best" else ""
+            raise TrackingError(
+                f"run={which}: no finished and evaluated run in experiment {config.experiment}{left_out}"
+            )
         return runs[0] if which == "latest" else _best(runs)
     mlflow = connect(config)
     try:
@@ -74,6 +80,11 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         raise TrackingError(
             f"run={which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
         ) from error
+
+
+def _competes(run: RecordedRun) -> bool:
+    overfit = run.params.get("trainer.overfit", "").lower() == "true"
+    return not overfit and run.params.get("trainer.name") not in TRIALS_OF_THE_LOOP
 
 
 def _best(runs: list[RecordedRun]) -> RecordedRun:

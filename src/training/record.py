@@ -122,6 +122,6 @@ def start_record(
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
         yield Record(config, run, console, name, command, link)
-    where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "run recorded nowhere"
+    where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "not recorded (tracking=off)"
     kept = f"; files in {run.folder}" if config.output else ""
     console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)

@@ -184,10 +184,25 @@ def test_a_difference_that_may_be_chance_is_not_reported_as_one() -> None:
     assert verdict(ranking, "accuracy").startswith("No significant difference: ")
     apart = [*close, (record("c", model__name="c"), predict(0.6, seed=3))]
     (ranking,) = compared(apart).rankings
-    assert verdict(ranking, "accuracy").endswith("better than 1 of the 2 others, not distinguishable from the rest.")
+    assert "better than 1 of the 2 others, not distinguishable from the rest." in verdict(ranking, "accuracy")
     clear = [close[0], apart[2]]
     (ranking,) = compared(clear).rankings
-    assert verdict(ranking, "accuracy").startswith("a is better than c: ")
+    assert "a is better than c: " in verdict(ranking, "accuracy")
+
+
+def test_one_seed_each_is_a_verdict_on_trained_models_and_says_how_many_seeds_settle_it_for_the_configs() -> None:
+    def runs(seeds: int) -> list:
+        return [
+            (record(f"{name}{seed}", model__name=name, seed=str(seed)), predict(accuracy, seed=seed + 10 * ord(name)))
+            for name, accuracy in (("a", 0.9), ("b", 0.75))
+            for seed in range(seeds)
+        ]
+
+    (single,), (several,) = compared(runs(1)).rankings, compared(runs(3)).rankings
+    assert verdict(single, "accuracy").startswith("As trained models, one seed each: a is better than b: ")
+    assert f"about {single.pairs['seeds_to_settle'][0]:.0f} seeds of each" in verdict(single, "accuracy")
+    assert verdict(several, "accuracy").startswith("a is better than b: ")
+    assert "| seeds to settle |" in render_markdown(compared(runs(1)))
 
 
 def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves() -> None:
@@ -200,3 +215,38 @@ def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves()
     assert "## faces: " in text
     assert "## photos: " in text
     assert text.count("nothing else was evaluated on these pictures") == 2
+
+
+def test_a_comparison_on_few_groups_of_pictures_says_so() -> None:
+    few, enough = (predict(0.9, count=count) for count in (29, 30))
+    assert "fall into 29 groups" in render_markdown(compared([(record("a", model__name="a"), few)]))
+    assert "groups; take intervals" not in render_markdown(compared([(record("a", model__name="a"), enough)]))
+
+
+def test_the_leaders_interval_holds_although_it_was_picked_and_the_verdict_says_how_much_that_flatters() -> None:
+    generator, held, flattered, validated = np.random.default_rng(0), 0, [], 0
+    for trial in range(60):
+        runs = [(record(f"m{k}", model__name=f"m{k}"), predict(0.8, 300, 100 * trial + k)) for k in range(20)]
+        for run, _ in runs:
+            run.metrics["validation/accuracy"] = generator.binomial(300, 0.8) / 300  # type: ignore[index]
+        (ranking,) = compared(runs).rankings
+        leader, (low, high) = ranking.board.iloc[0], ranking.picked_interval
+        held += leader["low"] <= 0.8 <= leader["high"]
+        flattered.append(leader["mean"] - 0.8)
+        validated += low <= 0.8 <= high
+    assert held >= 57
+    assert validated >= 54
+    assert ranking.optimism == pytest.approx(np.mean(flattered), rel=0.2)
+    text = verdict(ranking, "accuracy")
+    assert f"flatters its score, by {ranking.optimism:.3f} if all were equally good" in text
+    assert "Picked on validation: " in text
+
+
+def test_no_candidate_is_picked_on_different_validation_pictures() -> None:
+    runs = [(record(name, model__name=name), predict(0.9, seed=place)) for place, name in enumerate("ab")]
+    for place, (run, _) in enumerate(runs):
+        run.metrics["validation/accuracy"] = 0.9  # type: ignore[index]
+        run.tags["data.validation"] = f"digest{place}"  # type: ignore[index]
+    (ranking,) = compared(runs).rankings
+    assert ranking.picked is None
+    assert "Picked on validation" not in verdict(ranking, "accuracy")

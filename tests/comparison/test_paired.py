@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from src.comparison.paired import Sample, compare_pairs, holm, mcnemar_exact
 
@@ -98,6 +99,48 @@ def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
 
 def test_intervals_of_proportions_stay_inside_0_and_1_and_know_no_certainty() -> None:
     sample = Sample.of([np.ones((1, 50)), np.zeros((2, 50))], np.arange(50), 200, 0)
-    low, high = sample.intervals(proportions=True, groups=50)
+    low, high = sample.intervals(proportions=True)
     assert (low[0], high[0]) == (pytest.approx(0.9287, abs=1e-4), 1.0)
     assert (low[1], high[1]) == (0.0, pytest.approx(0.0713, abs=1e-4))
+
+
+def test_intervals_of_8_unequal_groups_cover_the_truth() -> None:
+    generator, covered = np.random.default_rng(6), np.zeros(2)
+    codes = np.repeat(np.arange(8), [1, 1, 2, 2, 3, 4, 7, 10])
+    for trial in range(400):
+        members = [values[:, codes] for values in generator.normal(0, 1, (2, 1, 8))]
+        pair = compare_pairs(members, codes, exact=False, resamples=400, seed=trial).iloc[0]
+        shares = [(values > 0).astype(float) for values in members]
+        low, high = Sample.of(shares, codes, 200, trial).intervals(proportions=True)
+        covered += [pair["low"] <= 0 <= pair["high"], low[0] <= 0.5 <= high[0]]
+    assert (covered / 400 >= 0.93).all(), covered
+
+
+def seeds_of(accuracies: np.ndarray, pictures: int, generator: np.random.Generator) -> np.ndarray:
+    """Right predictions (seeds, pictures) of trained models of these accuracies."""
+    return np.concatenate([right_predictions(pictures, accuracy, generator) for accuracy in accuracies])
+
+
+def test_one_seed_against_three_is_given_their_spread() -> None:
+    generator, found = np.random.default_rng(7), 0
+    for trial in range(300):
+        members = [seeds_of(expit(1.7 + 0.4 * generator.normal(size=seeds)), 1000, generator) for seeds in (1, 3)]
+        pair = compare_pairs(members, np.arange(1000), exact=True, resamples=200, seed=trial).iloc[0]
+        found += pair["verdict"] != "not distinguishable"
+    assert found / 300 < 0.08
+
+
+def test_seeds_to_settle_show_the_difference_more_often_than_not_and_need_a_known_spread() -> None:
+    generator, found = np.random.default_rng(8), 0
+    one = [right_predictions(4000, accuracy, generator) for accuracy in (0.88, 0.78)]
+    pair = compare_pairs(one, np.arange(4000), exact=True).iloc[0]
+    needed = int(pair["seeds_to_settle"])
+    assert needed >= 3
+    for trial in range(100):
+        spread = 0.4 * generator.normal(size=(2, needed))
+        members = [seeds_of(expit(logit(0.88) + spread[0]), 4000, generator)]
+        members.append(seeds_of(expit(logit(0.78) + spread[1]), 4000, generator))
+        pair = compare_pairs(members, np.arange(4000), exact=True, resamples=50, seed=trial).iloc[0]
+        found += pair["verdict"] == "better"
+    assert found / 100 > 0.6
+    assert np.isnan(compare_pairs(one, np.arange(4000), exact=False)["seeds_to_settle"][0])

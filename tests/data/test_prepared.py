@@ -350,5 +350,5 @@ def test_the_real_photos(photos: Path, tmp_path: Path) -> None:
     verdicts = dataset.rejected["verdict"].value_counts().to_dict()
     sizes = dataset.table["group"].value_counts()
     assert verdicts == {"label_conflict": 2, "duplicate_of": 1}
-    assert ((sizes > 1).sum(), sizes.max()) == (54, 2)  # with the three rejected files: 56 pairs
+    assert ((sizes > 1).sum(), sizes.max()) == (57, 4)  # crops among them; without: 54 pairs
     assert len(dataset.table) == 230

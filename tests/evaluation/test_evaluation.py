@@ -160,6 +160,17 @@ def test_scores_added_from_outside_are_computed_with_their_intervals_and_shown(
     assert "negative predictive value" in list(score_table(evaluation).columns[0].cells)
 
 
+def test_scores_on_few_groups_of_pictures_say_so(faces: PreparedDataset) -> None:
+    test = faces.table["split"] == "test"
+    copies = faces.table.assign(group=faces.table["group"].where(~test, faces.table["group"] % 7))
+    evaluation = evaluate_model(oracle(faces), replace(faces, table=copies), QUICK)
+    assert evaluation.groups("test") == 7
+    assert "test has 7 groups of pictures" in str(score_table(evaluation).caption)
+    enough = replace(faces, table=faces.table.assign(split="test"))
+    decided = evaluate_model(oracle(faces), enough, QUICK, decision=Decision())
+    assert score_table(decided).caption is None
+
+
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
@@ -192,7 +203,8 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         return tmp_path / name
 
-    write_artifacts(evaluation, make_config(), faces, ModelFacts("m", 10, 1000, "python -m src.train"), path)
+    facts = ModelFacts("m", 10, None, "python -m src.train")
+    write_artifacts(evaluation, make_config("evaluation.figures=true"), faces, facts, path)
     assert read_decision(tmp_path / "decision.json") == evaluation.decision
     stored = pd.read_parquet(tmp_path / "predictions.parquet")
     assert stored["probability"].tolist() == evaluation.predictions["probability"].tolist()
@@ -200,6 +212,7 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
     for wanted in (
         "Article 5(1)(f)",
         "not what a person feels",
+        "FLOPs not known",
         str(evaluation.scores["test"]["accuracy"]),
         faces.digest,
     ):

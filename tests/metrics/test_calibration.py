@@ -7,6 +7,7 @@ from src.metrics.calibration import (
     Decision,
     abstain_band,
     apply_temperature,
+    calibration_error_by_chance,
     choose_threshold,
     coverage_curve,
     expected_calibration_error,
@@ -118,3 +119,38 @@ def test_a_decision_is_fitted_in_the_order_it_is_applied() -> None:
     assert ((calibrated >= decision.threshold) == labels)[answered].mean() >= 0.9
     assert Decision.fit(labels, uncalibrated, EvaluationConfig(calibrate=False)).temperature == 1.0
     assert Decision().answered(calibrated).all()
+
+
+def test_few_validation_pictures_leave_threshold_and_temperature_alone() -> None:
+    labels, probabilities = np.arange(18) % 2, np.linspace(0.6, 0.9, 18)
+    assert Decision.fit(labels, probabilities, EvaluationConfig()) == Decision(0.5, 1.0, None, fitted=False)
+    recall = EvaluationConfig(threshold=ThresholdConfig(policy="recall", target=0.9))
+    assert Decision.fit(labels, probabilities, recall).threshold != 0.5  # asked for
+    labels, probabilities = calibrated_predictions(200)
+    assert Decision.fit(labels, apply_temperature(probabilities, 0.4), EvaluationConfig()).fitted
+
+
+def test_decisions_on_few_pictures_are_no_worse_than_none_on_average() -> None:
+    labels, probabilities = calibrated_predictions(20_000)
+    gains = []
+    for seed in range(60):
+        decision = Decision.fit(*calibrated_predictions(18, seed), EvaluationConfig())
+        calibrated = apply_temperature(probabilities, decision.temperature)
+        right = np.where(labels == 1, calibrated, 1 - calibrated)
+        gains.append(np.log(right).mean() - np.log(np.where(labels == 1, probabilities, 1 - probabilities)).mean())
+    assert np.mean(gains) > -0.001
+
+
+def test_no_calibration_error_below_40_pictures() -> None:
+    labels = np.arange(39) % 2
+    assert np.isnan(expected_calibration_error(labels, 1.0 - labels))  # always wrong, and right on average
+    assert np.isnan(calibration_error_by_chance(1.0 - labels))
+    labels = np.arange(40) % 2
+    assert expected_calibration_error(labels, 1.0 - labels) == 1.0
+
+
+def test_a_calibrated_model_shows_the_calibration_error_of_chance() -> None:
+    found = [expected_calibration_error(*calibrated_predictions(100, seed)) for seed in range(200)]
+    by_chance = [calibration_error_by_chance(calibrated_predictions(100, seed)[1]) for seed in range(5)]
+    assert np.mean(by_chance) == pytest.approx(np.mean(found), rel=0.1)
+    assert calibration_error_by_chance(calibrated_predictions(4000)[1]) < np.mean(by_chance) / 3

@@ -131,3 +131,50 @@ def test_a_model_of_one_answer_claims_no_certainty(threshold: float) -> None:
     for name, middle in (("balanced_accuracy", 0.5), ("mcc", 0.0)):
         assert found[name].low < middle - 0.04
         assert found[name].high > middle + 0.04
+
+
+def copies(sizes: list[int], accuracy: float, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Labels, probabilities and groups of pictures that come in groups of copies."""
+    label = generator.random(len(sizes)) < 0.5
+    noise = generator.standard_normal(len(sizes)) + np.where(label, 1, -1) * stats.norm.ppf(accuracy)
+    return tuple(np.repeat(values, sizes) for values in (label, 1 / (1 + np.exp(-noise)), np.arange(len(sizes))))
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 2, 2, 3, 4, 7, 10], [1, 2, 4, 8, 16, 32, 64, 128], [3] * 8])
+@pytest.mark.parametrize("accuracy", [0.5, 0.7, 0.9])
+def test_intervals_of_8_unequal_groups_cover_the_truth(sizes: list[int], accuracy: float) -> None:
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(600):
+        label, probability, groups = copies(sizes, accuracy, generator)
+        found = proportion((probability >= 0.5) == label, groups)
+        covered += found.low <= accuracy <= found.high
+    assert covered / 600 >= 0.93
+
+
+def test_resampled_scores_of_8_unequal_groups_cover_the_truth() -> None:
+    generator = np.random.default_rng(1)
+    names = ("balanced_accuracy", "f1", "roc_auc", "log_loss", "brier")
+    truth = score(*copies([1] * 100_000, 0.7, generator)[:2], resamples=1)
+    covered: dict[str, list[bool]] = {name: [] for name in names}
+    for trial in range(300):
+        found = score(*copies([1, 1, 2, 2, 3, 4, 7, 10], 0.7, generator), resamples=400, seed=trial)
+        for name in names:
+            if np.isfinite(found[name].low):
+                covered[name].append(found[name].low <= truth[name].value <= found[name].high)
+    shares = {name: np.mean(held) for name, held in covered.items()}
+    assert all(share >= 0.92 for share in shares.values()), shares
+
+
+def test_a_few_mistakes_among_many_pictures_keep_the_interval_open_where_wilsons_own_covers_too_little() -> None:
+    errors = np.random.default_rng(2).binomial(100, 0.01, 2000)
+    scores = [proportion(np.arange(100) >= count) for count in range(errors.max() + 1)]
+    assert np.mean([scores[count].low <= 0.99 <= scores[count].high for count in errors]) >= 0.93
+
+
+def test_groups_are_counted_as_copies_where_nothing_else_can_be_known() -> None:
+    one_group = proportion([1, 1, 1, 0], [0, 0, 0, 0])
+    low, high = wilson_interval(0.75, 1)
+    assert one_group.low <= low < high <= one_group.high
+    hits = np.random.default_rng(3).random(600) < 0.8
+    own_answers = proportion(hits, np.arange(600) // 2)  # many mistakes: the pairs' own answers are seen to differ
+    assert own_answers.high - own_answers.low < 1.1 * (proportion(hits).high - proportion(hits).low)

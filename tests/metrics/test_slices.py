@@ -43,6 +43,18 @@ def test_a_model_that_fails_nowhere_in_particular_has_a_worse_slice_in_under_5_p
     assert accused < 10
 
 
+def test_a_small_slice_against_a_large_rest_is_accused_no_more_often_than_its_level() -> None:
+    generator, rows = np.random.default_rng(3), np.arange(1000) < 30
+    table = pd.DataFrame({"kind": np.where(rows, "small", "large")})
+    accused: dict[tuple[int, int], bool] = {}
+    counts = list(zip(generator.binomial(30, 0.95, 4000), generator.binomial(970, 0.95, 4000), strict=True))
+    for inside, outside in set(counts):
+        hits = np.r_[np.arange(30) < inside, np.arange(970) < outside]
+        slices = slice_table(table, hits, np.arange(1000)).set_index("value")
+        accused[inside, outside] = slices["verdict"]["small"] == "worse"
+    assert np.mean([accused[count] for count in counts]) <= 0.0125  # 0.025 for two slices
+
+
 def test_small_slices_come_last_and_are_never_found_worse() -> None:
     table = pd.DataFrame({"source": ["web"] * 95 + ["camera"] * 5, "size": ["large", "small"] * 50})
     hits = np.array([True] * 95 + [False] * 5)

@@ -20,7 +20,7 @@ from src.prepare import prepare_and_report
 from src.reports.data_report import data_report, duplicate_groups, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
 from src.reports.leak_check import check_leaks
-from tests.picture_files import class_folders, config_of, picture, png
+from tests.picture_files import class_folders, config_of, picture, png, scene
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -179,6 +179,16 @@ def test_the_leak_check_finds_copies_and_look_alikes(tmp_path: Path) -> None:
     assert (check.leaked, check.same_files, check.other_labels) == ((2, 2), 1, 1)
 
 
+def test_a_crop_in_another_set_is_shared(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    roots = [class_folders(tmp_path / name, 6, first=seed) for name, seed in (("a", 0), ("b", 500))]
+    scene(0).save(roots[0] / "sad" / "whole.png")
+    scene(0).crop((80, 60, 420, 320)).save(roots[1] / "happy" / "crop.png")
+    first, second = (prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in roots)
+    check = check_leaks(first, second, config_of(roots[0], tmp_path / "cache"))
+    assert (check.leaked, check.same_files, check.other_labels) == ((1, 1), 0, 1)
+
+
 def test_sets_that_share_nothing(tmp_path: Path) -> None:
     roots = [class_folders(tmp_path / name, 8, first=seed) for name, seed in (("a", 0), ("b", 500))]
     first, second = (prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in roots)
@@ -195,8 +205,8 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
     assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
-    assert "5 groups of look-alikes or of one person" in output
-    assert "12 groups of look-alikes are in both" in output
+    assert "5 groups of near-duplicates or of one person" in output
+    assert "12 groups of near-duplicates are in both" in output
     assert "12 pictures are the very same file" in output
     assert "warning: a model trained on one of them cannot be evaluated on the other" in output
     assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
@@ -228,3 +238,13 @@ def test_the_command_line(run_command: Run, tmp_path: Path) -> None:
 def test_a_missing_path_ends_in_one_line(run_command: Run) -> None:
     done = run_command("src.prepare", "dataset=photos", "dataset.path=/nowhere")
     assert (done.returncode, done.stderr) == (1, "error: dataset.path=/nowhere: No such file or directory (/nowhere)\n")
+
+
+@pytest.mark.parametrize(("image_size", "enlarged"), [(80, False), (81, True)])
+def test_pictures_that_are_enlarged_more_than_twice_are_warned_of(
+    tmp_path: Path, image_size: int, enlarged: bool
+) -> None:
+    config = config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache", image_size=image_size)
+    for _ in ("written", "found again"):
+        warned = [warning for warning in data_report(prepare(config), config).warnings if "enlarged" in warning]
+        assert bool(warned) == enlarged  # they have 40 pixels

@@ -5,8 +5,9 @@ from PIL import Image
 
 from src.config import EvaluationConfig
 from src.metrics.calibration import Decision
+from src.robustness import noise_fields
 from src.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from src.robustness.noise_fields import fractal
+from src.robustness.noise_fields import fractal, plasma
 from src.robustness.robustness import mean_corruption_error, measure_robustness, robustness_heat_map
 
 PAPER = """gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog
@@ -71,6 +72,43 @@ def test_fractal_noise_is_rougher_the_less_each_octave_decays() -> None:
         return float(np.abs(np.diff(field)).mean())
 
     assert roughness(1.4) > roughness(2.0) > roughness(3.0)
+
+
+def test_fogs_octaves_weaken_as_in_the_published_code() -> None:
+    """New points of one step are the mean of their neighbors and uniform noise, which falls by the decay's square."""
+    field = plasma(256, np.random.default_rng(0), 2.0).astype(float)
+
+    def noise(step: int) -> float:
+        corners = field[::step, ::step]
+        rows = corners + np.roll(corners, -1, axis=0)
+        added = field[step // 2 :: step, step // 2 :: step] - (rows + np.roll(rows, -1, axis=1)) / 4
+        return float(np.abs(added).max())  # of a uniform distribution, its limit
+
+    def noise_beside(step: int) -> float:
+        half, corners = step // 2, field[::step, ::step]
+        centers = field[half::step, half::step]
+        neighbors = centers + np.roll(centers, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
+        return float(np.abs(field[::step, half::step] - neighbors / 4).max())
+
+    assert (field.min(), field.max()) == (0, 1)
+    for step in (16, 8, 4):
+        assert noise(step) / noise(step // 2) == pytest.approx(4.0, rel=0.1)
+        assert noise_beside(step) == pytest.approx(noise(step), rel=0.1)
+
+
+def test_snow_whitens_by_luma() -> None:
+    size = 64
+    blue, green = (np.zeros((1, size, size, 3), dtype=np.uint8) for _ in range(2))
+    blue[..., 2], green[..., 1] = 120, 120
+    brighter = np.median(corrupt(green, "snow", 1)[..., 0]) - np.median(corrupt(blue, "snow", 1)[..., 0])
+    assert brighter == pytest.approx(0.2 * 1.5 * (0.587 - 0.114) * 120, abs=2)
+
+
+def test_elastic_lengths_are_fractions_of_244_pixels_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = []
+    monkeypatch.setattr(noise_fields, "smooth", lambda field, deviation: spread.append(deviation) or 0 * field)
+    corrupt(scene(224), "elastic_transform", 3)
+    assert spread == [pytest.approx(244 * 0.01)] * 2
 
 
 def brightness_classifier(pictures: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
     assert "experiment=tuned_by_a_test" in said
     files = Path(open_store(make_config().tracking).artifacts.download_artifacts(run_id=parent.info.run_id))
     assert {path.name for path in (files / "figures").iterdir()} == {
-        "optimisation_history.png",
+        "optimization_history.png",
         "parallel_coordinates.png",
     }
     (won,) = [trial for trial in trials if trial.info.run_id == parent.data.tags["winner.run"]]

@@ -1,4 +1,4 @@
-"""`hydra/launcher=workers` is a launcher like any other: Hydra's own tests, callbacks, folders, optimising sweepers."""
+"""`hydra/launcher=workers` is a launcher like any other: Hydra's own tests, callbacks, folders, optimizing sweepers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestWorkersIntegration(IntegrationTestSuite):
 
 
 class Climber(Sweeper):
-    """Tries two learning rates, then two near the better one, as an optimising sweeper does."""
+    """Tries two learning rates, then two near the better one, as an optimizing sweeper does."""
 
     asked: ClassVar[list[tuple[float, float]]] = []
 
@@ -88,7 +88,7 @@ def children(config: Config) -> list[Any]:
     return [run for run in runs if "role" not in run.data.tags]
 
 
-def test_an_optimising_sweeper_gets_validation_scores_and_all_its_batches_are_one_sweep(
+def test_an_optimizing_sweeper_gets_validation_scores_and_all_its_batches_are_one_sweep(
     climber: type[Climber],
     make_config: Callable[..., Config],
     sandbox: list[str],

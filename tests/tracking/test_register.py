@@ -209,11 +209,8 @@ def test_predict_and_serve_take_a_registered_model_and_a_run(
     monkeypatch.setattr("sys.argv", ["serve", "--port", "0", "--no-page", *options])
     with pytest.raises(SystemExit):
         serve_command()
-    body = (
-        TestClient(served[0], base_url="http://localhost")
-        .post("/v1/predict", content=(album / "a.png").read_bytes())
-        .json()
-    )
+    client = TestClient(served[0], base_url="http://localhost")
+    body = client.post("/v1/predict", content=(album / "a.png").read_bytes()).json()
     assert body["model"] == predicted["model"]
     assert body["answers"][0]["probability"] == predicted["probability"]
 

@@ -145,7 +145,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    config = on_server("model=mobile", "model.filters=[8]", "trainer.epochs=3")
+    config = on_server("model=mobile", "model.filters=[8]", "trainer.epochs=3", "evaluation.figures=true")
     report = callbacks.ReportEpochs.on_epoch_end
 
     def kill_after_the_first(self: Any, epoch: int, logs: Any = None) -> None:

@@ -1,0 +1,131 @@
+"""How often the 95 % intervals hold the truth: `python -m benchmarks.coverage [TRIALS]` prints a table.
+
+Simulated test splits of n pictures, which a model of accuracy p answers: every picture alone, in pairs of copies, or in
+groups of unequal size (sampled from a geometric distribution of mean 4, and 1, 2, 4, 8 and so on). The pictures of a
+group are copies, answered alike, or only half of them are and the others are answered each for itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, ndtri
+
+from src.metrics.intervals import Score, proportion
+from src.metrics.scores import score
+
+SIZES = (30, 100, 1000)
+ACCURACIES = (0.5, 0.9, 0.99)
+MEAN_GROUP = 4
+RESAMPLED = ("balanced_accuracy", "f1", "roc_auc", "log_loss")
+RESAMPLES = 400
+
+Generator = np.random.Generator
+Groups = NDArray[np.intp]
+
+
+def singles(pictures: int, _: Generator) -> Groups:
+    """Every picture is a group of its own, (pictures,)."""
+    return np.arange(pictures)
+
+
+def pairs(pictures: int, _: Generator) -> Groups:
+    """Two pictures a group, (pictures,)."""
+    return np.arange(pictures) // 2
+
+
+def geometric(pictures: int, generator: Generator) -> Groups:
+    """Groups of geometrically distributed sizes of mean 4, (pictures,)."""
+    return np.repeat(np.arange(pictures), generator.geometric(1 / MEAN_GROUP, pictures))[:pictures]
+
+
+def doubling(pictures: int, _: Generator) -> Groups:
+    """Groups of 1, 2, 4, 8 and so on; the last one holds what is left, (pictures,)."""
+    return np.floor(np.log2(np.arange(1, pictures + 1))).astype(np.intp)
+
+
+LAYOUTS: dict[str, Callable[[int, Generator], Groups]] = {
+    "singles": singles,
+    "pairs": pairs,
+    "geometric": geometric,
+    "doubling": doubling,
+}
+
+
+def split(
+    groups: Groups, accuracy: float, alike: float, generator: Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+    """True labels and probabilities (n,) of a model of this accuracy; the share `alike` of pictures answers as its
+    group does. The label is the group's.
+    """
+    own = generator.random(groups.size) >= alike
+    label = (generator.random(groups.max() + 1) < 0.5)[groups]
+    noise = np.where(own, generator.standard_normal(groups.size), generator.standard_normal(groups.max() + 1)[groups])
+    return label, expit(3 * (np.where(label, 1, -1) * float(ndtri(accuracy)) + noise))
+
+
+def truths(accuracy: float) -> dict[str, float]:
+    """What the scores are on very many pictures."""
+    label, probability = split(np.arange(400_000), accuracy, 0.0, np.random.default_rng(1))
+    return {name: found.value for name, found in score(label, probability, resamples=1).items()} | {
+        "accuracy": accuracy,
+        "balanced_accuracy": accuracy,
+    }
+
+
+def coverage(pictures: int, accuracy: float, layout: str, trials: int) -> list[str]:
+    """A row of the table: the median number of groups and the share of trials in which each interval holds."""
+    generator, truth = np.random.default_rng([pictures, round(100 * accuracy), len(layout)]), truths(accuracy)
+    counts, copies, half, others = [], [], [], []
+    for trial in range(trials):
+        groups = LAYOUTS[layout](pictures, generator)
+        counts.append(groups.max() + 1)
+        label, probability = split(groups, accuracy, 1.0, generator)
+        copies.append(_holds(proportion((probability >= 0.5) == label, groups), accuracy))
+        found = score(label, probability, groups, resamples=RESAMPLES, seed=trial) if trial < trials // 4 else {}
+        others += [_defined(found, truth)] if found else []
+        label, probability = split(groups, accuracy, 0.5, generator)
+        half.append(_holds(proportion((probability >= 0.5) == label, groups), accuracy))
+    shares = [np.mean(copies), np.mean(half), *np.nanmean(np.array(others, dtype=float), axis=0)]
+    return [
+        f"{pictures:,}",
+        f"{accuracy:g}",
+        layout,
+        f"{np.median(counts):.0f}",
+        *(f"{100 * share:.1f}" for share in shares),
+    ]
+
+
+def _holds(found: Score, truth: float) -> bool:
+    return bool(found.low <= truth <= found.high)
+
+
+def _defined(found: Mapping[str, Score], truth: Mapping[str, float]) -> list[float]:
+    """Whether each interval holds the truth; nan where the score or its interval is not defined."""
+    return [
+        float(_holds(found[name], truth[name])) if np.isfinite(found[name].low) else float("nan") for name in RESAMPLED
+    ]
+
+
+def main(trials: int = 2000) -> None:
+    """Print the table as Markdown, in percent."""
+    cells = [(n, p, layout) for layout in LAYOUTS for n in SIZES for p in ACCURACIES]
+    names = ["n", "p", "groups of", "median groups", "accuracy, copies", "accuracy, half alike"]
+    print("|", " | ".join([*names, *(name.replace("_", " ") for name in RESAMPLED)]), "|")
+    print("|", " | ".join(["---"] * (len(names) + len(RESAMPLED))), "|")
+    with ProcessPoolExecutor(2) as pool:
+        for row in pool.map(partial(_row, trials=trials), cells):
+            print("|", " | ".join(row), "|", flush=True)
+
+
+def _row(cell: tuple[int, float, str], trials: int) -> list[str]:
+    return coverage(*cell, trials=trials)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

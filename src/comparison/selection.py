@@ -1,0 +1,55 @@
+"""What picking the best of several candidates on the same test pictures makes of its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from ..tracking.store import DATA_TAG
+from .leaderboard import LOSSES, Candidate, Metric
+
+DRAWS = 4000
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`level` is that of the lower end of the best one's interval at which no choice can flatter it, 0.975 for a
+    candidate alone; `optimism` is by how much its mean is too good if all candidates are equally good.
+    """
+
+    level: float
+    optimism: float
+
+    @classmethod
+    def of(cls, covariance: Floats) -> Selection:
+        """From the covariance (candidates, candidates) of the candidates' means.
+
+        At that level the lower ends of all intervals hold at once, so the one that is picked holds whatever picked it
+        (simultaneous intervals from the largest of correlated normals: Hothorn, Bretz and Westfall 2008, doi
+        10.1002/bimj.200810425). The largest is sampled, from a fixed seed.
+        """
+        error = np.sqrt(np.diag(covariance))
+        values, vectors = np.linalg.eigh(covariance)
+        normal = np.random.default_rng(0).standard_normal((DRAWS, error.size))
+        drawn = normal @ (vectors * np.sqrt(values.clip(0))).T
+        standardized = np.divide(drawn, error, out=np.zeros_like(drawn), where=error > 0)
+        level = float(ndtr(np.quantile(standardized.max(axis=1), 0.975)))
+        return cls(max(level, 0.975), max(float(drawn.max(axis=1).mean()), 0.0))
+
+
+def picked_on_validation(candidates: Sequence[Candidate], metric: Metric) -> int | None:
+    """The candidate of the best mean validation score; None unless all recorded one, on the same validation pictures.
+
+    Its test score is flattered by no choice, as no test picture had a part in it.
+    """
+    pictures = {frozenset(run.tags.get(f"{DATA_TAG}.validation") for run in found.runs) for found in candidates}
+    scores = np.array([found.mean_metric(f"validation/{metric}") for found in candidates])
+    if len(pictures) > 1 or not np.isfinite(scores).all():
+        return None
+    return int(scores.argmin() if metric in LOSSES else scores.argmax())

@@ -1,0 +1,192 @@
+"""Pairs of pictures that show one photo: as a crop of it, mirrored, in a border, with a watermark or in other colors.
+
+Patches of all pictures whose codes begin alike are compared, from several beginnings in turn; pictures with a few
+such patches in common are candidates. A pair is accepted where one shift and stretch carries many patches of one
+picture onto the other, spread over what the two have in common, and a fair share of all that lie there: a logo or a
+watermark on two photos does not join them. Shift and stretch are found by trying that of each single patch (Philbin,
+Chum, Isard, Sivic, Zisserman 2007, "Object retrieval with large vocabularies and fast spatial matching"), without
+chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .local_features import Keypoints, unpack_keypoints
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+_TABLES = 8
+_NEIGHBORS = 8
+_VOTES = 3
+_CANDIDATE_DISTANCE, _CODE_DISTANCE = 16, 20  # of 128 bits: half of all true matches differ in 4, a tenth in over 13
+_BIN = 64.0  # pixels of the frame
+_REACH = 6.0  # pixels of the frame: how far the size of a single patch may lead astray
+_TOLERANCES = (3.0, 3.0, 1.5, 1.5)  # pixels of the frame; copies fit to 0.3, circles drawn by two hands to 1.0
+_SIZE_RATIO = 1.5
+
+_MIN_INLIERS = 12
+_MIN_SHARE = 0.08
+_CELLS = 4  # across and down what two pictures have in common
+_MIN_CELLS = 5
+_MIN_CENTRAL = 3  # in its middle: all heads drawn as a circle agree at the rim
+_MAX_SCALE = 6.0
+_MAX_STRETCH = 1.25
+_MIN_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class Match:
+    """How keypoints of a first picture lie on a second: x and y times `scale` plus `shift`; rows of those that do."""
+
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+
+def crop_pairs(packed: Sequence[bytes]) -> Pairs:
+    """Pairs (i, j), i < j, of pictures that show one photo, by their packed keypoints (`local_features.features`)."""
+    pictures = [unpack_keypoints(data) for data in packed]
+    left, right, mirrored = candidates(pictures)
+    found = [
+        same_photo(pictures[i].mirrored() if mirror else pictures[i], pictures[j])
+        for i, j, mirror in zip(left, right, mirrored, strict=True)
+    ]
+    accepted = np.array(found, dtype=bool)
+    return left[accepted], right[accepted]
+
+
+def candidates(pictures: Sequence[Keypoints]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Pairs (i, j), i < j, with at least three patches alike, or alike once i is mirrored (third array)."""
+    owner = np.repeat(np.arange(len(pictures)), [len(picture) for picture in pictures]).astype(np.int64)
+    codes = np.concatenate([np.zeros((0, 2), np.uint64), *(picture.codes for picture in pictures)])
+    matches = np.unique(np.concatenate([np.zeros(0, np.int64), *_alike(codes, owner)]))
+    count, total = len(codes), len(pictures)
+    mirror, first, second = matches // count**2, matches // count % count, matches % count
+    pairs = (mirror * total + owner[first]) * total + owner[second]
+    votes, number = np.unique(np.stack([pairs, _motions(pictures, mirror, first, second)]), axis=1, return_counts=True)
+    pairs = np.unique(votes[0, number >= _VOTES])
+    return pairs // total % total, pairs % total, pairs >= total**2
+
+
+def _motions(
+    pictures: Sequence[Keypoints], mirror: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """A number for how each match would stretch and shift its first picture, roughly (a Hough transform's bin)."""
+    empty = np.zeros((0, 2), np.float32)
+    places = np.concatenate([empty, *(picture.places for picture in pictures)])
+    sizes = np.concatenate([empty[:, 0], *(picture.sizes for picture in pictures)])
+    widths = np.repeat([picture.width for picture in pictures], [len(picture) for picture in pictures])
+    ratio = sizes[second] / sizes[first]
+    start = places[first].copy()
+    start[:, 0] = np.where(mirror > 0, widths[first] - 1 - start[:, 0], start[:, 0])
+    shift = (places[second] - ratio[:, None] * start) / (_BIN * np.maximum(1, ratio[:, None]))
+    stretch = np.rint(np.log2(ratio))
+    return ((np.floor(shift) + 512) @ [1024, 1] * 64 + stretch + 32).astype(np.int64)
+
+
+def _alike(codes: NDArray[np.uint64], owner: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Pairs of alike codes of different pictures as numbers (mirror * n + i) * n + j, in which i's picture is first.
+
+    In a list that is sorted by code, mirrored codes included, each is compared with the few that follow it.
+    """
+    count = len(codes)
+    both = np.concatenate([codes, codes[:, ::-1]])
+    for table in range(_TABLES):
+        turned = _rotated(both, table * (64 // _TABLES))
+        order = np.lexsort((turned[:, 1], turned[:, 0]))
+        listed = both[order]
+        for offset in range(1, _NEIGHBORS + 1):
+            near = _distance(listed[offset:], listed[:-offset]) <= _CANDIDATE_DISTANCE
+            one, other = order[:-offset][near], order[offset:][near]
+            mirror = (one >= count).astype(np.int64) ^ (other >= count)
+            one, other = one % count, other % count
+            first, second = np.where(owner[one] < owner[other], (one, other), (other, one))
+            yield ((mirror * count + first) * count + second)[owner[one] != owner[other]]
+
+
+def _rotated(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
+    if not bits:
+        return codes
+    return (codes << np.uint64(bits)) | (codes[:, ::-1] >> np.uint64(64 - bits))
+
+
+def _distance(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    return np.bitwise_count(first[..., 0] ^ second[..., 0]) + np.bitwise_count(first[..., 1] ^ second[..., 1])
+
+
+def same_photo(first: Keypoints, second: Keypoints) -> bool:
+    """Whether what two pictures have in common can only come from one photo."""
+    match = best_match(first, second)
+    return match is not None and _is_convincing(match, first, second)
+
+
+def best_match(first: Keypoints, second: Keypoints) -> Match | None:
+    """The shift and stretch that carries most patches of `first` onto like ones of `second`; None if not even three."""
+    rows, others = _mutual(first.codes, second.codes)
+    if len(rows) < _VOTES:
+        return None
+    places, targets = first.places[rows].astype(np.float64), second.places[others].astype(np.float64)
+    ratios = (second.sizes[others] / first.sizes[rows]).astype(np.float64)
+    like_sized = np.abs(np.log(ratios[:, None] / ratios)) < np.log(_SIZE_RATIO)
+    moved = ratios[:, None, None] * (places - places[:, None]) + targets[:, None]
+    reach = _REACH * np.maximum(1, ratios)[:, None]
+    carried = (np.abs(moved - targets).max(axis=2) < reach) & like_sized
+    best = int(carried.sum(axis=1).argmax())
+    inliers = carried[best]
+    for tolerance in _TOLERANCES:
+        if inliers.sum() < _VOTES:
+            return None
+        scale, shift = _fitted(places[inliers], targets[inliers], ratios[best])
+        error = np.abs(places * scale + shift - targets) / np.maximum(1, scale)
+        inliers = (error.max(axis=1) < tolerance) & like_sized[best]
+    return Match(scale, shift, rows[inliers], others[inliers])
+
+
+def _mutual(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Pairs:
+    """Rows of codes that are each other's nearest and near."""
+    if not len(first) or not len(second):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    distance = _distance(first[:, None], second)
+    nearest, rows = distance.argmin(axis=1), np.arange(len(first))
+    kept = (distance.argmin(axis=0)[nearest] == rows) & (distance[rows, nearest] <= _CODE_DISTANCE)
+    return rows[kept], nearest[kept]
+
+
+def _fitted(places: NDArray, targets: NDArray, ratio: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scale and shift of x and of y by least squares; the ratio of sizes is the scale of an axis with no spread."""
+    mean, aim = places.mean(axis=0), targets.mean(axis=0)
+    spread = ((places - mean) ** 2).sum(axis=0)
+    slope = ((places - mean) * (targets - aim)).sum(axis=0) / np.maximum(spread, 1e-9)
+    scale = np.where(spread > 25 * len(places), slope, ratio)
+    return scale, aim - scale * mean
+
+
+def _is_convincing(match: Match, first: Keypoints, second: Keypoints) -> bool:
+    scale, inliers = match.scale, len(match.first)
+    if inliers < _MIN_INLIERS or scale.min() <= 1 / _MAX_SCALE or scale.max() >= _MAX_SCALE:
+        return False
+    if scale.max() / scale.min() > _MAX_STRETCH:
+        return False
+    size = np.array([second.width, second.height])
+    low = np.maximum(0, match.shift)
+    high = np.minimum(size, scale * [first.width, first.height] + match.shift)
+    area = float(np.prod(np.maximum(high - low, 0)))
+    whole = min(float(np.prod(size)), float(np.prod(scale)) * first.width * first.height)
+    if area < _MIN_OVERLAP * whole:
+        return False
+    common = (_within(first.places * scale + match.shift, low, high), _within(second.places, low, high))
+    if inliers < _MIN_SHARE * max(common):
+        return False
+    spread = (second.places[match.second] - low) / (high - low)
+    central = int((np.abs(spread - 0.5) < 0.3).all(axis=1).sum())
+    cells = np.clip(spread * _CELLS, 0, _CELLS - 1).astype(int)
+    return central >= _MIN_CENTRAL and len(np.unique(cells @ [_CELLS, 1])) >= _MIN_CELLS
+
+
+def _within(places: NDArray, low: NDArray, high: NDArray) -> int:
+    return int(((places >= low) & (places <= high)).all(axis=1).sum())

@@ -1,0 +1,255 @@
+"""Copies of one photo are found however they were edited, and strangers never are one."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+
+from src.config import DatasetConfig
+from src.data import local_features, lookalikes
+from src.data.crops import crop_pairs
+from src.data.local_features import Keypoints, features, unpack_keypoints
+from src.data.near_duplicates import perceptual_hashes
+from src.data.prepared import prepare
+from src.data.small_pictures import small_pairs
+from src.synthetic.faces import draw_face
+from tests.picture_files import config_of, scene
+
+pytest.importorskip("cv2")
+
+
+def face(seed: int, size: int = 256) -> Image.Image:
+    return Image.fromarray(draw_face(seed, 0, size, 0.0)[0])
+
+
+def watermarked(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    draw = ImageDraw.Draw(image)
+    for row in range(0, image.height, 90):
+        draw.text((20 + row % 130, row), "SAMPLE PICTURE  SAMPLE PICTURE", fill="white", font_size=24)
+    return image
+
+
+def recolored(image: Image.Image) -> Image.Image:
+    red, green, blue = image.split()
+    return ImageEnhance.Contrast(Image.merge("RGB", (green, red, blue))).enhance(0.8)
+
+
+EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "cropped": lambda image: image.crop((90, 60, 400, 300)),
+    "cropped to 40 % of its area": lambda image: image.crop((150, 90, 456, 318)),
+    "mirrored": ImageOps.mirror,
+    "mirrored crop": lambda image: ImageOps.mirror(image.crop((60, 40, 420, 330))),
+    "bordered": lambda image: ImageOps.expand(image, (40, 100, 40, 20), "black"),
+    "watermarked and cropped": lambda image: watermarked(image.crop((40, 30, 440, 330))),
+    "gray crop": lambda image: image.crop((90, 60, 400, 300)).convert("L").convert("RGB"),
+    "recolored mirror image": lambda image: ImageOps.mirror(recolored(image)),
+    "stretched crop": lambda image: image.crop((60, 40, 420, 330)).resize((330, 300)),
+    "in a collage": lambda image: beside(image, scene(999)),
+}
+
+
+def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + right.width, max(left.height, right.height)))
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
+
+
+def described(image: Image.Image) -> dict[str, bytes]:
+    pixels = np.asarray(image.resize((256, 256), Image.Resampling.BILINEAR))
+    return features(pixels, image.width, image.height)
+
+
+def pairs_of(images: list[Image.Image]) -> set[tuple[int, int]]:
+    left, right = crop_pairs([described(image)["keypoints"] for image in images])
+    return set(zip(left.tolist(), right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_copy_is_found_among_strangers(edit: str) -> None:
+    originals = [scene(seed) for seed in range(6)]
+    copies = [EDITS[edit](image) for image in originals]
+    expected = {(row, row + 6) for row in range(6)}
+    if edit == "in a collage":  # all of them hold one more scene
+        expected |= {(left, right) for left in range(6, 12) for right in range(left + 1, 12)}
+    assert pairs_of([*originals, *copies]) == expected
+
+
+def test_hashes_alone_miss_most_of_these_copies() -> None:
+    missed = 0
+    for edit in EDITS.values():
+        pixels = [np.asarray(image.resize((256, 256))) for image in (scene(1), edit(scene(1)))]
+        phash, _ = perceptual_hashes(pixels)
+        missed += bool(np.bitwise_count(phash[0] ^ phash[1]) > 6)
+    assert missed >= 8
+
+
+def test_strangers_are_never_joined() -> None:
+    assert pairs_of([scene(seed) for seed in range(100, 180)]) == set()
+
+
+def test_faces_drawn_by_one_program_are_hardly_ever_joined() -> None:
+    assert len(pairs_of([face(seed) for seed in range(40)])) <= 1  # of 780; they share how eyes and mouths are drawn
+
+
+def test_one_watermark_on_two_photos_does_not_join_them() -> None:
+    assert pairs_of([watermarked(scene(seed)) for seed in range(200, 215)]) == set()
+
+
+def test_heads_drawn_as_a_circle_are_strangers() -> None:
+    def head(seed: int) -> Image.Image:
+        random = np.random.default_rng(seed)
+        image = Image.new("RGB", (300, 300), "white")
+        draw = ImageDraw.Draw(image)
+        draw.ellipse((20, 20, 280, 280), fill="yellow", outline="black", width=10)
+        for x in (100, 200):
+            side = random.integers(8, 30)
+            draw.ellipse((x - side, 110 - side, x + side, 110 + side), fill="black")
+        draw.arc((90, 120, 210, 180 + random.integers(0, 60)), *((0, 180) if seed % 2 else (180, 360)), "black", 9)
+        return image.filter(ImageFilter.GaussianBlur(1))
+
+    assert pairs_of([head(seed) for seed in range(10)]) == set()
+
+
+def test_blank_pictures_and_unknown_ones_are_in_no_pair() -> None:
+    blank = described(Image.new("RGB", (300, 200), "gray"))["keypoints"]
+    assert [len(rows) for rows in crop_pairs([b"", blank, b"", blank])] == [0, 0]
+    assert [len(rows) for rows in crop_pairs([])] == [0, 0]
+
+
+def test_the_order_of_pictures_does_not_matter() -> None:
+    images = [*map(scene, range(5)), *(EDITS["cropped"](scene(seed)) for seed in range(5))]
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    shuffled = {tuple(sorted((order[i], order[j]))) for i, j in pairs_of([images[row] for row in order])}
+    assert shuffled == pairs_of(images)
+
+
+def test_a_mirrored_picture_has_the_mirrored_keypoints() -> None:
+    plain, turned = (unpack_keypoints(described(image)["keypoints"]) for image in (scene(3), ImageOps.mirror(scene(3))))
+    assert shared_places(plain.mirrored(), turned) > 0.5
+    assert shared_places(plain, turned) < 0.2
+
+
+def shared_places(first: Keypoints, second: Keypoints) -> float:
+    """The share of the first picture's patches that the second has at the same place with nearly the same code."""
+    near = np.abs(first.places[:, None] - second.places).max(axis=2) < 2
+    same = np.bitwise_count(first.codes[:, None] ^ second.codes).sum(axis=2) < 16
+    return float((near & same).any(axis=1).mean())
+
+
+def test_a_copy_is_found_by_the_keypoints_that_a_model_keeps() -> None:
+    kept = [local_features.strongest(described(scene(seed))["keypoints"], 96) for seed in range(6)]
+    crops = [described(EDITS["cropped"](scene(seed)))["keypoints"] for seed in range(6)]
+    left, right = crop_pairs([*kept, *crops])
+    assert set(zip(left.tolist(), right.tolist(), strict=True)) == {(row, row + 6) for row in range(6)}
+
+
+def small(image: Image.Image) -> bytes:
+    tiny = image.convert("L").resize((48, 48), Image.Resampling.BOX).convert("RGB")
+    return features(np.asarray(tiny), 48, 48)["thumbnail"]
+
+
+SMALL_EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "mirrored": ImageOps.mirror,
+    "shifted by three of 48 pixels": lambda image: image.transform(
+        image.size, Image.Transform.AFFINE, (1, 0, 16, 0, 1, 0)
+    ),
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "recompressed": lambda image: image.resize((48, 48)).filter(ImageFilter.GaussianBlur(0.7)),
+}
+
+
+@pytest.mark.parametrize("edit", SMALL_EDITS)
+def test_a_copy_of_a_small_picture_is_found_among_strangers(edit: str) -> None:
+    originals = [scene(seed, 256, 256).filter(ImageFilter.GaussianBlur(8)) for seed in range(20)]
+    left, right = small_pairs([small(image) for image in [*originals, *map(SMALL_EDITS[edit], originals)]])
+    assert set(zip(left.tolist(), right.tolist(), strict=True)) == {(row, row + 20) for row in range(20)}
+
+
+def test_blank_small_pictures_are_in_no_pair() -> None:
+    faint = Image.fromarray(
+        np.full((48, 48), 128, np.uint8) + (np.indices((48, 48)).sum(axis=0) // 6 % 2).astype(np.uint8)
+    )
+    left, _ = small_pairs([small(image) for image in (faint, faint, Image.new("RGB", (48, 48), "gray"))] + [b""])
+    assert len(left) == 0
+
+
+def class_folders_with_copies(root: Path) -> Path:
+    """Twelve scenes of each class; two more happy ones are a crop and a mirror image, one sad one a crop of a happy."""
+    for label, name in enumerate(("sad", "happy")):
+        (root / name).mkdir(parents=True)
+        for seed in range(12):
+            scene(1000 * label + seed).save(root / name / f"{seed}.png")
+    EDITS["cropped"](scene(1000)).save(root / "happy" / "crop.png")
+    EDITS["mirrored"](scene(1001)).save(root / "happy" / "mirrored.png")
+    EDITS["cropped"](scene(1002)).save(root / "sad" / "conflict.png")
+    return root
+
+
+def grouped(config: DatasetConfig) -> dict[str, Any]:
+    table = prepare(config).table.set_index("path")
+    return {"group": table["group"], "conflict": table["conflict"], "split": table["split"]}
+
+
+@pytest.mark.parametrize("size", [32, 256])
+def test_copies_share_a_group_and_a_conflict_at_every_picture_size(tmp_path: Path, size: int) -> None:
+    config = replace(config_of(class_folders_with_copies(tmp_path / "root"), tmp_path / "cache"), image_size=size)
+    found = grouped(replace(config, near_duplicate_distance=6))
+    group, conflict, split = found["group"], found["conflict"], found["split"]
+    assert group["happy/crop.png"] == group["happy/0.png"]
+    assert group["happy/mirrored.png"] == group["happy/1.png"]
+    assert set(conflict.index[conflict]) == {"happy/2.png", "sad/conflict.png"}
+    assert split["sad/conflict.png"] == split["happy/2.png"] == "train"
+    assert group.nunique() == 24
+
+
+def test_the_switch_brings_the_hashes_alone_back(tmp_path: Path) -> None:
+    config = config_of(class_folders_with_copies(tmp_path / "root"), tmp_path / "cache")
+    found = grouped(replace(config, near_duplicate_distance=6, crop_duplicates=False))
+    assert found["group"].nunique() == 27
+    assert not found["conflict"].any()
+
+
+def test_without_opencv_one_line_warns_and_hashes_do_what_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lookalikes, "find_spec", lambda name: None)
+    config = replace(
+        config_of(class_folders_with_copies(tmp_path / "root"), tmp_path / "cache"), near_duplicate_distance=6
+    )
+    assert grouped(config)["group"].nunique() == 27
+    assert capfd.readouterr().err.count("OpenCV") == 1
+    grouped(config)
+    assert capfd.readouterr().err == ""
+
+
+def test_features_are_empty_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    importing = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "cv2":
+            raise ImportError(name)
+        return importing(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert described(scene(0)) == {"keypoints": b"", "thumbnail": b""}
+
+
+def test_groups_are_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
+    root = class_folders_with_copies(tmp_path / "root")
+    for number in range(60):  # more than are decoded in one process
+        scene(5000 + number, 120, 100).save(root / "happy" / f"more{number}.png")
+    alone, many = (
+        prepare(replace(config_of(root, tmp_path / f"cache{workers}"), near_duplicate_distance=6, workers=workers))
+        for workers in (1, 3)
+    )
+    assert alone.digest == many.digest
+    assert alone.features.equals(many.features)
