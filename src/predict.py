@@ -21,7 +21,7 @@ from .terminal import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .runtime.classifier import Answer, Classifier
+    from .runtime.classifier import Answer, Answering
     from .runtime.pictures import Picture
     from .runtime.sorting import Mode
 
@@ -47,6 +47,7 @@ def predict(
     move: Annotated[bool, Flag("--move", help="With --sort-into: move instead of copying.")] = False,
     undo: Annotated[Path | None, Flag(help="Undo all that was sorted into this folder.")] = None,
     faces: Annotated[bool, Flag("--faces", help="Find faces and answer for each of them.")] = False,
+    no_faces: Annotated[bool, Flag("--no-faces", help="Look for no faces: each picture is one face.")] = False,
     yunet: Annotated[Path | None, Flag(help="With --faces: a YuNet model file to find them with.")] = None,
     annotate: Annotated[Path | None, Flag(help="Write the one picture with its faces boxed and labelled.")] = None,
     explain: Annotated[
@@ -56,7 +57,8 @@ def predict(
 ) -> None:
     """Say of pictures whether they look happy or sad, and how likely that answer is.
 
-    That can be below 0.5: the model's threshold is chosen on validation.
+    That can be below 0.5: the model's threshold is chosen on validation. A model of faces and scenes looks for faces
+    first, and says what its answer rests on.
 
     Exit code 3: some could not be read; 2: bad usage.
     """
@@ -70,12 +72,14 @@ def predict(
     _check(bool(faces or annotate) or yunet is None, "--yunet goes with --faces")
     _check(not sort_into or "-" not in (paths or []), "--sort-into takes files and folders, not standard input")
     _check(sort_into is not None or mode == "copy", f"--{mode} goes with --sort-into")
-    classifier, pictures = _open(model, tracking_uri, paths or [], recursive)
+    _check(not no_faces or not (faces or annotate), "choose one of --faces and --no-faces")
+    one_by_one = faces or annotate is not None
+    classifier, pictures = _open(model, tracking_uri, paths or [], recursive, not (one_by_one or no_faces))
     _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
     rejected = 0
     with ExitStack() as stack:
         writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, mode)
-        found = stack.enter_context(_answers(classifier, pictures, faces or bool(annotate), yunet, cache))
+        found = stack.enter_context(_answers(classifier, pictures, one_by_one, yunet, cache))
         for answer in _with_progress(found, len(pictures)):
             rejected += answer.verdict != "ok"
             for write in writers:
@@ -93,25 +97,25 @@ def _check(allowed: bool, otherwise: str) -> None:
 
 
 def _open(
-    model: str | None, tracking_uri: str | None, paths: list[str], recursive: bool
-) -> tuple[Classifier, list[Picture]]:
+    model: str | None, tracking_uri: str | None, paths: list[str], recursive: bool, look_for_faces: bool
+) -> tuple[Answering, list[Picture]]:
     from .conversion.opening import open_model
-    from .runtime.classifier import Classifier
+    from .runtime.photos import open_classifier
     from .runtime.pictures import list_pictures
 
     pictures = list_pictures(paths, recursive=recursive)
-    return Classifier(open_model(model, tracking_uri)), pictures
+    return open_classifier(open_model(model, tracking_uri), look_for_faces=look_for_faces), pictures
 
 
 def _answers(
-    classifier: Classifier, pictures: list[Picture], faces: bool, yunet: Path | None, cache: bool
+    classifier: Answering, pictures: list[Picture], one_by_one: bool, yunet: Path | None, cache: bool
 ) -> AbstractContextManager[Iterator[Answer]]:
     """The answers in order, from the cache where that is asked for."""
-    if faces:
+    if one_by_one:
         from .runtime.faces import create_detector, face_answers
 
-        detect = create_detector(yunet)
-        return nullcontext(answer for picture in pictures for answer in face_answers(classifier, detect, picture))
+        detect, faces = create_detector(yunet), classifier.one_face
+        return nullcontext(answer for picture in pictures for answer in face_answers(faces, detect, picture))
     if not cache:
         return nullcontext(classifier.answers(pictures))
     from .runtime.cache import cached_answers
@@ -120,7 +124,7 @@ def _answers(
 
 
 def _writers(
-    stack: ExitStack, classifier: Classifier, as_json: bool, tables: list[Path], sort_into: Path | None, mode: Mode
+    stack: ExitStack, classifier: Answering, as_json: bool, tables: list[Path], sort_into: Path | None, mode: Mode
 ) -> list[Callable[[Answer], object]]:
     from .runtime import outputs
 
@@ -146,25 +150,28 @@ def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
     return iter(track(answers, "predicting", count, console=Console(stderr=True), transient=True))
 
 
-def _annotate(classifier: Classifier, picture: Picture, yunet: Path | None, file: Path) -> None:
+def _annotate(classifier: Answering, picture: Picture, yunet: Path | None, file: Path) -> None:
     from .data.samples import RejectedPictureError
     from .runtime.faces import classify_faces, create_detector, draw_faces
 
     try:
-        drawn = draw_faces(*classify_faces(classifier, create_detector(yunet), picture), classifier.bundle.class_names)
+        drawn = draw_faces(
+            *classify_faces(classifier.one_face, create_detector(yunet), picture), classifier.bundle.class_names
+        )
     except RejectedPictureError:
         return  # its verdict is already printed
     _save(drawn, file)
 
 
-def _explain(classifier: Classifier, picture: Picture, file: Path) -> None:
+def _explain(classifier: Answering, picture: Picture, file: Path) -> None:
     from .data.samples import RejectedPictureError
     from .explanation.saliency import answer_evidence, draw_evidence
 
-    pixels = classifier.prepare(picture)
-    if not isinstance(pixels, RejectedPictureError):
-        evidence = answer_evidence(classifier.probabilities, pixels, classifier.bundle.threshold)
-        _save(draw_evidence(pixels, evidence), file)
+    try:
+        pixels, probabilities, threshold = classifier.explained(picture)
+    except RejectedPictureError:
+        return  # its verdict is already printed
+    _save(draw_evidence(pixels, answer_evidence(probabilities, pixels, threshold)), file)
 
 
 def _save(picture: Image, file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
-from src.runtime.bundle import Bundle
+from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
+from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
 from tests.composing import compose_config
@@ -93,6 +94,19 @@ def bundle(record: Path) -> Bundle:
     from src.export import export
 
     return export(ExportConfig(TrackingConfig("off"), run=str(record), output=str(record.parent / "small")))
+
+
+@pytest.fixture(scope="session")
+def photo_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small model twice, for faces and for scenes, with a fusion that tells both cases apart."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    folder.mkdir()
+    shutil.copy(bundle.model_file("litert"), folder / "model.tflite")
+    shutil.copy(bundle.model_file("litert"), folder / "scene_model.tflite")
+    shutil.copy(bundle.folder / CARD, folder / CARD)
+    fusion = Fusion(joining="mean", with_faces=(0.2, 0.7, 0.6), without_faces=(-0.1, 0.9))
+    scene = Scene(image_size=bundle.image_size, dataset_digest=bundle.dataset_digest, fusion=fusion)
+    return write_manifest(replace(bundle, folder=folder, formats=("litert",), scene=scene))
 
 
 @pytest.fixture

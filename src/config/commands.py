@@ -127,6 +127,10 @@ class ExportConfig(Strict):
 
     `tolerance` is the largest difference of the probability on any validation picture for the float formats,
     `int8_tolerance` the largest mean difference for int8.
+
+    With a `scene`, another recorded model, `run` (or a bundle's folder) is the model for faces, and both become one
+    bundle for photos. Its answers are `unsure` below the probability `unsure_below`; its card tells scores by what the
+    regular expression `groups` finds in the paths, and `notes`.
     """
 
     tracking: TrackingConfig
@@ -138,6 +142,10 @@ class ExportConfig(Strict):
     tolerance: PositiveNumber = 1e-4
     int8_tolerance: PositiveNumber = 0.02
     print_config: bool = False
+    scene: str | None = None
+    unsure_below: Annotated[float, Interval(ge=0.5, lt=1)] = 0.6
+    groups: str | None = None
+    notes: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,10 @@ from rich.table import Table
 from ..errors import BundleError
 from ..metrics.intervals import Score, proportion
 from ..runtime.bundle import Bundle
-from ..runtime.runners import Runner, litert_runner, onnx_runner
+from ..runtime.runners import RUNNERS
 
 BATCHES, THREADS = (1, 32), (1, 2)
 CALLS, MAX_SECONDS = 50, 1.0
-_RUNNERS: dict[str, Callable[[Path, int, int], Runner]] = {
-    "litert": litert_runner,
-    "int8": litert_runner,
-    "onnx": onnx_runner,
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def _measure(file: Path, model_format: str, size: int) -> Cost:
     before = _memory()
     found = []
     for threads in THREADS:
-        run = _RUNNERS[model_format](file, size, threads)
+        run = RUNNERS[model_format](file, size, threads)
         for batch in BATCHES:
             times = _times(lambda run=run, batch=batch: run(pictures[:batch]))  # type: ignore[misc]
             found.append(Latency(batch, threads, float(np.median(times)), float(np.percentile(times, 95))))

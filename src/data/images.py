@@ -23,11 +23,15 @@ __all__ = [
     "BACKGROUND",
     "DEFAULT_LIMITS",
     "FORMATS",
+    "MAX_SIDE",
     "DecodedPicture",
     "Limits",
     "decode_image",
     "decode_picture",
+    "open_checked",
+    "open_upright",
     "prepare_image",
+    "upright_image",
 ]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -35,6 +39,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.c
 
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
+
+MAX_SIDE = 1600
+"""Of a picture that is shown, or in which faces are looked for."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -112,13 +119,40 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> D
 def prepare_image(image: Image.Image, size: int) -> Image.Image:
     """An opened picture as RGB, upright, stretched to `size` by `size`. Raises what Pillow raises."""
     if image.mode[0] in "IF":
-        small = _eight_bits(image, size)
+        small = _eight_bits(image, (size, size))
     else:
         plain = image if image.mode == "L" and not image.has_transparency_data else _over_background(image)
         small = plain.resize((size, size), _RESAMPLING, reducing_gap=3.0).convert("RGB")
     # The result is square, so turning after shrinking is the same and costs nothing.
     turn = _UPRIGHT.get(_orientation(image))
     return small if turn is None else small.transpose(turn)
+
+
+def open_upright(data: bytes, limits: Limits) -> Image.Image:
+    """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
+    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    return open_checked(data)
+
+
+def open_checked(data: bytes) -> Image.Image:
+    """`open_upright` for what `decode_picture` has taken. Raises RejectedPictureError."""
+    with _open(data) as image:
+        try:
+            image.draft(None, (MAX_SIDE, MAX_SIDE))
+            with DECODING.hold(image.width * image.height / 1e6):
+                return upright_image(image)
+        except _DECODE_ERRORS as error:
+            raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
+
+
+def upright_image(image: Image.Image) -> Image.Image:
+    """An opened picture as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
+    plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = plain.copy() if turn is None else plain.transpose(turn)
+    upright.info = {}  # else a part of it would be turned once more
+    upright.thumbnail((MAX_SIDE, MAX_SIDE))
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:
@@ -161,14 +195,14 @@ def _over_background(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _eight_bits(image: Image.Image, size: int) -> Image.Image:
-    """A picture of 16 or 32 bits a pixel, shrunk and then rescaled, never clipped.
+def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
 
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
     _, high = cast("tuple[float, float]", image.getextrema())
     top = 65535 if image.mode.startswith("I;16") else next((top for top in _GRAY_RANGES if high <= top), high)
-    values = np.asarray(image.resize((size, size), _RESAMPLING), dtype=np.float64)
+    values = np.asarray(image.resize(size, _RESAMPLING), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are no finite numbers")
     gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)

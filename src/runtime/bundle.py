@@ -23,8 +23,12 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BundleError
 from ..metrics.log_odds import apply_temperature
+from .fusion import Fusion
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_SCHEMAS = (1, 2)
+"""1 has no `scene` and no `fusion`."""
+
 MANIFEST, CARD = "bundle.json", "model_card.md"
 MODEL_FILES = {
     "keras": "model.keras",
@@ -32,7 +36,9 @@ MODEL_FILES = {
     "int8": "model_int8.tflite",
     "onnx": "model.onnx",
 }
-"""Format -> file name."""
+"""Format -> file name; that of a scene model stands behind `SCENE_PREFIX`."""
+
+SCENE_PREFIX = "scene_"
 
 PREPARATION = "rgb-stretch-bilinear-uint8"
 """The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
@@ -92,8 +98,21 @@ _Formats = Annotated[tuple[str, ...], AfterValidator(_known), Field(description=
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
+class Scene:
+    """A second model, for whole pictures, in the formats of the first, and how both are fused into one answer."""
+
+    image_size: _ImageSize
+    dataset_digest: _Line
+    run_id: _Line | None = None
+    fusion: Fusion
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Bundle:
     """A checked bundle. `class_names` are those of 0 and 1; the model gives P(class 1).
+
+    With a `scene`, the model is one for faces, and what is said of a photo is fused from both; `threshold`,
+    `temperature` and `abstain` then count for a picture that is one face.
 
     `threshold` and `abstain` (low, high) count on the calibrated probability. `scores` holds, for each evaluated split
     and score, value, low and high. `formats` stand in the order in which they are preferred, the fastest float first.
@@ -111,17 +130,28 @@ class Bundle:
     scores: _Scores
     run_id: _Line | None = None
     formats: _Formats
+    scene: Scene | None = Field(None, description="null, or the size, data, run and fusion of a scene model")
     files: dict[str, str] = Field(repr=False, description="a SHA-256 for each file")
 
     @property
     def model_id(self) -> str:
         """The bundle's name and the start of a digest over all that decides its answers."""
-        described = json.dumps([self.threshold, self.temperature, self.abstain, self.class_names, self.files])
+        decisive = [self.threshold, self.temperature, self.abstain, self.class_names, self.files]
+        described = json.dumps(decisive + ([asdict(self.scene)] if self.scene else []))
         return f"{self.name}@{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
     def model_file(self, model_format: str) -> Path:
         """The file of one of `formats`."""
         return self.folder / MODEL_FILES[model_format]
+
+    def scene_file(self, model_format: str) -> Path:
+        """The scene model's file of one of `formats`."""
+        return self.folder / (SCENE_PREFIX + MODEL_FILES[model_format])
+
+    def file_names(self) -> list[str]:
+        """The files that a bundle of these formats consists of, but for the manifest."""
+        models = [MODEL_FILES[name] for name in self.formats]
+        return [*models, *(SCENE_PREFIX + name for name in models if self.scene), CARD]
 
     def card(self) -> str:
         """The model card, in Markdown."""
@@ -133,16 +163,24 @@ class Bundle:
 
     def label(self, probability: float) -> str:
         """The class of a calibrated probability, or `unsure` inside the abstain band."""
-        if self.abstain and self.abstain[0] < probability < self.abstain[1]:
+        return self._label(probability, self.threshold, self.abstain)
+
+    def fused_label(self, probability: float) -> str:
+        """The class of a probability that the scene's fusion gave, or `unsure` inside the fusion's band."""
+        assert self.scene is not None  # noqa: S101  (for the type checker)
+        return self._label(probability, self.scene.fusion.threshold, self.scene.fusion.abstain)
+
+    def _label(self, probability: float, threshold: float, abstain: tuple[float, float] | None) -> str:
+        if abstain and abstain[0] < probability < abstain[1]:
             return UNSURE
-        return self.class_names[int(probability >= self.threshold)]
+        return self.class_names[int(probability >= threshold)]
 
 
 def write_manifest(bundle: Bundle) -> Bundle:
     """Hash the files in the bundle's folder and write `bundle.json` beside them; the bundle with those hashes."""
-    names = [MODEL_FILES[name] for name in bundle.formats] + [CARD]
-    hashes = {name: _sha256(bundle.folder / name) for name in names}
-    stored = {**asdict(bundle), "files": hashes, "schema": SCHEMA_VERSION, "preparation": PREPARATION}
+    hashes = {name: _sha256(bundle.folder / name) for name in bundle.file_names()}
+    schema = SCHEMA_VERSION if bundle.scene else READABLE_SCHEMAS[0]
+    stored = {**asdict(bundle), "files": hashes, "schema": schema, "preparation": PREPARATION}
     del stored["folder"]
     (bundle.folder / MANIFEST).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return open_bundle(bundle.folder)
@@ -151,8 +189,7 @@ def write_manifest(bundle: Bundle) -> Bundle:
 def open_bundle(folder: Path) -> Bundle:
     """Read and check the bundle in `folder`: schema, values and the hash of every file. Raises BundleError."""
     bundle = create_bundle(folder, **_manifest(folder))
-    wanted = {MODEL_FILES[name] for name in bundle.formats} | {CARD}
-    if set(bundle.files) != wanted:
+    if set(bundle.files) != set(bundle.file_names()):
         raise BundleError(f"{folder}: {MANIFEST} lists other files than its formats need; export the model again")
     for name, expected in bundle.files.items():
         if not (folder / name).is_file() or _sha256(folder / name) != expected:
@@ -181,7 +218,7 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
     found = stored.get("schema") if isinstance(stored, dict) else None
-    if found != SCHEMA_VERSION:
+    if found not in READABLE_SCHEMAS:
         raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {SCHEMA_VERSION}; export again")
     if stored.get("preparation") != PREPARATION:
         raise BundleError(f"{folder / MANIFEST}: made for pictures prepared in another way; export the model again")

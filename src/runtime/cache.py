@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ..data.samples import Verdict
 from ..errors import DataError
-from .classifier import Answer, Classifier
+from .classifier import Answer, Answering
 from .pictures import Picture
 
 WRITTEN_AT_ONCE = 256
@@ -23,11 +23,11 @@ class AnswerCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self.database = database
         database.execute(
-            "CREATE TABLE IF NOT EXISTS answers (model, path, size, changed, label, probability, verdict, detail,"
-            " PRIMARY KEY (model, path)) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS evident (model, path, size, changed, label, probability, verdict, detail,"
+            " evidence, PRIMARY KEY (model, path)) WITHOUT ROWID"
         )
 
-    def answers(self, classifier: Classifier, pictures: Iterable[Picture]) -> Iterator[Answer]:
+    def answers(self, classifier: Answering, pictures: Iterable[Picture]) -> Iterator[Answer]:
         """One answer for each picture, in order; only those that are new or changed are read."""
         chunk: list[Picture] = []
         for picture in pictures:
@@ -37,7 +37,7 @@ class AnswerCache:
                 chunk = []
         yield from self._chunk(classifier, chunk)
 
-    def _chunk(self, classifier: Classifier, pictures: list[Picture]) -> Iterator[Answer]:
+    def _chunk(self, classifier: Answering, pictures: list[Picture]) -> Iterator[Answer]:
         known = [self._find(classifier.model_id, picture) for picture in pictures]
         missing = [picture for picture, answer in zip(pictures, known, strict=True) if answer is None]
         states = [_state(picture) for picture in missing]  # before they are read: a later change is then seen
@@ -54,22 +54,24 @@ class AnswerCache:
         if state is None:
             return None
         found = self.database.execute(
-            "SELECT label, probability, verdict, detail FROM answers WHERE (model, path, size, changed) = (?, ?, ?, ?)",
+            "SELECT label, probability, verdict, detail, evidence FROM evident"
+            " WHERE (model, path, size, changed) = (?, ?, ?, ?)",
             (model, *state),
         ).fetchone()
         if found is None:
             return None
-        label, probability, verdict, detail = found
-        return Answer(picture.path, label, probability, cast("Verdict", verdict), model, detail)
+        label, probability, verdict, detail, evidence = found
+        return Answer(picture.path, label, probability, cast("Verdict", verdict), model, detail, evidence)
 
     def _keep(self, answer: Answer, state: tuple[Any, ...] | None) -> None:
         if state is not None:
-            values = (answer.model, *state, answer.label, answer.probability, answer.verdict, answer.detail)
-            self.database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            said = (answer.label, answer.probability, answer.verdict, answer.detail, answer.evidence)
+            values = (answer.model, *state, *said)
+            self.database.execute("INSERT OR REPLACE INTO evident VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 @contextmanager
-def cached_answers(file: Path, classifier: Classifier, pictures: Iterable[Picture]) -> Iterator[Iterator[Answer]]:
+def cached_answers(file: Path, classifier: Answering, pictures: Iterable[Picture]) -> Iterator[Iterator[Answer]]:
     """Answers through the cache in `file`, made where there is none. Raises DataError where it is no such file."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

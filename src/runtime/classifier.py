@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image, prepare_image
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_upright, prepare_image
 from ..data.samples import RejectedPictureError, Verdict
 from ..hardware import usable_cores
 from .bundle import Bundle
@@ -22,8 +22,12 @@ from .runners import create_runner
 
 BATCH_SIZE = 32
 BATCHES_AHEAD = 2
+WHOLE_PICTURE = "whole picture"
 
-Prepared: TypeAlias = "NDArray[np.uint8] | RejectedPictureError"
+Pixels = TypeVar("Pixels")
+"""What a picture is prepared to."""
+
+Prepared: TypeAlias = "Pixels | RejectedPictureError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +42,67 @@ class Answer:
     verdict: Verdict
     model: str
     detail: str = ""
+    evidence: str = ""
 
 
-class Classifier:
-    """A bundle, ready to answer. Methods may be called from any thread."""
+class Said(NamedTuple):
+    """Label, P(class 1) and what they rest on, for one picture."""
 
-    def __init__(
-        self, bundle: Bundle, *, model_format: str | None = None, limits: Limits = DEFAULT_LIMITS, threads: int = 1
-    ) -> None:
-        """Load the bundle's model. `threads` are those of one batch. Raises BundleError."""
+    label: str
+    probability: float
+    evidence: str
+
+
+class Explained(NamedTuple):
+    """Prepared pixels, uint8 (size, size, 3); what gives P(class 1) of some of their kind; the threshold of answers."""
+
+    pixels: NDArray[np.uint8]
+    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+    threshold: float
+
+
+class Answering(Generic[Pixels]):
+    """Answers by any way to prepare a picture and to evaluate some of them. Methods may be called from any thread."""
+
+    one_face: Classifier
+    """What answers for a picture, or a part of one, that is a face."""
+
+    def __init__(self, bundle: Bundle, model_id: str, limits: Limits) -> None:
         self.bundle = bundle
+        self.model_id = model_id
         self.limits = limits
-        self.run = create_runner(bundle, model_format, threads)
-        self.model_id = bundle.model_id
 
-    def prepare(self, picture: Picture) -> Prepared:
-        """Pixels, uint8 (size, size, 3), as in training; or why there are none."""
+    def prepare_file(self, data: bytes) -> Pixels:
+        """What the models need of a file. Raises RejectedPictureError."""
+        raise NotImplementedError
+
+    def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Pixels:
+        """The same of pixels, (height, width, 3) or (height, width). Raises RejectedPictureError."""
+        raise NotImplementedError
+
+    def evaluate(self, prepared: list[Pixels]) -> list[Said]:
+        """What is said of each of some prepared pictures."""
+        raise NotImplementedError
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on the answer is class 1."""
+        return self.bundle.threshold
+
+    def shown(self, picture: Picture) -> Image.Image:
+        """The upright picture, with what was found in it. Raises RejectedPictureError."""
+        return open_upright(picture.read(self.limits), self.limits)
+
+    def explained(self, picture: Picture) -> Explained:
+        """What an evidence map of the picture is made from. Raises RejectedPictureError."""
+        raise NotImplementedError
+
+    def prepare(self, picture: Picture) -> Prepared[Pixels]:
+        """What the models need of a picture; or why there is none."""
         try:
-            return decode_image(picture.read(self.limits), self.bundle.image_size, self.limits)
+            return self.prepare_file(picture.read(self.limits))
         except RejectedPictureError as error:
             return error
-
-    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""
-        return self.bundle.calibrated(self.run(pictures))
 
     def answers(self, pictures: Iterable[Picture]) -> Iterator[Answer]:
         """One answer for each picture, in order. Only a few batches are in memory at once."""
@@ -72,7 +113,7 @@ class Classifier:
             return
         Image.init()  # Pillow loads its formats at first use, which threads must not do at once
         with ThreadPoolExecutor(len(usable_cores())) as pool:
-            waiting: deque[tuple[list[Picture], list[Future[Prepared]]]] = deque()
+            waiting: deque[tuple[list[Picture], list[Future[Prepared[Pixels]]]]] = deque()
             for batch in chain([first] if first else [], batches):
                 waiting.append((batch, [pool.submit(self.prepare, picture) for picture in batch]))
                 if len(waiting) > BATCHES_AHEAD:
@@ -80,17 +121,17 @@ class Classifier:
             while waiting:
                 yield from self._finish(*waiting.popleft())
 
-    def answer(self, pictures: list[Picture], prepared: list[Prepared]) -> list[Answer]:
+    def answer(self, pictures: list[Picture], prepared: list[Prepared[Pixels]]) -> list[Answer]:
         """Answers for one batch of pictures and what `prepare` made of them."""
-        pixels = [found for found in prepared if not isinstance(found, RejectedPictureError)]
-        scores = iter(self.probabilities(np.stack(pixels)).tolist() if pixels else [])
+        sound = [found for found in prepared if not isinstance(found, RejectedPictureError)]
+        said = iter(self.evaluate(sound) if sound else [])
         answers = []
         for picture, found in zip(pictures, prepared, strict=True):
             if isinstance(found, RejectedPictureError):
                 answers.append(Answer(picture.path, None, None, found.verdict, self.model_id, found.detail))
             else:
-                score = next(scores)
-                answers.append(Answer(picture.path, self.bundle.label(score), score, "ok", self.model_id))
+                label, probability, evidence = next(said)
+                answers.append(Answer(picture.path, label, probability, "ok", self.model_id, evidence=evidence))
         return answers
 
     def answer_inputs(self, values: Iterable[Any]) -> Iterator[Answer]:
@@ -103,26 +144,50 @@ class Classifier:
             prepared = [self._prepare_input(value) for _, value in batch]
             yield from self.answer([Picture(str(place)) for place, _ in batch], prepared)
 
-    def _prepare_input(self, value: Any) -> Prepared:
+    def _prepare_input(self, value: Any) -> Prepared[Pixels]:
         try:
             data = decode_base64(value) if isinstance(value, str) else value
             if isinstance(data, bytes):
                 return self.prepare(Picture("input", data))
-            return np.asarray(prepare_image(Image.fromarray(as_pixels(data)), self.bundle.image_size))
+            return self.prepare_pixels(as_pixels(data))
         except RejectedPictureError as error:
             return error
 
-    def _finish(self, pictures: list[Picture], futures: list[Future[Prepared]]) -> list[Answer]:
+    def _finish(self, pictures: list[Picture], futures: list[Future[Prepared[Pixels]]]) -> list[Answer]:
         return self.answer(pictures, [future.result() for future in futures])
+
+
+class Classifier(Answering[NDArray[np.uint8]]):
+    """A bundle's one model, or its face model, ready to answer for whole pictures."""
+
+    def __init__(
+        self, bundle: Bundle, *, model_format: str | None = None, limits: Limits = DEFAULT_LIMITS, threads: int = 1
+    ) -> None:
+        """Load the bundle's model. `threads` are those of one batch. Raises BundleError."""
+        super().__init__(bundle, bundle.model_id + ("/one_face" if bundle.scene else ""), limits)
+        self.run = create_runner(bundle, model_format, threads)
+        self.one_face = self
+
+    def prepare_file(self, data: bytes) -> NDArray[np.uint8]:
+        """Pixels, uint8 (size, size, 3), as in training. Raises RejectedPictureError."""
+        return decode_image(data, self.bundle.image_size, self.limits)
+
+    def prepare_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(prepare_image(Image.fromarray(pixels), self.bundle.image_size))
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""
+        return self.bundle.calibrated(self.run(pictures))
+
+    def explained(self, picture: Picture) -> Explained:
+        return Explained(self.prepare_file(picture.read(self.limits)), self.probabilities, self.threshold)
+
+    def evaluate(self, prepared: list[NDArray[np.uint8]]) -> list[Said]:
+        probabilities = self.probabilities(np.stack(prepared)).tolist()
+        return [Said(self.bundle.label(found), found, WHOLE_PICTURE) for found in probabilities]
 
 
 def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
     iterator = iter(pictures)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _chain(first: list[Picture], rest: Iterator[list[Picture]]) -> Iterator[list[Picture]]:
-    if first:
-        yield first
-    yield from rest

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from ..errors import ConfigError, DataError
 from ..terminal import printable
-from .classifier import Answer
+from .classifier import WHOLE_PICTURE, Answer
 from .pictures import STDIN
 
-COLUMNS = ("path", "label", "probability", "verdict", "model")
+COLUMNS = ("path", "label", "probability", "verdict", "model", "evidence")
 
 
 class Write(Protocol):
@@ -36,7 +36,9 @@ def as_text(answer: Answer, class_names: Sequence[str]) -> str:
     if answer.probability is None:
         return f"{answer.verdict:<18}  {path}  ({detail})"
     negative = answer.label == class_names[0]
-    return f"{answer.label:<12}  {1 - answer.probability if negative else answer.probability:.2f}  {path}"
+    likely = 1 - answer.probability if negative else answer.probability
+    evidence = "" if answer.evidence == WHOLE_PICTURE else f"  ({printable(answer.evidence)})"
+    return f"{answer.label:<12}  {likely:.2f}  {path}{evidence}"
 
 
 def as_json(answer: Answer) -> str:

@@ -35,8 +35,13 @@ def usable_format(bundle: Bundle, wanted: str | None = None) -> str:
 def create_runner(bundle: Bundle, model_format: str | None = None, threads: int = 1) -> Runner:
     """A runner of the bundle's preferred format, or of `model_format`, on `threads` threads. Raises BundleError."""
     chosen = usable_format(bundle, model_format)
-    create = onnx_runner if chosen == "onnx" else litert_runner
-    return create(bundle.model_file(chosen), bundle.image_size, threads)
+    return RUNNERS[chosen](bundle.model_file(chosen), bundle.image_size, threads)
+
+
+def create_scene_runner(bundle: Bundle, size: int, model_format: str | None = None, threads: int = 1) -> Runner:
+    """`create_runner` for the bundle's scene model, which takes pictures of `size`. Raises BundleError."""
+    chosen = usable_format(bundle, model_format)
+    return RUNNERS[chosen](bundle.scene_file(chosen), size, threads)
 
 
 def litert_runner(file: Path, size: int, threads: int = 1) -> Runner:
@@ -84,6 +89,14 @@ def onnx_runner(file: Path, size: int, threads: int = 1) -> Runner:
         return np.asarray(probabilities, np.float32).reshape(-1)
 
     return _checked(run, size)
+
+
+RUNNERS: dict[str, Callable[[Path, int, int], Runner]] = {
+    "litert": litert_runner,
+    "int8": litert_runner,
+    "onnx": onnx_runner,
+}
+"""Format -> what makes a runner of a file, for pictures of a size and a number of threads."""
 
 
 def _checked(run: Runner, size: int) -> Runner:

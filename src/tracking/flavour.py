@@ -15,11 +15,13 @@ from ..config import PACKAGE
 
 BUNDLE = "bundle"
 INPUT = "picture"
-OUTPUTS = {"label": "string", "probability": "double", "verdict": "string", "detail": "string"}
+OUTPUTS = {"label": "string", "probability": "double", "verdict": "string", "detail": "string", "evidence": "string"}
 """Column -> MLflow type."""
 
 SCRIPT = Path(__file__).with_name("served_model.py")
-REQUIREMENTS = ("mlflow", "ai-edge-litert", "annotated-types", "numpy", "pandas", "pillow", "pydantic")
+REQUIREMENTS = (
+    *("mlflow", "ai-edge-litert", "annotated-types", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic"),
+)
 
 
 @contextlib.contextmanager

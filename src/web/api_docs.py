@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 
-from ..runtime.classifier import Answer, Classifier
+from ..runtime.classifier import Answer, Answering
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ info.title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
@@ -28,13 +28,14 @@ td { padding: .1rem 1rem .1rem 0; vertical-align: top }
 
 
 class AnswerBody(BaseModel):
-    """One picture's answer. `probability` is that of the class called 1 in `/v1/model`."""
+    """One picture's answer and what it rests on. `probability` is that of the class called 1 in `/v1/model`."""
 
     path: str
     label: str | None
     probability: float | None
     verdict: str
     detail: str
+    evidence: str
 
 
 class PredictBody(BaseModel):
@@ -63,14 +64,14 @@ def answer_body(answer: Answer) -> AnswerBody:
     return AnswerBody(**{name: getattr(answer, name) for name in AnswerBody.model_fields})
 
 
-def model_body(classifier: Classifier) -> ModelBody:
+def model_body(classifier: Answering) -> ModelBody:
     """What there is to know of a classifier's model."""
     bundle = classifier.bundle
     return ModelBody(
         model=classifier.model_id,
         class_names=list(bundle.class_names),
         image_size=bundle.image_size,
-        threshold=bundle.threshold,
+        threshold=classifier.threshold,
         temperature=bundle.temperature,
         dataset_digest=bundle.dataset_digest,
         scores=bundle.scores,

@@ -20,7 +20,7 @@ from starlette.routing import Mount
 
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError, DataError
-from ..runtime.classifier import Answer, Classifier
+from ..runtime.classifier import Answer, Answering
 from ..runtime.faces import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
@@ -32,14 +32,14 @@ KEPT_SECONDS = 3600
 CAMERA_SECONDS = 0.4
 _STYLE = Path(__file__).with_name("page.css")
 _INTRODUCTION = """# {names}?
-Which of two *apparent expressions* a picture shows, as `{model}` sees it. It was made for pictures of one face;
+Which of two *apparent expressions* a picture shows, as `{model}` sees it. It was made for {made_for};
 an expression is not a feeling."""
 _WRONG = """Orange speaks for the answer, blue against it.
 **Is the answer wrong?** Say what the picture shows; it is kept for the next training."""
 
 
 def build_page(
-    classifier: Classifier, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
+    classifier: Answering, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
 ) -> FastAPI:
     """An application with the page at `/`; `signed_in` shows the way out.
 
@@ -81,7 +81,8 @@ def build_page(
 def _layout(page: PageAnswers, signed_in: bool) -> gr.Blocks:
     names = " or ".join(reversed(page.class_names))
     with gr.Blocks(title=names, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
-        gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=page.classifier.model_id))
+        made_for = "photos, with or without faces" if page.classifier.bundle.scene else "pictures of one face"
+        gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=page.classifier.model_id, made_for=made_for))
         with gr.Tab("Pictures"):
             _lay_pictures(page)
         with gr.Tab("Camera"):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..data.images import open_upright
 from ..data.samples import RejectedPictureError
 from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
-from ..runtime.classifier import Answer, Classifier
-from ..runtime.faces import Detector, classify_faces, open_upright
+from ..runtime.classifier import Answer, Answering
+from ..runtime.faces import Detector, classify_faces
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_guard import is_upload
@@ -31,7 +32,7 @@ THUMBNAIL, SHOWN = 240, 720
 class PageAnswers:
     """A classifier, and the words, marks and pictures in which the page shows its answers."""
 
-    classifier: Classifier
+    classifier: Answering
     corrections: Corrections
     uploads: Path
 
@@ -72,23 +73,21 @@ class PageAnswers:
         return (
             f'<div class="answer {kind}" role="status">{inset}<div><p class="name">{escape(name)}</p>'
             f'<p><strong>{escape(answer.label)}</strong> <span class="share">{share} sure</span></p>'
-            f'<div class="bar" aria-hidden="true"><i style="width:{share}"></i></div>{doubt}</div></div>'
+            f'<div class="bar" aria-hidden="true"><i style="width:{share}"></i></div>'
+            f'<p class="basis">Rests on: {escape(answer.evidence)}.</p>{doubt}</div></div>'
         )
 
     def _threshold(self) -> str:
-        name, threshold = self.class_names[1], self.classifier.bundle.threshold
+        name, threshold = self.class_names[1], self.classifier.threshold
         return f"It says {name} where that is {threshold:.0%} likely or more."
 
     def pictures(self, answer: Answer) -> tuple[Image.Image, Image.Image]:
         """The upright picture and its evidence map in the same shape. Raises RejectedPictureError."""
         picture = Picture(answer.path)
-        upright = open_upright(picture.read(self.classifier.limits), self.classifier.limits)
-        pixels = self.classifier.prepare(picture)
-        if isinstance(pixels, RejectedPictureError):
-            raise pixels
+        upright = self.classifier.shown(picture)
         upright.thumbnail((SHOWN, SHOWN))
-        evidence = answer_evidence(self.classifier.probabilities, pixels, self.classifier.bundle.threshold)
-        drawn = draw_evidence(pixels, evidence)
+        pixels, probabilities, threshold = self.classifier.explained(picture)
+        drawn = draw_evidence(pixels, answer_evidence(probabilities, pixels, threshold))
         return upright, drawn.resize(upright.size, Image.Resampling.BICUBIC)
 
     def thumbnail(self, answer: Answer) -> Image.Image:
@@ -101,7 +100,7 @@ class PageAnswers:
         """HTML that says the answer for a camera's picture: for its largest face, or for all of it."""
         picture = Picture("camera", data)
         try:
-            upright, faces = classify_faces(self.classifier, detect, picture) if detect else (None, [])
+            upright, faces = classify_faces(self.classifier.one_face, detect, picture) if detect else (None, [])
         except RejectedPictureError as error:
             return note(f"no answer: {error}")
         if upright is None or not faces:

@@ -16,12 +16,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
-from ..runtime.classifier import Classifier
+from ..runtime.classifier import Answering
 from .api_docs import ModelBody, PredictBody, add_description, answer_body, model_body, request_body
 from .page_access import PageSlot, Sessions, add_sign_in, same_secret
 from .protection import Protection
 from .uploads import Gate, ServiceLimits, uploaded_pictures
 
+READY_SIDE = 96
 _BEARER = HTTPBearer(auto_error=False)
 
 
@@ -39,7 +40,7 @@ class Metrics:
 
 
 def create_service(
-    classifier: Classifier,
+    classifier: Answering,
     *,
     token: str | None = None,
     limits: ServiceLimits | None = None,
@@ -80,7 +81,7 @@ def create_service(
     return service
 
 
-def _add_predict(router: APIRouter, classifier: Classifier, limits: ServiceLimits, metrics: Metrics) -> None:
+def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits, metrics: Metrics) -> None:
     gate = Gate(limits.requests)
 
     @router.post(
@@ -101,7 +102,7 @@ def _add_predict(router: APIRouter, classifier: Classifier, limits: ServiceLimit
         return PredictBody(model=classifier.model_id, answers=list(map(answer_body, answers)), seconds=seconds)
 
 
-def _add_descriptions(router: APIRouter, classifier: Classifier, metrics: Metrics) -> None:
+def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics) -> None:
     @router.get("/v1/model")
     def model() -> ModelBody:
         """The model, its scores with 95 % intervals and its card."""
@@ -113,9 +114,8 @@ def _add_descriptions(router: APIRouter, classifier: Classifier, metrics: Metric
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_health(service: FastAPI, classifier: Classifier) -> None:
-    size = classifier.bundle.image_size
-    blank = np.zeros((1, size, size, 3), np.uint8)
+def _add_health(service: FastAPI, classifier: Answering) -> None:
+    blank = classifier.prepare_pixels(np.zeros((READY_SIDE, READY_SIDE, 3), np.uint8))
 
     @service.get("/healthz")
     def alive() -> dict[str, str]:
@@ -125,7 +125,7 @@ def _add_health(service: FastAPI, classifier: Classifier) -> None:
     @service.get("/readyz")
     def ready() -> dict[str, str]:
         """The model answers: it does not while its threads are stuck."""
-        classifier.probabilities(blank)
+        classifier.evaluate([blank])
         return {"status": "ready"}
 
 

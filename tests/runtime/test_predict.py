@@ -42,7 +42,7 @@ def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: 
     assert result.code == 3
     assert [Path(row["path"]).name for row in rows] == ["a.png", "b.jpg", "c.jpg", "d.txt", "e.webp"]
     assert [row["verdict"] for row in rows] == VERDICTS
-    assert list(rows[0]) == ["path", "label", "probability", "verdict", "model"]
+    assert list(rows[0]) == ["path", "label", "probability", "verdict", "model", "evidence"]
     assert rows[2]["label"] is rows[2]["probability"] is None
     assert all(row["label"] in ("happy", "sad") for row in rows if row["verdict"] == "ok")
 

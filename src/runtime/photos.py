@@ -1,0 +1,146 @@
+"""Answers for photos: faces are found and judged by one model, the whole picture by another, and both are fused."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_checked, prepare_image, upright_image
+from ..errors import BundleError
+from ..metrics.log_odds import log_odds, sigmoid
+from .bundle import Bundle, Scene
+from .classifier import Answering, Classifier, Explained, Said
+from .faces import Detector, classify_faces, crop_face, draw_faces, from_left_to_right, haar_detector
+from .fusion import Evidence, describe_faces
+from .pictures import Picture
+from .runners import create_scene_runner
+
+DETECTION_SIDE = 480
+"""Faces are looked for in a picture of at most this side: time grows with its area."""
+
+ONE_FACE = 1.5
+"""A picture of at most this many times the face model's side is a face that was cut out already."""
+
+WHOLE_FACE = "the picture as one face"
+NOT_LOOKED_FOR = "whole picture, faces not looked for"
+NO_OPENCV = "warning: OpenCV is not installed, so no faces are found: pip install opencv-python-headless"
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A prepared photo: `scene` uint8 (s, s, 3), `faces` uint8 (n, f, f, 3), and the faces' `sides` (n,) in pixels.
+
+    Where `one_face`, the picture is a face: `faces` holds it alone.
+    """
+
+    scene: NDArray[np.uint8]
+    faces: NDArray[np.uint8]
+    sides: NDArray[np.float64]
+    one_face: bool
+
+
+class PhotoClassifier(Answering[Photo]):
+    """A bundle of a face model, a scene model and their fusion, ready to answer. Methods may be called from any thread.
+
+    A picture as small as the face model's input is answered by that alone. Without OpenCV no faces are found, which
+    one line on stderr says.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, model_format: str | None = None, limits: Limits = DEFAULT_LIMITS, threads: int = 1
+    ) -> None:
+        """Load both models. Raises BundleError, also where the bundle has no scene model."""
+        if bundle.scene is None:
+            raise BundleError(f"{bundle.folder}: holds no scene model")
+        self.scene: Scene = bundle.scene
+        self.detect = _detector()
+        super().__init__(bundle, bundle.model_id + ("" if self.detect else "/no_opencv"), limits)
+        self.one_face = Classifier(bundle, model_format=model_format, limits=limits, threads=threads)
+        self.run_scene = create_scene_runner(bundle, self.scene.image_size, model_format, threads)
+
+    def prepare_file(self, data: bytes) -> Photo:
+        """The whole picture and its faces, as in training. Raises RejectedPictureError."""
+        scene = decode_image(data, self.scene.image_size, self.limits)  # with all its checks
+        return self._prepared(scene, open_checked(data))
+
+    def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Photo:
+        image = Image.fromarray(pixels)
+        scene = np.asarray(prepare_image(image, self.scene.image_size))
+        return self._prepared(scene, upright_image(image))
+
+    def _prepared(self, scene: NDArray[np.uint8], upright: Image.Image) -> Photo:
+        size = self.bundle.image_size
+        if max(upright.size) <= ONE_FACE * size:
+            whole = np.asarray(prepare_image(upright, size))
+            return Photo(scene, whole[None], np.array([float(min(upright.size))]), one_face=True)
+        boxes = from_left_to_right(self.detect(np.asarray(upright))) if self.detect else []
+        crops = [np.asarray(prepare_image(crop_face(upright, box), size)) for box in boxes]
+        faces = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+        return Photo(scene, faces, np.array([float(box.side) for box in boxes]), one_face=False)
+
+    def evidence(self, photos: list[Photo]) -> list[Evidence]:
+        """What both models say of each of some photos."""
+        faces = log_odds(self.one_face.run(np.concatenate([photo.faces for photo in photos])))
+        scenes = log_odds(self.run_scene(np.stack([photo.scene for photo in photos])))
+        ends = np.cumsum([len(photo.faces) for photo in photos])
+        return [
+            Evidence(own, photo.sides, float(scene))
+            for own, photo, scene in zip(np.split(faces, ends[:-1]), photos, scenes, strict=True)
+        ]
+
+    def evaluate(self, prepared: list[Photo]) -> list[Said]:
+        return [self._say(photo, found) for photo, found in zip(prepared, self.evidence(prepared), strict=True)]
+
+    def _say(self, photo: Photo, found: Evidence) -> Said:
+        if photo.one_face:
+            probability = float(self.bundle.calibrated(sigmoid(found.faces[0])))
+            return Said(self.bundle.label(probability), probability, WHOLE_FACE)
+        probability = self.scene.fusion.probability(found)
+        evidence = describe_faces(len(photo.faces)) if self.detect else NOT_LOOKED_FOR
+        return Said(self.bundle.fused_label(probability), probability, evidence)
+
+    @property
+    def threshold(self) -> float:
+        return self.scene.fusion.threshold
+
+    def shown(self, picture: Picture) -> Image.Image:
+        """The upright picture with each face boxed and what its own model says of it. Raises RejectedPictureError."""
+        if self.detect is None:
+            return super().shown(picture)
+        return draw_faces(*classify_faces(self.one_face, self.detect, picture), self.bundle.class_names)
+
+    def explained(self, picture: Picture) -> Explained:
+        """What speaks for the answer in the whole picture, its faces being as they are; or in the one face."""
+        photo = self.prepare_file(picture.read(self.limits))
+        if photo.one_face:
+            return Explained(photo.faces[0], self.one_face.probabilities, self.bundle.threshold)
+        (found,) = self.evidence([photo])
+
+        def probabilities(scenes: NDArray[np.uint8]) -> NDArray[np.float64]:
+            said = log_odds(self.run_scene(scenes))
+            return np.array([self.scene.fusion.probability(replace(found, scene=float(value))) for value in said])
+
+        return Explained(photo.scene, probabilities, self.threshold)
+
+
+def open_classifier(
+    bundle: Bundle, *, look_for_faces: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> Answering[NDArray[np.uint8]] | Answering[Photo]:
+    """What answers with a bundle: both models of one that has a scene, unless faces are not to be looked for; else
+    its one model for the whole picture. Raises BundleError.
+    """
+    if bundle.scene and look_for_faces:
+        return PhotoClassifier(bundle, limits=limits)
+    return Classifier(bundle, limits=limits)
+
+
+def _detector() -> Detector | None:
+    try:
+        return haar_detector(DETECTION_SIDE)
+    except BundleError:
+        print(NO_OPENCV, file=sys.stderr)
+        return None

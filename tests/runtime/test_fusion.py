@@ -1,0 +1,76 @@
+"""Faces and the whole picture become one probability, by coefficients that are fitted on validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from src.conversion.fusion_fitting import fit_fusion
+from src.metrics.calibration import expected_calibration_error
+from src.metrics.log_odds import sigmoid
+from src.runtime.fusion import Evidence, Fusion, describe_faces, join_faces
+
+PLAIN = Fusion(joining="largest", with_faces=(0.0, 1.0, 0.5), without_faces=(0.1, 2.0))
+
+
+def evidence(faces: list[float], sides: list[float], scene: float) -> Evidence:
+    return Evidence(np.array(faces), np.array(sides), scene)
+
+
+def test_the_largest_face_and_the_scene_add_up() -> None:
+    found = PLAIN.probability(evidence([3.0, -1.0], [20.0, 50.0], 4.0))
+    assert found == pytest.approx(float(sigmoid(-1.0 + 0.5 * 4.0)))
+
+
+def test_without_a_face_the_scene_alone_answers() -> None:
+    assert PLAIN.probability(evidence([], [], -0.4)) == pytest.approx(float(sigmoid(0.1 - 0.8)))
+
+
+def test_a_mean_counts_faces_by_their_area() -> None:
+    assert join_faces([1.0, -1.0], [30.0, 10.0], "mean") == pytest.approx((900 - 100) / 1000)
+    assert [describe_faces(count) for count in (0, 1, 2)] == ["whole picture, no face found", "1 face", "2 faces"]
+
+
+@pytest.mark.parametrize("wrong", [{"joining": "loudest"}, {"with_faces": (0.0, 1.0)}, {"threshold": 2.0}])
+def test_coefficients_are_checked(wrong: dict[str, object]) -> None:
+    values = {"joining": "mean", "with_faces": (0.0, 1.0, 1.0), "without_faces": (0.0, 1.0)}
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Fusion(**(values | wrong))  # type: ignore[arg-type]
+
+
+def synthetic(count: int, seed: int) -> tuple[np.ndarray, list[Evidence]]:
+    """Pictures whose true model is known: faces in half of them, overconfident scenes everywhere."""
+    generator = np.random.default_rng(seed)
+    scenes, largest, small = generator.normal(0, 4, count), generator.normal(0, 2, count), generator.normal(0, 2, count)
+    with_face = generator.random(count) < 0.5
+    truth = np.where(with_face, 0.5 + 1.5 * largest + 0.2 * scenes, -0.3 + 0.4 * scenes)
+    labels = (generator.random(count) < sigmoid(truth)).astype(float)
+    found = [
+        evidence([one, other], [60.0, 40.0], scene) if face else evidence([], [], scene)
+        for scene, one, other, face in zip(scenes, largest, small, with_face, strict=True)
+    ]
+    return labels, found
+
+
+def test_fitting_finds_the_model_that_made_the_labels() -> None:
+    fusion = fit_fusion(*synthetic(6000, 0), unsure_below=0.6)
+    np.testing.assert_allclose(fusion.with_faces, (0.5, 1.5, 0.2), atol=0.15)
+    np.testing.assert_allclose(fusion.without_faces, (-0.3, 0.4), atol=0.1)
+    assert fusion.joining == "largest"
+    assert fusion.abstain == pytest.approx((0.4, 0.6))
+
+
+def test_fused_probabilities_are_calibrated_on_other_pictures() -> None:
+    fusion = fit_fusion(*synthetic(1500, 1), unsure_below=0.5)
+    labels, found = synthetic(3000, 2)
+    fused = [fusion.probability(item) for item in found]
+    scenes = sigmoid([item.scene for item in found])
+    assert expected_calibration_error(labels, fused) < 0.04 < expected_calibration_error(labels, scenes)
+    assert fusion.abstain is None
+
+
+def test_where_no_picture_has_a_face_the_sum_of_log_odds_is_kept() -> None:
+    labels = np.array([0.0, 1.0])
+    fusion = fit_fusion(labels, [evidence([], [], -1.0), evidence([], [], 1.0)], unsure_below=0.6)
+    assert fusion.with_faces == (0.0, 1.0, 1.0)
+    assert fusion.without_faces[1] > 1

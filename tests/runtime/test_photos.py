@@ -1,0 +1,240 @@
+"""A bundle of two models answers for photos: faces first, then the scene, one probability for both."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
+from src.conversion.photo_bundle import build_photo_bundle
+from src.data.prepared import prepare
+from src.errors import BundleError
+from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
+from src.runtime.classifier import Answer, Classifier
+from src.runtime.faces import haar_detector
+from src.runtime.photos import PhotoClassifier, open_classifier
+from src.runtime.pictures import Picture
+from src.web.corrections import Corrections
+from src.web.page_answers import PageAnswers
+from src.web.service import create_service
+from tests.trained_model import Run
+
+SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """A sheet of faces, the same lying on its side for a camera's note, a picture without a face, and one face."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sheet = Image.open(SHEET).convert("RGB")
+    sheet.save(folder / "faces.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sheet.transpose(Image.Transpose.ROTATE_90).save(folder / "lying.png", exif=exif)
+    Image.fromarray(np.random.default_rng(0).integers(100, 200, (150, 200, 3), np.uint8)).save(folder / "noise.png")
+    sheet.crop((0, 0, 40, 40)).save(folder / "small.png")
+    return sorted(folder.iterdir())
+
+
+def answers(classifier: Any, paths: list[Path]) -> list[Answer]:
+    return list(classifier.answers(Picture(str(path)) for path in paths))
+
+
+def test_an_answer_says_what_it_rests_on(photo_bundle: Bundle, photos: list[Path]) -> None:
+    faces, lying, noise, small = answers(open_classifier(photo_bundle), photos)
+    assert int(faces.evidence.removesuffix(" faces")) > 5
+    assert (lying.evidence, lying.probability) == (faces.evidence, pytest.approx(faces.probability, abs=1e-3))
+    assert noise.evidence == "whole picture, no face found"
+    assert small.evidence == "the picture as one face"
+
+
+def test_a_face_that_fills_the_picture_is_found() -> None:
+    sheet = Image.open(SHEET).convert("RGB")
+    box = max(haar_detector()(np.asarray(sheet)), key=lambda found: found.side)
+    side, inset = box.side, box.side // 20
+    close = sheet.crop((box.left + inset, box.top + inset, box.left + side - inset, box.top + side - inset))
+    (found,) = haar_detector()(np.asarray(close.resize((200, 200))))
+    assert found.side > 150
+
+
+def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, photos: list[Path]) -> None:
+    classifier = PhotoClassifier(photo_bundle)
+    for answer, path in zip(answers(classifier, photos[:3]), photos, strict=False):
+        photo = classifier.prepare_file(path.read_bytes())
+        (found,) = classifier.evidence([photo])
+        assert answer.probability == pytest.approx(classifier.scene.fusion.probability(found), abs=1e-6)
+        assert found.faces.size == len(photo.sides)
+    (whole,) = answers(Classifier(photo_bundle), photos[2:3])
+    assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-3)
+
+
+def test_a_picture_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
+    (fused,), (before,) = (
+        answers(open_classifier(photo_bundle), photos[3:]),
+        answers(Classifier(photo_bundle), photos[3:]),
+    )
+    assert (fused.label, fused.probability) == (before.label, pytest.approx(before.probability, abs=1e-9))
+
+
+def test_command_service_and_program_give_one_answer(
+    photo_bundle: Bundle, photos: list[Path], predict: Run, run_command: Callable[..., Any]
+) -> None:
+    expected = answers(open_classifier(photo_bundle), photos)
+    said = [(answer.label, pytest.approx(answer.probability, abs=1e-6), answer.evidence) for answer in expected]
+    printed = run_command("src.predict", *map(str, photos), "--json", "--model", str(photo_bundle.folder)).stdout
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [(row["label"], row["probability"], row["evidence"]) for row in rows] == said
+
+    client = TestClient(create_service(open_classifier(photo_bundle)), base_url="http://localhost")
+    assert client.get("/readyz").json() == {"status": "ready"}
+    form = [("files", (path.name, path.read_bytes())) for path in photos]
+    served = client.post("/v1/predict", files=form).json()["answers"]
+    assert [(row["label"], row["probability"], row["evidence"]) for row in served] == said
+
+    pixels = [
+        np.asarray(Image.open(photos[0])),
+        photos[1].read_bytes(),
+        base64.b64encode(photos[2].read_bytes()).decode(),
+    ]
+    given = open_classifier(photo_bundle).answer_inputs([*pixels, photos[3].read_bytes()])
+    assert [(answer.label, answer.probability, answer.evidence) for answer in given] == said
+
+
+def test_the_company_of_other_pictures_changes_nothing(photo_bundle: Bundle, photos: list[Path]) -> None:
+    classifier = open_classifier(photo_bundle)
+    together = [answer.probability for answer in answers(classifier, photos)]
+    alone = [answers(classifier, [path])[0].probability for path in photos]
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+def test_without_opencv_the_whole_picture_answers_and_one_line_says_so(
+    photo_bundle: Bundle, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    classifier = open_classifier(photo_bundle)
+    found = answers(classifier, photos[:3])
+    assert {answer.evidence for answer in found} == {"whole picture, faces not looked for"}
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: OpenCV is not installed")
+    assert warning.count("\n") == 1
+    assert classifier.model_id != photo_bundle.model_id
+
+
+def test_inside_the_fusion_s_band_the_label_is_unsure(photo_bundle: Bundle, photos: list[Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(photo_bundle.folder, tmp_path / "careful")
+    assert photo_bundle.scene is not None
+    fusion = replace(photo_bundle.scene.fusion, abstain=(0.0, 1.0))
+    careful = write_manifest(replace(photo_bundle, folder=folder, scene=replace(photo_bundle.scene, fusion=fusion)))
+    found = answers(open_classifier(careful), photos)
+    assert [answer.label for answer in found[:3]] == ["unsure"] * 3
+    assert found[3].label in careful.class_names
+    assert careful.model_id != photo_bundle.model_id
+
+
+def test_no_faces_takes_each_picture_for_one_face(photo_bundle: Bundle, photos: list[Path]) -> None:
+    command = [sys.executable, "-m", "src.predict", str(photos[0]), "--json", "--no-faces", "--model"]
+    ran = subprocess.run(
+        [*command, str(photo_bundle.folder)], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    (before,) = answers(Classifier(photo_bundle), photos[:1])
+    row = json.loads(ran.stdout)
+    assert row["probability"] == pytest.approx(before.probability, abs=1e-6)
+    assert row["evidence"] == "whole picture"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"image_size": 2}, "scene"),
+        ({"fusion": {"joining": "mean", "with_faces": [0, 1, 1], "without_faces": [0.0, float("inf")]}}, "scene"),
+        ({"fusion": {"joining": "mean", "with_faces": [0.0, 1.0]}}, "scene"),
+    ],
+)
+def test_a_scene_that_does_not_fit_is_rejected(
+    photo_bundle: Bundle, tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    folder = shutil.copytree(photo_bundle.folder, tmp_path / "changed")
+    stored = json.loads((folder / MANIFEST).read_text())
+    stored["scene"] |= values
+    (folder / MANIFEST).write_text(json.dumps(stored))
+    with pytest.raises(BundleError, match=said):
+        open_bundle(folder)
+
+
+def test_a_changed_scene_model_is_rejected(photo_bundle: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(photo_bundle.folder, tmp_path / "changed")
+    file = folder / "scene_model.tflite"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"scene_model\.tflite: missing or changed"):
+        open_bundle(folder)
+
+
+def test_a_bundle_of_one_model_is_written_as_before(bundle: Bundle) -> None:
+    stored = json.loads((bundle.folder / MANIFEST).read_text())
+    assert stored["schema"] == 1
+    assert stored["scene"] is None
+
+
+@pytest.fixture
+def whole_photos(tmp_path: Path) -> DatasetConfig:
+    """Light and dark pictures larger than a face, named for one of two collectors."""
+    random = np.random.default_rng(0)
+    for name, level in (("happy", 150), ("sad", 105)):
+        (tmp_path / "whole" / name).mkdir(parents=True)
+        for index in range(40):
+            pixels = random.integers(level - 100, level + 100, (80, 100, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "whole" / name / f"c{index % 2}_{index}.png")
+    split = SplitConfig(train=0.5, validation=0.25, test=0.25)
+    places = {"path": str(tmp_path / "whole"), "cache": str(tmp_path / "cache")}
+    return DatasetConfig("whole", "folder", image_size=32, near_duplicate_distance=None, split=split, **places)
+
+
+def test_a_photo_bundle_is_fitted_on_validation_and_scored_on_both(
+    bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path
+) -> None:
+    recorded: Any = SimpleNamespace(name="whole", config=SimpleNamespace(dataset=whole_photos))
+    config = ExportConfig(TrackingConfig("off"), scene="whole", groups=r"c\d", notes="Validation was looked at once.")
+    made = build_photo_bundle(bundle, bundle, recorded, prepare(whole_photos), config, tmp_path / "made")
+    assert made.scene is not None
+    assert made.scene.fusion.with_faces == (0.0, 1.0, 1.0)  # no face in any picture
+    assert made.scene.fusion.without_faces != (0.0, 1.0)
+    assert made.scores["test"]["accuracy"][0] > 0.9
+    assert made.scores["faces: test"] == bundle.scores["test"]
+    card = made.card()
+    assert all(text in card for text in ("| c0 | test |", "Validation was looked at once.", "## Face model", "Not for"))
+    assert open_bundle(made.folder).model_id == made.model_id
+
+
+def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any, tmp_path: Path) -> None:
+    from src.evaluation.recorded import open_recorded
+
+    recorded = open_recorded(trained.tracking, str(trained.record))
+    config = ExportConfig(TrackingConfig("off"), scene="small")
+    with pytest.raises(BundleError, match="no validation picture is larger than a face"):
+        build_photo_bundle(bundle, bundle, recorded, prepare(recorded.config.dataset), config, tmp_path / "made")
+
+
+def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
+    photo_bundle: Bundle, photos: list[Path], tmp_path: Path
+) -> None:
+    page = PageAnswers(open_classifier(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
+    by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
+    assert f"Rests on: {by_name['faces.png'].evidence}." in page.panel(by_name["faces.png"], "faces.png")
+    upright, evidence = page.pictures(by_name["faces.png"])
+    assert upright.size == evidence.size
+    plain = Image.open(photos[0]).resize(upright.size)
+    assert np.abs(np.asarray(upright, float) - np.asarray(plain, float)).mean() > 1
