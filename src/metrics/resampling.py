@@ -14,6 +14,7 @@ from .intervals import (
     Score,
     effective_groups,
     group_weights,
+    log_odds_interval,
     percentile_interval,
     proportion,
     studentized_interval,
@@ -109,6 +110,8 @@ class Resampled:
         ends = [low, value, high, *(_open_ends(self, value, rows, codes) if certain else ())]
         if self.exact and np.isfinite([low, value, high]).all():
             ends += _ends_of_few_mistakes(self, rows, codes)
+        elif 0 < value < 1:
+            ends += log_odds_interval(value, replicates, effective_groups(codes))
         return Score(value, float(min(ends)), float(max(ends)))
 
 
