@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ..config import Config
+from ..data.lookalikes import finds_crops
 from ..metrics.calibration import MIN_FITTED, at_its_bound
 from ..metrics.intervals import FEW_GROUPS
 
@@ -88,9 +89,11 @@ def looked_for(config: Config) -> str:
     dataset = config.dataset
     if dataset.near_duplicate_distance is None:
         return "none of which has the same pixels as a training picture"
+    hashes = f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart"
+    crops = ", and for crops and mirror images by local features" if finds_crops(dataset) else ""
     return (
         "in none of which a near-duplicate of a training picture was found (looked for by hashes of the whole picture: "
-        f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart)"
+        f"{hashes}{crops})"
     )
 
 
