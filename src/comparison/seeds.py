@@ -55,8 +55,8 @@ class SeedVariance:
 
 def seeds_needed(difference: Floats, pictures: Floats, of_a_seed: Floats) -> Floats:
     """Seeds of each config at which these differences would exceed their errors by the quantiles of 5 % level and 80 %
-    power, on as many pictures as now. That few seeds have to show their own spread adds one (Guenther 1981, doi
-    10.1080/00031305.1981.10479363).
+    power, on as many pictures as now. That few seeds have to show their own spread adds one (Guenther 1981, The
+    American Statistician 35:243).
 
     `pictures` is the variance that the choice of pictures gives a difference, `of_a_seed` that of a single seed. The
     answer is inf where only more pictures can, and nan where `of_a_seed` is.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaincinv, ndtr, stdtrit
+from scipy.special import expit, gammaincinv, logit, ndtr, stdtrit
 
 NORMAL_QUANTILE_95 = 1.959963984540054
 RARE = 3.5  # up to three, whatever rounding makes of a count
@@ -134,6 +134,18 @@ def percentile_interval(replicates: NDArray[np.floating], groups: float) -> tupl
     quantile = np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975)
     low, high = np.quantile(defined, [ndtr(-quantile), ndtr(quantile)])
     return float(low), float(high)
+
+
+def log_odds_interval(value: float, replicates: Floats, groups: float) -> list[float]:
+    """Ends of the 95 % interval of an area in (0, 1), symmetric in log-odds; none where there is none.
+
+    Near 1 percentiles reach too little downwards (Pepe 2003, The Statistical Evaluation of Medical Tests).
+    """
+    deviation = float(np.std(replicates[np.isfinite(replicates)])) if np.isfinite(replicates).any() else 0.0
+    if groups <= 1:
+        return []
+    half = np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) * deviation / (value * (1 - value))
+    return [float(expit(logit(value) + sign * half)) for sign in (-1, 1)]
 
 
 def studentized_replicates(values: Floats, codes: NDArray[np.intp], weights: Floats) -> Floats:

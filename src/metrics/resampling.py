@@ -14,6 +14,7 @@ from .intervals import (
     Score,
     effective_groups,
     group_weights,
+    log_odds_interval,
     percentile_interval,
     proportion,
     studentized_interval,
@@ -106,7 +107,11 @@ class Resampled:
         value = float(self.values(Resamples(rows, np.ones((1, codes.size))))[0])
         low, high = percentile_interval(replicates, effective_groups(codes))
         certain = np.isclose(value, 1, rtol=0, atol=1e-9) or np.isclose(low, high, rtol=0, atol=1e-6)
-        ends = (low, value, high, *(_open_ends(self, value, rows, codes) if certain else ()))
+        ends = [low, value, high, *(_open_ends(self, value, rows, codes) if certain else ())]
+        if self.exact and np.isfinite([low, value, high]).all():
+            ends += _ends_of_few_mistakes(self, rows, codes)
+        elif 0 < value < 1:
+            ends += log_odds_interval(value, replicates, effective_groups(codes))
         return Score(value, float(min(ends)), float(max(ends)))
 
 
@@ -166,6 +171,27 @@ def resampled_scores(
             values = kind.values(chunk) if isinstance(kind, Resampled) else kind.replicates(rows, codes, weights)
             replicates[name].append(values)
     return {name: kind.score(rows, codes, np.concatenate(replicates[name])) for name, kind in kinds.items()}
+
+
+def _ends_of_few_mistakes(kind: Resampled, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
+    """Ends of the interval of a score whose mistakes lie in so few groups that resamples do not know their variance.
+
+    They join Wilson's intervals of recall and specificity by the method of variance estimates recovery (Zou and Donner
+    2008, doi 10.1002/sim.3095).
+    """
+    truth, predicted = rows.truth, rows.predicted
+    if np.unique(codes[truth != predicted]).size >= MIN_ESTIMATED_GROUPS:
+        return []
+    found = [proportion(predicted[truth], codes[truth]), proportion(~predicted[~truth], codes[~truth])]
+    recall, specificity = (rate.value for rate in found)
+    counts = float(truth.sum()), float((~truth).sum())
+    value = kind.at_rates(recall, specificity, *counts)
+    ends = []
+    for end, sign in (("low", -1), ("high", 1)):
+        first = kind.at_rates(getattr(found[0], end), specificity, *counts) - value
+        second = kind.at_rates(recall, getattr(found[1], end), *counts) - value
+        ends.append(value + sign * float(np.hypot(first, second)))
+    return [end for end in ends if np.isfinite(end)]
 
 
 def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
