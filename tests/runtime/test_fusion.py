@@ -73,4 +73,4 @@ def test_where_no_picture_has_a_face_the_sum_of_log_odds_is_kept() -> None:
     labels = np.array([0.0, 1.0])
     fusion = fit_fusion(labels, [evidence([], [], -1.0), evidence([], [], 1.0)], unsure_below=0.6)
     assert fusion.with_faces == (0.0, 1.0, 1.0)
-    assert fusion.without_faces[1] > 1
+    assert 1 < fusion.without_faces[1] < 2  # two pictures, however separable, prove little
