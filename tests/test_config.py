@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from hydra import initialize_config_dir
@@ -19,7 +20,9 @@ from src.config import (
     plain,
     to_config,
 )
+from src.config.run import Objective
 from src.errors import ConfigError
+from src.metrics.scores import SCORES
 
 
 def with_value(config: Config, key: str, value: object) -> dict:
@@ -119,9 +122,14 @@ def test_every_command_has_a_config_of_the_right_types(command: str) -> None:
         compose_checked([], COMMANDS[command], command)
 
 
-@pytest.mark.parametrize("objective", ["test/accuracy", "accuracy", "val_loss"])
+def test_every_score_of_validation_can_be_the_objective() -> None:
+    known = {each.removeprefix("validation/") for each in get_args(Objective) if each.startswith("validation/")}
+    assert known == set(SCORES)
+
+
+@pytest.mark.parametrize("objective", ["test/accuracy", "accuracy", "validation/rocauc"])
 def test_a_sweeper_optimizes_scores_of_validation_only(objective: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         assert compose_checked(["objective=validation/mcc"], Config).objective == "validation/mcc"
-        with pytest.raises(ConfigError, match="test is never searched on"):
+        with pytest.raises(ConfigError, match="accepts validation/accuracy"):
             compose_checked([f"objective={objective}"], Config)
