@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.version import _UNSPECIFIED_, VersionBase
 
 import hydra_plugins
 from src.config import PROJECT_ROOT, Config
@@ -23,6 +24,12 @@ from src.train import main
 SMALL = ["model=mobile", "model.filters=[8]", "dataset.synthetic.count=32", "dataset.image_size=32"]
 SMALL += ["trainer.batch_size=8", "trainer.epochs=1", "evaluation.resamples=100", "evaluation.explanations=0"]
 SMALL += ["evaluation.pointing_pictures=0"]
+
+
+@pytest.fixture(autouse=True)
+def no_version_of_hydra_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra's suites expect a process in which no config was composed for a version, as other tests do."""
+    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("workers", [])])
