@@ -206,4 +206,5 @@ def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> No
     allowed = flat(4800)
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(verdict, [allowed] * 6)) == ["ok"] * 6
-    assert peak() < 1.2, "gigabytes; each takes 0.3, and memory that was freed is kept for a while"
+    # Each takes 0.3 to decode and its faces are looked for beside the others; freed memory is kept for a while.
+    assert peak() < 1.8, "gigabytes"
