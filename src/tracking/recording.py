@@ -132,7 +132,7 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
         with _output_folder(config) as folder:
             yield Run(folder)
         return
-    mlflow = open_store(config.tracking)
+    mlflow = open_store(config.tracking, patient=link is not None)
     for closed in close_dead_runs(config.tracking):
         if link is None or closed != link.resumed:
             print(f"run {closed}, whose process was gone, is closed; resume={closed} goes on with it")
@@ -142,13 +142,13 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
         raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {first_line(error)}") from error
     unsent = unsent_root(config.tracking) / f"{begun.run_id}-{os.getpid()}"  # each attempt at a run has its own
     with contextlib.ExitStack() as stack:
+        unsent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(unsent / LOCK))  # before it can be found: whoever finds it unlocked closes the run
         record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
-        record.mkdir(parents=True, exist_ok=True)
+        record.mkdir(exist_ok=True)
         about = {"run": begun.run_id, "uri": tracking_uri(config.tracking), "experiment": config.tracking.experiment}
         about["host"] = socket.gethostname()
-        (unsent / ABOUT).parent.mkdir(parents=True, exist_ok=True)
         (unsent / ABOUT).write_text(json.dumps({**about, "record": str(record.resolve())}))
-        stack.enter_context(FileLock(unsent / LOCK))
         spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
         run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
         run.checkpoint = stack.enter_context(kept_checkpoint(config, begun.run_id))

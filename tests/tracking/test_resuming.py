@@ -13,7 +13,9 @@ import pytest
 from src.config import PROJECT_ROOT, Config
 from src.config.identity import config_digest
 from src.errors import ConfigError, TrainingError
-from src.tracking.resuming import run_to_resume
+from src.tracking.delivery import ABOUT
+from src.tracking.recording import start_run
+from src.tracking.resuming import close_dead_runs, run_to_resume
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.train import train
 
@@ -125,3 +127,21 @@ def test_a_full_disk_ends_a_run_in_one_line_that_can_be_resumed(
     (failed,) = runs_of(config)
     assert failed.info.status == "FAILED"
     assert train(make_config("model=mobile", "model.filters=[8]", "resume=auto")).run_id == failed.info.run_id
+
+
+def test_a_run_can_only_be_found_once_it_is_locked(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another run that starts in that moment would take it for one whose process is gone."""
+    config, write_text, closed = make_config(), Path.write_text, []
+
+    def written(self: Path, text: str, *arguments: object, **options: object) -> int:
+        count = write_text(self, text, *arguments, **options)
+        if self.name == ABOUT:
+            closed.extend(close_dead_runs(config.tracking))
+        return count
+
+    monkeypatch.setattr(Path, "write_text", written)
+    with start_run(config, "just begun", {}) as run:
+        assert closed == []
+        assert open_store(config.tracking).get_run(run.id).info.status == "RUNNING"
