@@ -1,4 +1,4 @@
-"""Fit a classifier to the training part of a prepared dataset."""
+"""Fit a classifier to the training split of a prepared dataset."""
 
 from __future__ import annotations
 
