@@ -19,13 +19,13 @@ from filelock import FileLock, Timeout
 from ..config import Config, TrackingConfig, plain, to_config
 from ..config.earlier_names import present_tree
 from ..config.identity import config_digest
+from ..config.roles import LAUNCH, SESSION, role_of
 from ..errors import ConfigError, TrackingError
 from .delivery import ABOUT, LOCK, send, unsent_folders
 from .store import checkpoints_root, unsent_root
 
 CONFIG = "config.yaml"
 MAX_KEPT = 10
-SESSION_SECTIONS = ("tracking", "sweep", "cluster", "output", "print_config", "resume", "name")
 
 
 def run_to_resume(config: Config) -> tuple[Config, str | None]:
@@ -43,6 +43,10 @@ def run_to_resume(config: Config) -> tuple[Config, str | None]:
         )
     root = checkpoints_root(config.tracking)
     found = {file.parent.name: file for file in root.glob(f"*/{CONFIG}")}
+    going = running(config.tracking)
+    if config.resume in going:
+        raise ConfigError(f"resume={config.resume}: this run is still going in another process")
+    found = {run_id: file for run_id, file in found.items() if run_id not in going}
     if config.resume == "auto":
         same = [file for file in found.values() if config_digest(_read(file, config)) == config_digest(config)]
         newest = max(same, key=lambda file: file.stat().st_mtime, default=None)
@@ -56,7 +60,8 @@ def run_to_resume(config: Config) -> tuple[Config, str | None]:
 def _read(file: Path, config: Config) -> Config:
     """A recorded config with the sections about this call from `config`."""
     recorded = present_tree(yaml.safe_load(file.read_text()))
-    return to_config({**recorded, **{name: plain(config)[name] for name in SESSION_SECTIONS}}, Config)
+    own = {name: value for name, value in plain(config).items() if role_of(name, Config) in (SESSION, LAUNCH)}
+    return to_config({**recorded, **own}, Config)
 
 
 @contextlib.contextmanager
@@ -68,9 +73,17 @@ def kept_checkpoint(config: Config, run_id: str) -> Iterator[Path]:
     (folder / CONFIG).write_text(yaml.safe_dump(plain(config), sort_keys=False))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-    others = sorted(root.iterdir(), key=lambda other: other.stat().st_mtime)
-    for old in others[:-MAX_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    going = running(config.tracking)
+    with contextlib.suppress(OSError):  # another process may be clearing up as well
+        ended = sorted((other.stat().st_mtime, other) for other in root.iterdir() if other.name not in going)
+        for _, old in ended[:-MAX_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def running(tracking: TrackingConfig) -> set[str]:
+    """The ids of the store's runs whose process, on this machine or another, is still there."""
+    folders = unsent_folders(unsent_root(tracking))
+    return {folder.name.rpartition("-")[0] for folder in folders if not _is_free(folder)}
 
 
 def close_dead_runs(tracking: TrackingConfig) -> list[str]:
@@ -87,8 +100,10 @@ def close_dead_runs(tracking: TrackingConfig) -> list[str]:
 
 
 def _is_dead(folder: Path) -> bool:
-    if json.loads((folder / ABOUT).read_text()).get("host") != socket.gethostname():
-        return False
+    return json.loads((folder / ABOUT).read_text()).get("host") == socket.gethostname() and _is_free(folder)
+
+
+def _is_free(folder: Path) -> bool:
     try:
         with FileLock(folder / LOCK, timeout=0):
             return True

@@ -145,3 +145,10 @@ def test_a_run_can_only_be_found_once_it_is_locked(
     with start_run(config, "just begun", {}) as run:
         assert closed == []
         assert open_store(config.tracking).get_run(run.id).info.status == "RUNNING"
+
+
+def test_a_run_that_is_still_going_is_not_taken_over(make_config: Callable[..., Config]) -> None:
+    with start_run(make_config(), "going", {}) as run:
+        assert run_to_resume(make_config("resume=auto"))[1] is None
+        with pytest.raises(ConfigError, match="still going in another process"):
+            run_to_resume(make_config(f"resume={run.id}"))
