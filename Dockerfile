@@ -2,7 +2,11 @@
 #   docker build -t happy-sad .
 #   docker run -p 8000:8000 --memory 2g -e HAPPY_SAD_TOKEN=$(openssl rand -hex 16) happy-sad
 # Another bundle: add  -v $PWD/models/mine:/bundle:ro  before the image's name and  --model /bundle  after it.
-FROM python:3.11-slim
+# The base by its digest, which a tag does not fix; the first line finds the one that the tag has now:
+#   docker buildx imagetools inspect python:3.11-slim --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=python:3.11-slim@sha256:... -t happy-sad .
+ARG BASE=python:3.11-slim
+FROM ${BASE}
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
@@ -16,5 +20,6 @@ RUN useradd --uid 10001 --create-home serve && mkdir outputs && chown serve outp
 
 USER serve
 EXPOSE 8000
-HEALTHCHECK --start-period=20s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=10)"]
+# The model answers, not only the process: one that is frozen is unhealthy after three times 15 s without an answer.
+HEALTHCHECK --interval=30s --timeout=15s --retries=3 --start-period=20s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=10)"]
 ENTRYPOINT ["python", "-m", "src.serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -79,6 +79,11 @@ def _without_leaks(
     note = (
         f"leak check: {int(seen.sum()):,} of {every.size:,} pictures, or near-duplicates of them, were seen in training"
     )
+    if config.dataset is None and not seen.any():
+        raise DataError(
+            f"{recorded.config.dataset.path or recorded.config.dataset.name} holds none of the pictures that "
+            f"{recorded.name} was trained on; name the data: dataset=photos dataset.path=PATH"
+        )
     if seen.any() and config.leaks == "error":
         raise DataError(f"{note}; leaks=drop leaves them out")
     if seen.all() and config.leaks == "drop":

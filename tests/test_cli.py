@@ -66,6 +66,28 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tracking=server", "tracking.uri=http://me:hunter2@tracking.example"],
+        ["tracking={uri: 'postgresql+psycopg2://me:hunter2@host/mlflow'}"],
+        ["-m", "seed=0,1", 'tracking.uri="mysql://host/mlflow?user=me&password=hunter2"'],
+        ["tracking.uri=${oc.env:THE_STORE}", "print_config=true"],
+        ["dataset=photos", "dataset.url=https://me:hunter2@host/faces.zip"],
+        ["https://me:hunter2@host/faces.zip"],
+    ],
+)
+def test_a_password_is_rejected_before_anything_repeats_or_records_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setenv("THE_STORE", "postgresql://me:hunter2@host/mlflow")
+    code, out, err = call(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "holds a password" in err
+    assert "hunter2" not in err
+    assert err.count("\n") == 1
+
+
 def test_a_mistake_in_a_sweep_stops_it_before_the_first_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.serving import serving
 from src.config import PROJECT_ROOT
 
 pytestmark = pytest.mark.slow
@@ -65,6 +68,20 @@ def test_the_lock_agrees_with_the_one_for_development() -> None:
     )
     assert len(serve) > 10
     assert serve <= development
+
+
+def test_the_health_check_of_the_image_notices_a_frozen_service() -> None:
+    found = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found is not None
+    _, flag, code = json.loads(found[1])
+    with serving("--no-page") as server:
+        check = [sys.executable, flag, code.replace("8000", str(server.port)).replace("timeout=10", "timeout=2")]
+        assert subprocess.run(check, check=False).returncode == 0
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            assert subprocess.run(check, check=False, capture_output=True).returncode != 0
+        finally:
+            server.process.send_signal(signal.SIGCONT)
 
 
 def _docker(*arguments: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:

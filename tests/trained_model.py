@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
+from src.evaluation import recorded
 from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
 from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
@@ -39,9 +40,10 @@ def write_light_and_dark(folder: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Bundles made of runs are kept where no user's are."""
+    """Bundles made of runs, and their pictures, are kept where no user's are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "BUNDLES", tmp_path_factory.mktemp("bundles"))
+        patch.setattr(recorded, "CACHE", str(tmp_path_factory.mktemp("prepared")))
         yield
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ..config import CONF, ConfigType, suggest, to_config, unknown_key
+from ..config.passwords import reject_password
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ OPTIONS = (
 def as_overrides(arguments: Sequence[str]) -> list[str]:
     """Arguments in Hydra's grammar: where the value of `key=value` breaks it (`path=/my (photos)`), it is quoted.
 
-    Raises ConfigError for an option that Hydra does not have.
+    Raises ConfigError for an option that Hydra does not have, and for a password.
     """
     for argument in arguments:
         key, _, value = argument.lstrip("-").partition("=")
@@ -48,6 +49,8 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
             raise ConfigError(
                 f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {key}={value or 'VALUE'}"
             )
+        # Here already: Hydra writes down and repeats what it is given.
+        reject_password("an argument" if "://" in key else key, argument)
     # Commands that runs have recorded say `+experiment=NAME`.
     return [_as_override(re.sub(r"^\+(?=experiment=)", "", argument)) for argument in arguments]
 

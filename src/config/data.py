@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
+from .passwords import reject_password
 from .roles import PLACE, with_role
 from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
@@ -63,8 +64,9 @@ class ManifestConfig(Strict):
 class SourceConfig(Strict):
     """Where pictures come from, and which class is which. `source` is the name under which a source is registered (see
     `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
-    `sha256`, and stands for `path`. `group_pattern` is a regular expression on a picture's path: what its first group
-    finds (or all of it) names the subject whose pictures stay together. `weight` is the weight of each picture.
+    `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
+    a picture's path: what its first group finds (or all of it) names the subject whose pictures stay together. `weight`
+    is the weight of each picture.
     """
 
     name: str
@@ -73,6 +75,7 @@ class SourceConfig(Strict):
     url: str | None = None
     sha256: str | None = None
     downloads: str = with_role(PLACE, default=".cache/downloads")
+    offline: bool = with_role(PLACE, default=False)
     positive: str = "happy"
     negative: str = "sad"
     group_pattern: str | None = None
@@ -81,6 +84,7 @@ class SourceConfig(Strict):
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
+        reject_password("dataset.url", self.url)
         if self.source == "synthetic" and self.path:
             raise ValueError(f"path={self.path} is not read by synthetic faces; did you mean dataset=photos?")
 
@@ -92,7 +96,7 @@ class DatasetConfig(SourceConfig):
     Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
     dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
     crops, mirror images and edited copies of one photo, which takes OpenCV. `verify=full` reads every file again
-    instead of trusting size and time of change. `workers` null: one process for each core.
+    instead of trusting size and time of change, and every prepared picture. `workers` null: one process for each core.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
 from .data import DatasetConfig
+from .passwords import reject_password
 from .roles import EVALUATION, LAUNCH, PLACE, SESSION, with_role
 from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
 
@@ -158,6 +159,9 @@ class TrackingConfig(Strict):
     experiment: str = "happy-sad"
     log_model: bool = True
 
+    def __post_init__(self) -> None:
+        reject_password("tracking.uri", self.uri)
+
 
 @dataclass(frozen=True)
 class SweepConfig(Strict):
@@ -183,9 +187,6 @@ class ClusterConfig(Strict):
     num_cpus: PositiveNumber = 1
     num_gpus: Annotated[float, Ge(0)] = 0
     max_retries: Annotated[int, Ge(0)] = 3
-
-
-"""What a sweeper may optimize: a score on validation, or a value of the epoch whose weights are restored."""
 
 
 Objective = Literal[

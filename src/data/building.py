@@ -22,7 +22,7 @@ from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
 from .near_duplicates import Pairs, chained, connected_groups
 from .samples import Limits, Rejection, Sample
 from .sources import Listing
-from .store import LOCAL_FEATURES, PIXELS, StoreInfo, write_tables
+from .store import PIXELS, StoreInfo, write_tables
 
 _BLOCK = 4096  # rows that are held as Python objects at once
 _TYPES = {
@@ -118,8 +118,7 @@ def build(
     features = features_of(table)
     table = table.drop(columns=list(FEATURES), errors="ignore")
     info = StoreInfo(len(table), config.image_size, content_digest(table), dict(listing.ignored))
-    write_tables(folder, table, rejected_table, info)
-    features.to_parquet(folder / LOCAL_FEATURES, index=False)
+    write_tables(folder, table, rejected_table, features, info)
 
 
 def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:

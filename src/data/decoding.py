@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import RawIOBase
 from itertools import islice
@@ -24,11 +23,12 @@ from ..hardware import usable_cores
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
+from .pixel_budget import DECODING
 from .samples import DecodedPicture, Limits, RejectedPictureError, Sample, Verdict
+from .store import pixel_digest
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
-_HEAVY_BYTES = 2_000_000
 _GRAY_SATURATION = 8.0
 
 
@@ -95,7 +95,8 @@ def _decode_in_parallel(
 ) -> Iterator[tuple[Chunk, list[Outcome]]]:
     """Outcomes chunk by chunk; only a few chunks are ever under way, so that memory does not grow with the data."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whatever runs already
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(context.Lock(),))
+    budget = DECODING.shared(context)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(budget,))
 
     def submitted(count: int) -> Iterator[tuple[Chunk, Future[list[Outcome]]]]:
         return ((chunk, pool.submit(decode_chunk, chunk, preparation)) for chunk in islice(chunks, count))
@@ -113,12 +114,8 @@ def _decode_in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_one_heavy_picture_at_a_time: Any = nullcontext()
-
-
-def _start_worker(lock: Any) -> None:
-    global _one_heavy_picture_at_a_time
-    _one_heavy_picture_at_a_time = lock
+def _start_worker(budget: tuple[Any, Any]) -> None:
+    DECODING.share_with(budget)
     keep_to_one_core()
 
 
@@ -152,23 +149,22 @@ def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[
     try:
         data = locator.read(preparation.limits.bytes + 1)
         sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
-        with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
-            picture = locator.decode(data, preparation.size, preparation.limits)
-            described = _local_features(sample, data, picture, preparation)
+        picture = locator.decode(data, preparation.size, preparation.limits)
+        described = _local_features(sample, data, picture, preparation)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
     except READ_ERRORS as error:
         return Outcome("unreadable", " ".join(str(error).split())[:200] or type(error).__name__, sha256), None
-    pixel_digest = hashlib.sha256(np.ascontiguousarray(picture.pixels).data).hexdigest()[:16]
+    digest = pixel_digest(picture.pixels)
     facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
     facts |= {
         "bytes": len(data),
         **picture.facts,
         **described,
-        "pixel_digest": pixel_digest,
+        "pixel_digest": digest,
         **vars(statistics(picture.pixels)),
     }
-    return Outcome("ok", "", sha256 or pixel_digest, facts), picture.pixels
+    return Outcome("ok", "", sha256 or digest, facts), picture.pixels
 
 
 def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, preparation: Preparation) -> dict[str, bytes]:

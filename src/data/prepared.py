@@ -28,7 +28,16 @@ from .lookalikes import asks_for_crops, features_of, finds_crops
 from .samples import SPLITS, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
-from .store import LOCAL_FEATURES, Store, locked, open_store, readable_disk_errors, store_folder, writing
+from .store import (
+    LOCAL_FEATURES,
+    DamagedStoreError,
+    Store,
+    locked,
+    open_store,
+    readable_disk_errors,
+    store_folder,
+    writing,
+)
 
 ReportProgress = Callable[[int, int], None]
 PREPARATION_VERSION = 2
@@ -95,7 +104,7 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
     store = _opened(folder, pictures)
     if store is None:
         with locked(folder):
-            store = _opened(folder, pictures)  # another process may have made it meanwhile
+            store = _opened(folder, pictures, say_damage=True)  # another process may have made it meanwhile
             if store is None:
                 if asks_for_crops(config) and not finds_crops(config):
                     Console(stderr=True).print(_NO_OPENCV, style="yellow", soft_wrap=True)
@@ -162,9 +171,15 @@ def _key(pictures: _Pictures) -> str:
     return digest.hexdigest()
 
 
-def _opened(folder: Path, pictures: _Pictures) -> Store | None:
-    with readable_disk_errors(folder.parent):
-        store = open_store(folder)
+def _opened(folder: Path, pictures: _Pictures, *, say_damage: bool = False) -> Store | None:
+    try:
+        with readable_disk_errors(folder.parent):
+            store = open_store(folder, full=pictures.config.verify == "full")
+    except DamagedStoreError as damage:
+        if say_damage:
+            line = f"warning: {folder}: {damage}; the pictures are prepared anew"
+            Console(stderr=True).print(line, style="yellow", soft_wrap=True, highlight=False, markup=False)
+        return None
     if store is not None and pictures.config.verify == "full" and not _same_content(store, pictures):
         return None
     return store

@@ -2,18 +2,24 @@
 
 A store is a folder `<cache>/<name>-<key>/` with `pixels.u8` (n x size x size x 3 bytes), `samples.parquet`,
 `local_features.parquet`, `rejected.parquet` and `info.json`. It is written under another name and renamed when it is
-complete, so that a process that is killed, or a disk that is full, leaves nothing that a later run would trust.
+complete, so that a process that is killed, or a disk that is full, leaves nothing that a later run would trust. What
+changed after that is found when the store is opened: `info.json` holds digests of all the rest, and its own
+first.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
+import random
 import re
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +31,29 @@ from ..errors import DataError
 
 PIXELS, SAMPLES, REJECTED, INFO = "pixels.u8", "samples.parquet", "rejected.parquet", "info.json"
 LOCAL_FEATURES = "local_features.parquet"
+_BLOCK_BYTES = 16 << 20
+_CHECKED_BLOCKS = 64  # a gigabyte: 0.5 s from memory
+
+
+class DamagedStoreError(Exception):
+    """A store whose files are no longer what was written; the message says which."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What cannot be read off the table: shape, digest, and folders left aside with their counts."""
+    """What cannot be read off the table: shape, digest, and folders left aside with their counts.
+
+    `tables` has the SHA-256 of each other file, `blocks` the CRC-32 of each 16 MiB of the pixels, `changed` the time of
+    change of the pixels in ns.
+    """
 
     count: int
     size: int
     digest: str
     ignored: dict[str, int]
+    tables: dict[str, str] = field(default_factory=dict)
+    blocks: list[int] = field(default_factory=list)
+    changed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,18 +72,62 @@ def store_folder(cache: Path, name: str, key: str) -> Path:
     return cache / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:40]}-{key}"
 
 
-def open_store(folder: Path) -> Store | None:
-    """The store in `folder`; None if there is none that is whole."""
+def open_store(folder: Path, *, full: bool = False) -> Store | None:
+    """The store in `folder`; None if there is none. Raises DamagedStoreError.
+
+    Tables are verified whole; pixels too up to a gigabyte, or where the file was changed since it was written. Of more
+    a gigabyte is, another one each time, or with `full` each picture by its SHA-256.
+    """
     try:
-        info = StoreInfo(**json.loads((folder / INFO).read_text()))
-        pixels = folder / PIXELS
-        if pixels.stat().st_size != info.count * info.size**2 * 3:
-            return None
-        table, rejected = pd.read_parquet(folder / SAMPLES), pd.read_parquet(folder / REJECTED)
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        info = _read_info(folder / INFO)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    shape = (info.count, info.size, info.size, 3)
-    return Store(folder, np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape), table, rejected, info)
+    table, rejected, _ = (_verified_table(folder / name, info) for name in (SAMPLES, REJECTED, LOCAL_FEATURES))
+    try:
+        if (folder / PIXELS).stat().st_size != info.count * info.size**2 * 3:
+            raise DamagedStoreError(f"{PIXELS} is not as large as it was written")
+        _verify_blocks(folder / PIXELS, info)
+    except FileNotFoundError:
+        raise DamagedStoreError(f"{PIXELS} is missing") from None
+    pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=(info.count, info.size, info.size, 3))
+    if full:
+        for row, digest in enumerate(table["pixel_digest"]):
+            if pixel_digest(pixels[row]) != digest:
+                raise DamagedStoreError(f"picture {row} of {PIXELS} is not what was written")
+    return Store(folder, pixels, table, rejected, info)
+
+
+def _read_info(file: Path) -> StoreInfo:
+    checksum, _, text = file.read_bytes().partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() != checksum:
+        raise DamagedStoreError(f"{file.name} is not what was written")
+    return StoreInfo(**json.loads(text))
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """A name for the pixels of one picture."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
+
+
+def _verified_table(file: Path, info: StoreInfo) -> pd.DataFrame:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise DamagedStoreError(f"{file.name} is missing") from None
+    if hashlib.sha256(data).hexdigest() != info.tables.get(file.name):
+        raise DamagedStoreError(f"{file.name} is not what was written")
+    return pd.read_parquet(io.BytesIO(data))
+
+
+def _verify_blocks(file: Path, info: StoreInfo) -> None:
+    chosen: Sequence[int] = range(len(info.blocks))
+    if len(chosen) > _CHECKED_BLOCKS and file.stat().st_mtime_ns == info.changed:
+        chosen = sorted(random.sample(chosen, _CHECKED_BLOCKS))
+    with file.open("rb") as stream:
+        for block in chosen:
+            stream.seek(block * _BLOCK_BYTES)
+            if zlib.crc32(stream.read(_BLOCK_BYTES)) != info.blocks[block]:
+                raise DamagedStoreError(f"block {block} of {PIXELS} is not what was written")
 
 
 @contextmanager
@@ -101,11 +164,19 @@ def writing(folder: Path) -> Iterator[Path]:
             raise
 
 
-def write_tables(folder: Path, table: pd.DataFrame, rejected: pd.DataFrame, info: StoreInfo) -> None:
-    """Write everything of a store but its pixels."""
-    table.to_parquet(folder / SAMPLES, index=False)
-    rejected.to_parquet(folder / REJECTED, index=False)
-    (folder / INFO).write_text(json.dumps(asdict(info)))
+def write_tables(
+    folder: Path, table: pd.DataFrame, rejected: pd.DataFrame, features: pd.DataFrame, info: StoreInfo
+) -> None:
+    """Write everything of a store but its pixels, which must be there, and the digests of all of it."""
+    tables = {SAMPLES: table, REJECTED: rejected, LOCAL_FEATURES: features}
+    for name, frame in tables.items():
+        frame.to_parquet(folder / name, index=False)
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in tables}
+    with (folder / PIXELS).open("rb") as stream:
+        blocks = [zlib.crc32(block) for block in iter(lambda: stream.read(_BLOCK_BYTES), b"")]
+    changed = (folder / PIXELS).stat().st_mtime_ns
+    text = json.dumps(asdict(replace(info, tables=digests, blocks=blocks, changed=changed)))
+    (folder / INFO).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
 
 
 @contextmanager

@@ -1,17 +1,22 @@
-"""A model that was recorded, with all that evaluating it again needs: from an MLflow run or from a folder."""
+"""A model that was recorded, with all that evaluating it again needs: from an MLflow run or from a folder.
+
+A record may be another person's. Of its config only what decides a result is taken, never where something is written,
+fetched from or recorded; its pictures are read where it says, as nothing else holds them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
-from ..config import Config, TrackingConfig, to_config
+from ..config import Config, TrackingConfig, plain, to_config
 from ..config.earlier_names import present_tree
+from ..config.roles import LAUNCH, PLACE, SESSION, role_of
 from ..errors import TrackingError
 from ..metrics.calibration import Decision
 from ..tracking.read import RecordedRun, artifact, find_run, model_folder
@@ -23,13 +28,19 @@ if TYPE_CHECKING:
 
 
 CONFIG = "config.yaml"
+CACHE = ".cache/prepared"
+"""Where the pictures of recorded models are prepared, whatever their configs say."""
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""What a record raises that is not as this program writes it."""
 
 
 @dataclass(frozen=True)
 class RecordedModel:
     """A trained model's file, the config and decision that belong to it, and fingerprints of what it was fitted on.
 
-    `run` is None for a model that comes from a folder.
+    `config` has this project's own places; its data sets are `offline`. `run` is None for a model that comes from a
+    folder.
     """
 
     name: str
@@ -52,13 +63,17 @@ def open_recorded(tracking: TrackingConfig, which: str) -> RecordedModel:
     """
     folder = Path(which).expanduser()
     if folder.is_dir():
-        return _from_files(folder.name, None, lambda name: folder / name, folder)
+        return _from_files(folder.name, None, lambda name: folder / name, folder, tracking)
     run = find_run(tracking, which)
-    return _from_files(run.name, run, lambda name: artifact(run, name), model_folder(run))
+    return _from_files(run.name, run, lambda name: artifact(run, name), model_folder(run), tracking)
 
 
 def _from_files(
-    name: str, run: RecordedRun | None, find: Callable[[str], Path | None], models: Path | None
+    name: str,
+    run: RecordedRun | None,
+    find: Callable[[str], Path | None],
+    models: Path | None,
+    tracking: TrackingConfig,
 ) -> RecordedModel:
     models_found = sorted(models.rglob("*.keras")) if models else []
     found = {part: find(part) for part in (CONFIG, DECISION, FINGERPRINTS)}
@@ -66,6 +81,28 @@ def _from_files(
     missing = [part for part in found if part not in files] + ([] if models_found else ["model.keras"])
     if missing:
         raise TrackingError(f"run={name}: cannot be evaluated again, it lacks {', '.join(missing)}")
-    config = to_config(present_tree(yaml.safe_load(files[CONFIG].read_text())), Config)
-    decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
+    try:
+        tree = present_tree(yaml.safe_load(files[CONFIG].read_text()))
+        decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
+        config = to_config(_without_places(tree, tracking), Config)
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrackingError(f"run={name}: its record cannot be read: {type(error).__name__}: {reason}") from None
     return RecordedModel(name, models_found[0], config, decision, fitted_on, run)
+
+
+def _without_places(tree: Mapping[str, Any], tracking: TrackingConfig) -> dict[str, Any]:
+    """A recorded config with the defaults for all that says where something goes or how it is recorded."""
+
+    def deciding(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            key: deciding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+            for key, value in node.items()
+            if role_of(f"{prefix}{key}", Config) not in (PLACE, SESSION, LAUNCH)
+        }
+
+    kept = deciding(tree, "") | {"tracking": plain(tracking)}
+    kept["dataset"]["cache"] = CACHE
+    for source in (kept["dataset"], *kept["dataset"].get("sources", {}).values()):
+        source["offline"] = True
+    return kept

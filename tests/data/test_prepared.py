@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, SplitConfig, SyntheticConfig
-from src.data import decoding
+from src.data import decoding, store
 from src.data.prepared import prepare
 from src.errors import DataError
 from tests.picture_files import class_folders, config_of, picture, png
@@ -261,15 +261,44 @@ def test_leavings_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("damage", ["pixels.u8", "samples.parquet", "rejected.parquet", "info.json"])
-def test_a_damaged_store_is_made_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("how", ["cut", "one bit flipped"])
+@pytest.mark.parametrize(
+    "damage", ["pixels.u8", "samples.parquet", "rejected.parquet", "local_features.parquet", "info.json"]
+)
+def test_a_damaged_store_is_told_and_made_again(
+    tmp_path: Path, damage: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    first = prepare(config)
+    pixels, table = np.array(first.images), first.table
+    (file,) = (tmp_path / "cache").glob(f"*/{damage}")
+    data, times = bytearray(file.read_bytes()), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    data[len(data) // 2] ^= 16
+    file.write_bytes(data if how != "cut" else data[:-7])
+    os.utime(file, ns=times)
+    again = prepare(config)
+    assert f"{damage} is not" in capsys.readouterr().err.replace("block 0 of ", "")
+    np.testing.assert_array_equal(again.images, pixels)
+    pd.testing.assert_frame_equal(again.table, table)
+    prepare(config)
+    assert capsys.readouterr().err == ""
+
+
+def test_full_verification_looks_at_every_prepared_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_CHECKED_BLOCKS", 0)  # as if it were a small part of a large file
     config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
     digest = prepare(config).digest
-    (file,) = (tmp_path / "cache").glob(f"*/{damage}")
-    file.write_bytes(file.read_bytes()[:-7])
-    again = prepare(config)
-    assert again.digest == digest
-    assert len(again.images) == len(again.table) == 12
+    (file,) = (tmp_path / "cache").glob("*/pixels.u8")
+    data, times = bytearray(file.read_bytes()), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=times)
+    assert prepare(config).images[-1, -1, -1, -1] == data[-1]
+    assert prepare(dataclasses.replace(config, verify="full")).digest == digest
+    assert "picture 11 of pixels.u8 is not what was written" in capsys.readouterr().err
+    assert prepare(config).images[-1, -1, -1, -1] == data[-1] ^ 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")

@@ -17,7 +17,7 @@ import pytest
 
 from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig
 from src.data.prepared import PreparedDataset, prepare
-from src.data.sources import Listing, list_samples
+from src.data.sources import Listing, list_samples, manifest
 from src.errors import DataError
 from tests.composing import compose_config
 from tests.picture_files import class_folders, config_of, picture, png
@@ -164,6 +164,51 @@ def test_archives_cannot_reach_outside(tmp_path: Path) -> None:
     assert verdicts["happy/../../../escape.png"] == verdicts["happy/link.png"] == "unreadable"
     assert verdicts["happy/nested.zip"] == "not_an_image"
     assert not list(tmp_path.rglob("escape.png"))
+
+
+def test_members_that_share_their_bytes_are_rejected(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "overlapping.zip", "w") as archive:
+        for name in ("happy", "sad"):
+            archive.writestr(f"{name}/0.png", png(len(name)))
+            archive.filelist += archive.filelist[-1:] * 3
+    listing = listed(tmp_path / "overlapping.zip")
+    assert [sample.path for sample in listing.samples] == ["happy/0.png", "sad/0.png"]
+    assert {rejection.detail for rejection in listing.rejections} == {
+        "its bytes are those of another file of the archive too"
+    }
+
+
+def test_an_archive_that_grows_beyond_all_pictures_is_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
+        for name in ("happy/0.png", "sad/0.png"):
+            archive.writestr(name, png(len(name)))
+            archive.filelist[-1].file_size = 130 << 30
+    with pytest.raises(DataError, match=r"bomb\.zip: 279\.2 GB are packed into 0\.0 MB"):
+        listed(tmp_path / "bomb.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "content", "said"),
+    [
+        ("row.csv", "manifest", b"path,label\n" + b"x" * 3_000_000 + b",happy\n", "line 2 holds more than a megabyte"),
+        ("row.csv", "fer2013", b"emotion,pixels\n3," + b"9 " * 600_000, "line 2 holds more than a megabyte"),
+        ("rows.csv", "manifest", b"path,label\n" + b"a.png,happy\n" * 6, "line 6 is not the last one"),
+    ],
+)
+def test_lists_that_no_pictures_have_are_rejected_before_they_fill_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, content: bytes, said: str
+) -> None:
+    monkeypatch.setattr(manifest, "MAX_ROWS", 5)
+    write(tmp_path / name, content)
+    with pytest.raises(DataError, match=said):
+        listed(tmp_path / name, source=source)
+
+
+def test_a_parquet_manifest_of_too_many_rows_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame(manifest_rows(tmp_path)).to_parquet(tmp_path / "list.parquet")
+    monkeypatch.setattr(manifest, "MAX_ROWS", 2)
+    with pytest.raises(DataError, match=r"rows of .* accepts 20,000,000 rows"):
+        listed(tmp_path / "list.parquet", source="manifest")
 
 
 def test_a_damaged_member_is_one_rejected_picture(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import fields, replace
 
 from ...config import DatasetConfig, SourceConfig, suggest
+from ...config.roles import PLACE, role_of
 from ...errors import ConfigError, DataError
 from ..samples import Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
@@ -59,7 +60,8 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
-    values = tuple(repr(getattr(config, field.name)) for field in fields(SourceConfig))
+    names = (field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE)
+    values = tuple(repr(getattr(config, name)) for name in names)
     if changes_with == "config":
         return values
     path = source_path(config) if changes_with == "file" else None

@@ -33,7 +33,7 @@ def source_path(config: SourceConfig) -> Path:
             raise DataError("dataset.path and dataset.url are both given; one of them must be null")
         if config.sha256 is None:
             raise DataError(f"dataset.url={config.url}: dataset.sha256 must say what the file's SHA-256 is")
-        return fetch(config.url, config.sha256.casefold(), project_path(config.downloads))
+        return fetch(config.url, config.sha256.casefold(), project_path(config.downloads), offline=config.offline)
     if config.path is None:
         raise DataError("dataset.path: no value given; name the folder or file that holds the data")
     # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
@@ -45,13 +45,19 @@ def source_path(config: SourceConfig) -> Path:
     return found
 
 
-def fetch(url: str, sha256: str, folder: Path) -> Path:
-    """The file behind `url`, from `folder` if it is there already. Raises DataError if it cannot be had as it should.
+def fetch(url: str, sha256: str, folder: Path, *, offline: bool = False) -> Path:
+    """The file behind `url`, from `folder` if it is there already. Raises DataError if it cannot be had as it should,
+    or if it is not there and `offline` says that nothing is fetched.
 
     An interrupted download is resumed by the next call; a file with another SHA-256 is never put into place.
     """
     target = folder / f"{sha256[:12]}-{PurePosixPath(urlsplit(url).path).name or 'data'}"
     part = target.with_name(f"{target.name}.part")
+    if offline and not target.exists():
+        raise DataError(
+            f"{url} is not fetched for a recorded run, or with dataset.offline=true, and {target} is not there; "
+            f"if you trust it: python -m src.prepare dataset=photos dataset.url={url} dataset.sha256={sha256}"
+        )
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):

@@ -16,6 +16,7 @@ from .download import source_path
 from .listing import Entry, Listing, RejectedEntry, by_class_folders, register_source
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_MAX_EXPANSION, _MIN_EXPANDED = 200, 1_000_000_000  # no pictures are packed to a 200th; below a gigabyte none is a bomb
 
 
 def _archive_entries(path: Path) -> list[Entry]:
@@ -33,15 +34,36 @@ def _archive_entries(path: Path) -> list[Entry]:
 def _zip_entries(path: Path, signature: str) -> list[Entry]:
     entries: list[Entry] = []
     with zipfile.ZipFile(path) as archive:
-        for index, member in enumerate(archive.infolist()):
+        members = archive.infolist()
+        expanded = sum(member.file_size for member in members)
+        if expanded > max(_MIN_EXPANDED, _MAX_EXPANSION * path.stat().st_size):
+            raise DataError(
+                f"{path}: {expanded / 1e9:,.1f} GB are packed into {path.stat().st_size / 1e6:,.1f} MB, which no "
+                "pictures are; unpack it yourself if you trust it"
+            )
+        overlapping = _overlapping(members)
+        for index, member in enumerate(members):
             if member.is_dir():
                 continue
             reason = _rejection_reason(member.filename)
+            if index in overlapping:
+                reason = "its bytes are those of another file of the archive too"
             if stat.S_ISLNK(member.external_attr >> 16):
                 reason = "a symbolic link in an archive"
             locator = ZipLocator(str(path), index, f"{signature}#{index}")
             entries.append((member.filename, RejectedEntry(reason) if reason else locator))
     return entries
+
+
+def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
+    """Which members share bytes with one before them in the file: a few kB can be a thousand files so."""
+    found, end = set(), 0
+    for index in sorted(range(len(members)), key=lambda index: members[index].header_offset):
+        member = members[index]
+        if member.header_offset < end:
+            found.add(index)
+        end = max(end, member.header_offset + member.compress_size)
+    return found
 
 
 def _tar_entries(path: Path, signature: str) -> list[Entry]:

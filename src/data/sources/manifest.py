@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ...config import ManifestConfig, SourceConfig
 from ...errors import DataError
@@ -16,6 +18,9 @@ from ..samples import Rejection, Sample, Split
 from .download import source_path
 from .listing import SPLIT_NAMES, Listing, RejectedEntry, class_labels, register_source
 
+MAX_ROWS = 20_000_000
+MAX_ROW_BYTES = 1_000_000
+_ACCEPTED = f"accepts {MAX_ROWS:,} rows of at most a megabyte each"
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -47,15 +52,30 @@ def list_metadata(config: SourceConfig) -> Listing:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The manifest with every value as text. Raises DataError."""
+    """The manifest with every value as text. Raises DataError, also past `MAX_ROWS` or a row of `MAX_ROW_BYTES`."""
     try:
         if path.suffix == ".parquet":
+            described = pq.ParquetFile(path).metadata
+            groups = (described.row_group(index) for index in range(described.num_row_groups))
+            size = sum(group.total_byte_size for group in groups)
+            if described.num_rows > MAX_ROWS or size > MAX_ROW_BYTES * max(1, described.num_rows):
+                raise DataError(f"{path}: {described.num_rows:,} rows of {size / 1e6:,.0f} MB; {_ACCEPTED}")
             return pd.read_parquet(path)
+        with path.open("rb") as file:
+            check_rows(path, file)
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True)
         return pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
+
+
+def check_rows(path: Path, file: IO[bytes]) -> None:
+    """Raise DataError for a line, or a number of them, that no list of pictures has; in bounded memory."""
+    for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES + 1), b""), 1):
+        if len(line) > MAX_ROW_BYTES or number > MAX_ROWS:
+            what = "holds more than a megabyte" if len(line) > MAX_ROW_BYTES else "is not the last one"
+            raise DataError(f"{path}: line {number:,} {what}; {_ACCEPTED}")
 
 
 def _listed(

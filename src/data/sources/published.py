@@ -14,6 +14,7 @@ from ..samples import Sample, Split
 from .download import source_path
 from .folders import entries_of
 from .listing import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels, register_source
+from .manifest import check_rows
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Index = the number in the `emotion` column."""
@@ -33,6 +34,8 @@ def _list_csv(path: Path, config: SourceConfig) -> Listing:
     status = path.stat()
     labels, ignored, samples, offset = class_labels(config), Counter[str](), [], 0
     with path.open("rb") as file:
+        check_rows(path, file)
+        file.seek(0)
         header = next(file, b"")
         columns = [name.strip().strip('"').casefold() for name in header.decode("utf-8-sig", "replace").split(",")]
         if not {"emotion", "pixels"} <= set(columns):
