@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..data.images import MAX_SIDE, open_upright, prepare_image
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError
-from .classifier import Answer, Classifier, Prepared
+from .classifier import Answer, Classifier, Prepared, no_answer
 from .pictures import Picture
 
 MARGIN = 0.12
@@ -135,9 +135,9 @@ def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> 
     try:
         _, faces = classify_faces(classifier, detect, picture)
     except RejectedPictureError as error:
-        return [Answer(picture.path, None, None, error.verdict, classifier.model_id, error.detail)]
+        return [no_answer(picture.path, classifier.model_id, error)]
     if not faces:
-        return [Answer(picture.path, None, None, "ok", classifier.model_id, "no face found")]
+        return [Answer(picture.path, None, None, None, "no_face", classifier.model_id, "no face found")]
     return [face.answer for face in faces]
 
 
@@ -147,10 +147,9 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
     draw = ImageDraw.Draw(drawn)
     width = max(2, picture.width // 300)
     for face in faces:
-        probability = face.answer.probability or 0.0
-        positive = face.answer.label == class_names[1]
-        color = COLORS[positive]
-        text = f"{face.answer.label} {probability if positive else 1 - probability:.2f}"
+        answer = face.answer
+        color = COLORS[(answer.probability or 0.0) >= 0.5 if answer.label is None else answer.label == class_names[1]]
+        text = answer.verdict if answer.confidence is None else f"{answer.label} {answer.confidence:.0%}"
         text_size = max(MIN_TEXT_SIZE, face.box.side // 6)  # about as wide as the box
         font = ImageFont.load_default(text_size)
         corner = (face.box.left, face.box.top)
