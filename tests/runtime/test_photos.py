@@ -71,6 +71,27 @@ def test_a_face_that_fills_the_picture_is_found() -> None:
     assert found.side > 150
 
 
+@pytest.mark.parametrize("side", [100, 350, 900])
+def test_a_cut_out_face_that_was_enlarged_is_answered_as_it_was_before(
+    photo_bundle: Bundle, photos: list[Path], side: int
+) -> None:
+    size = photo_bundle.image_size
+    face = Image.open(photos[3]).resize((size, size), Image.Resampling.LANCZOS)
+    classifier = PhotoClassifier(photo_bundle)
+    small, enlarged = (
+        classifier.prepare_pixels(np.asarray(picture))
+        for picture in (face, face.resize((side, side), Image.Resampling.BICUBIC))
+    )
+    assert small.one_face
+    assert enlarged.one_face
+    assert abs(small.faces.astype(int) - enlarged.faces).mean() < 8
+    banner = face.resize((2 * side, side), Image.Resampling.BICUBIC)
+    plain = Image.new("RGB", (side, side), "navy")
+    sharp = Image.open(SHEET).resize((side, side))
+    for picture in (banner, plain, sharp):
+        assert not classifier.prepare_pixels(np.asarray(picture)).one_face
+
+
 def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, photos: list[Path]) -> None:
     classifier = PhotoClassifier(photo_bundle)
     for answer, path in zip(answers(classifier, photos[:3]), photos, strict=False):
