@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SOME_REJECTED = 3
 CACHE = PROJECT_ROOT / ".cache" / "answers.sqlite"
 BAR_FROM = 200
+SHOWN = 1280
 
 Flag = typer.Option
 
@@ -55,10 +56,10 @@ def predict(
     ] = None,
     cache: Annotated[bool, Flag("--cache", help="Keep answers; reuse those of unchanged files.")] = False,
 ) -> None:
-    """Say of pictures whether they look happy or sad, and how likely that answer is.
+    """Say of pictures whether they look happy or sad: the label, P(happy) and the confidence, which is P(label).
 
     That can be below 0.5: the model's threshold is chosen on validation. A model of faces and scenes looks for faces
-    first, and says what its answer rests on.
+    first, and says what its answer rests on, or that it is unsure.
 
     Exit code 3: some could not be read; 2: bad usage.
     """
@@ -81,7 +82,7 @@ def predict(
         writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, mode)
         found = stack.enter_context(_answers(classifier, pictures, one_by_one, yunet, cache))
         for answer in _with_progress(found, len(pictures)):
-            rejected += answer.verdict != "ok"
+            rejected += answer.verdict == "unreadable"
             for write in writers:
                 write(answer)
     if annotate:
@@ -128,11 +129,13 @@ def _writers(
 ) -> list[Callable[[Answer], object]]:
     from .runtime import outputs
 
+    names = classifier.bundle.class_names
+
     def show(answer: Answer) -> None:
-        print(outputs.as_json(answer) if as_json else outputs.as_text(answer, classifier.bundle.class_names))
+        print((outputs.as_json if as_json else outputs.as_text)(answer, names))
 
     writers: list[Callable[[Answer], object]] = [show]
-    writers += [stack.enter_context(outputs.table_writer(file)) for file in tables]
+    writers += [stack.enter_context(outputs.table_writer(file, names)) for file in tables]
     if sort_into:
         from .runtime.sorting import Sorter
 
@@ -169,9 +172,11 @@ def _explain(classifier: Answering, picture: Picture, file: Path) -> None:
 
     try:
         pixels, probabilities, threshold = classifier.explained(picture)
+        upright = classifier.shown(picture)
     except RejectedPictureError:
         return  # its verdict is already printed
-    _save(draw_evidence(pixels, answer_evidence(probabilities, pixels, threshold)), file)
+    upright.thumbnail((SHOWN, SHOWN))
+    _save(draw_evidence(upright, answer_evidence(probabilities, pixels, threshold)), file)
 
 
 def _save(picture: Image, file: Path) -> None:

@@ -8,9 +8,10 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..reports.figure_style import BLUE, CYCLE, GRAY, RED, axes, styled
+from ..reports.figure_style import BLUE, CYCLE, GRAY, RED, axes, legend_below, styled
 from .comparison import Ranking
 from .leaderboard import LOSSES, Metric
 
@@ -21,6 +22,8 @@ COST_NAMES = {
     "seconds": "Training time, s",
 }
 MAX_NAMES = 12
+MAX_CURVES = 8
+DASHES = ((0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1, 1, 1)))
 
 
 @styled
@@ -45,7 +48,7 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     if board[cost].max() > 20 * board[cost].min() > 0:
         ax.set_xscale("log")
     ax.margins(x=0.15)
-    ax.legend(loc="best")
+    legend_below(ax)
     return figure
 
 
@@ -77,17 +80,25 @@ def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
 
 @styled
 def curves_figure(histories: Mapping[str, Sequence[Sequence[float]]], name: str) -> Figure:
-    """Learning curves of several candidates overlaid: the mean over seeds, each seed thin behind it."""
-    figure, ax = axes(6.8, 4.2, f"{name} by epoch", "Epoch", name)
-    for color, (label, seeds) in zip(cycle(CYCLE), histories.items(), strict=False):
-        for values in seeds if len(seeds) > 1 else ():
-            ax.plot(np.arange(1, len(values) + 1), values, color=color, linewidth=0.7, alpha=0.5)
+    """Learning curves of the first candidates: the mean over seeds, with a band from the lowest to the highest.
+
+    Curves that lie on one another differ in their dashes, so that each still shows.
+    """
+    shown = dict(list(histories.items())[:MAX_CURVES])
+    more = f", the first {len(shown)} of {len(histories)}" if len(histories) > len(shown) else ""
+    figure, ax = axes(6.8, 4.2 + 0.25 * ((len(shown) + 1) // 2), f"{name} by epoch{more}", "Epoch", name)
+    for dashes, color, (label, seeds) in zip(cycle(DASHES), cycle(CYCLE), shown.items(), strict=False):
         longest = max(len(values) for values in seeds)
         padded = np.array([[*values, *[np.nan] * (longest - len(values))] for values in seeds], dtype=float)
         running = np.isfinite(padded).sum(axis=0) == len(seeds)  # a mean over fewer seeds would jump
-        mean = padded[:, running].mean(axis=0)
-        ax.plot(np.arange(1, mean.size + 1), mean, color=color, label=label, marker="." if mean.size < 3 else "")
-    ax.legend(loc="best")
+        values = padded[:, running]
+        epochs = np.arange(1, values.shape[1] + 1)
+        if len(seeds) > 1:
+            ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+        marker = "." if epochs.size < 3 else ""
+        ax.plot(epochs, values.mean(axis=0), color=color, linestyle=dashes, label=label, marker=marker)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_below(ax)
     return figure
 
 

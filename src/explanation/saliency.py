@@ -22,7 +22,7 @@ Tensor = Any
 GRID = 12
 """Cells across the picture, by which the patches of an occlusion map move."""
 
-SHOWN_SIZE = 384
+MIN_SHOWN = 384
 
 
 def has_map(model: keras.Model) -> bool:
@@ -139,10 +139,13 @@ def _evidence_by_cell(
     return total / count, float(values[0])
 
 
-def draw_evidence(picture: NDArray[np.uint8], evidence: NDArray[np.float64]) -> Image.Image:
-    """A prepared picture in gray with the evidence by cell over it: orange speaks for the answer, blue against it."""
-    shown = (SHOWN_SIZE, SHOWN_SIZE)
-    gray = Image.fromarray(picture).convert("L").resize(shown, Image.Resampling.BICUBIC).convert("RGB")
+def draw_evidence(picture: Image.Image, evidence: NDArray[np.float64]) -> Image.Image:
+    """A picture in gray, in its own shape and at least `MIN_SHOWN` pixels long, with the evidence by cell over it:
+    orange speaks for the answer, blue against it.
+    """
+    scale = max(1.0, MIN_SHOWN / max(picture.size))
+    shown = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
+    gray = picture.convert("L").resize(shown, Image.Resampling.BICUBIC).convert("RGB")
     smooth = np.asarray(Image.fromarray(evidence.astype(np.float32)).resize(shown, Image.Resampling.BICUBIC))
     strength = np.clip(smooth / max(float(np.abs(evidence).max()), 1e-9), -1, 1)[..., None]
     color = np.where(strength > 0, np.array([255.0, 122, 0]), np.array([30.0, 110, 255]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ NOT_SLICED = {
 }
 MAX_VALUES = 12
 NUMERIC_BINS = 4
+REPEATED = 0.999  # a correlation from which on two columns say the same
 GRAY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in gray levels
 
 VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
@@ -43,11 +44,11 @@ def slice_table(table: pd.DataFrame, hits: NDArray[np.bool_], groups: NDArray, s
     corrected interval, and a verdict. A slice of at least `smallest` pictures is `worse` where the whole interval of
     the difference lies below 0 and Fisher's exact test finds more mistakes than in the rest, each at a one-sided level
     of 0.025 divided by the number of slices tested (Bonferroni). The interval alone accuses a small slice against a
-    large rest up to 5 times too often.
+    large rest up to 5 times too often. Columns that repeat another, such as red in gray pictures, are left out.
     """
     names = [str(name) for name in table.columns]
     excluded = NOT_SLICED | region_columns(names)
-    columns = [name for name in names if name not in excluded]
+    columns = distinct_columns(table, [name for name in names if name not in excluded])
     members = [(column, value, rows) for column in columns for value, rows in _values(table[column])]
     members = [(column, value, rows) for column, value, rows in members if 0 < rows.sum() < rows.size]
     tested = sum(1 for _, _, rows in members if _large_enough(rows, smallest))
@@ -71,6 +72,24 @@ _SLICE_COLUMNS = [
     "difference_high",
     "verdict",
 ]
+
+
+def distinct_columns(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """`names` without the columns of one value, and without those of numbers that follow from an earlier one's."""
+    kept: list[str] = []
+    numbers: list[NDArray[np.float64]] = []
+    for name in names:
+        column = table[name]
+        if column.dropna().nunique() < 2:
+            continue
+        if is_numeric_dtype(column) and not is_bool_dtype(column) and not column.isna().any():
+            values = column.to_numpy(np.float64)
+            values = (values - values.mean()) / values.std()
+            if any(abs((values * earlier).mean()) > REPEATED for earlier in numbers):
+                continue
+            numbers.append(values)
+        kept.append(name)
+    return kept
 
 
 def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..metrics.slices import distinct_columns
 from .pages import histogram_paths
 
 PIXEL_STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
@@ -107,10 +108,13 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
 
 
 def class_statistics(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each statistic by class: mean, deviation, histograms, and how well it separates the classes by itself."""
+    """Each statistic by class: mean, deviation, histograms, and how well it separates the classes by itself.
+
+    Those that say nothing of their own are left out: in gray pictures saturation and the three colors.
+    """
     labels = table["label"].to_numpy()
     found = []
-    for name in PIXEL_STATISTICS:
+    for name in distinct_columns(table, PIXEL_STATISTICS):
         values = [table[name].to_numpy(dtype=np.float64)[labels == label] for label in (0, 1)]
         found.append(
             {

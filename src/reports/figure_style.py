@@ -74,6 +74,11 @@ def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figur
     return figure, ax
 
 
+def legend_below(ax: Axes, columns: int = 2) -> None:
+    """A legend under the axes, where it hides nothing of what they show."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns)
+
+
 def hide_frame(ax: Axes) -> None:
     """Axes without ticks, grid and spines: for pictures and matrices."""
     ax.set(xticks=[], yticks=[])

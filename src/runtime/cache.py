@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ..data.samples import Verdict
 from ..errors import DataError
 from .classifier import Answer, Answering
 from .pictures import Picture
@@ -23,8 +22,8 @@ class AnswerCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self.database = database
         database.execute(
-            "CREATE TABLE IF NOT EXISTS evident (model, path, size, changed, label, probability, verdict, detail,"
-            " evidence, PRIMARY KEY (model, path)) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS answered (model, path, size, changed, label, probability, confidence, verdict,"
+            " detail, evidence, PRIMARY KEY (model, path)) WITHOUT ROWID"
         )
 
     def answers(self, classifier: Answering, pictures: Iterable[Picture]) -> Iterator[Answer]:
@@ -54,20 +53,20 @@ class AnswerCache:
         if state is None:
             return None
         found = self.database.execute(
-            "SELECT label, probability, verdict, detail, evidence FROM evident"
+            "SELECT label, probability, confidence, verdict, detail, evidence FROM answered"
             " WHERE (model, path, size, changed) = (?, ?, ?, ?)",
             (model, *state),
         ).fetchone()
         if found is None:
             return None
-        label, probability, verdict, detail, evidence = found
-        return Answer(picture.path, label, probability, cast("Verdict", verdict), model, detail, evidence)
+        label, probability, confidence, verdict, detail, evidence = found
+        return Answer(picture.path, label, probability, confidence, verdict, model, detail, evidence)
 
     def _keep(self, answer: Answer, state: tuple[Any, ...] | None) -> None:
         if state is not None:
-            said = (answer.label, answer.probability, answer.verdict, answer.detail, answer.evidence)
+            said = (answer.label, answer.probability, answer.confidence, answer.verdict, answer.detail, answer.evidence)
             values = (answer.model, *state, *said)
-            self.database.execute("INSERT OR REPLACE INTO evident VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self.database.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 @contextmanager

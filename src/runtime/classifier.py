@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_upright, prepare_image
-from ..data.samples import RejectedPictureError, Verdict
+from ..data.samples import RejectedPictureError
 from ..hardware import usable_cores
-from .bundle import Bundle
+from .bundle import UNSURE, Bundle
 from .pictures import Picture, as_pixels, decode_base64, single_inputs
 from .runners import create_runner
 
@@ -30,23 +30,46 @@ Pixels = TypeVar("Pixels")
 Prepared: TypeAlias = "Pixels | RejectedPictureError"
 
 
+AnswerVerdict = Literal["ok", "unsure", "no_face", "unreadable"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said of one picture. `probability` is that of class 1; label and probability are None unless the verdict
-    is `ok` and there was something to evaluate; the label is a class name or `unsure`. `detail` says why there is none.
+    """What is said of one picture. `probability` is that of class 1, and `evidence` what it rests on.
+
+    `verdict` is `ok` where there is a `label`, a class name, of which `confidence` is the calibrated probability; it is
+    `unsure` where neither class is likely enough. There is no probability where it is `no_face`, as only faces were to
+    be evaluated, or `unreadable`; `detail` says why.
     """
 
     path: str
     label: str | None
     probability: float | None
-    verdict: Verdict
+    confidence: float | None
+    verdict: AnswerVerdict
     model: str
     detail: str = ""
     evidence: str = ""
 
+    def fields(self, class_names: Sequence[str]) -> dict[str, str | float | None]:
+        """The answer by `answer_fields`: its form wherever it leaves the program."""
+        said = (self.path, self.label, self.probability, self.confidence, self.verdict)
+        return dict(zip(answer_fields(class_names), (*said, self.detail, self.evidence, self.model), strict=True))
+
+
+def answer_fields(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names of an answer's fields; P(class 1) is named for that class, as in `p_happy`."""
+    return ("path", "label", f"p_{class_names[1]}", "confidence", "verdict", "detail", "evidence", "model")
+
+
+def no_answer(path: str, model: str, error: RejectedPictureError) -> Answer:
+    """What is said of a file that holds no sound picture."""
+    detail = error.detail if error.verdict == "unreadable" else str(error)
+    return Answer(path, None, None, None, "unreadable", model, detail)
+
 
 class Said(NamedTuple):
-    """Label, P(class 1) and what they rest on, for one picture."""
+    """Label or `unsure`, P(class 1) and what they rest on, for one picture."""
 
     label: str
     probability: float
@@ -128,10 +151,14 @@ class Answering(Generic[Pixels]):
         answers = []
         for picture, found in zip(pictures, prepared, strict=True):
             if isinstance(found, RejectedPictureError):
-                answers.append(Answer(picture.path, None, None, found.verdict, self.model_id, found.detail))
-            else:
-                label, probability, evidence = next(said)
-                answers.append(Answer(picture.path, label, probability, "ok", self.model_id, evidence=evidence))
+                answers.append(no_answer(picture.path, self.model_id, found))
+                continue
+            label, probability, evidence = next(said)
+            if label == UNSURE:
+                answers.append(Answer(picture.path, None, probability, None, "unsure", self.model_id, "", evidence))
+                continue
+            confidence = probability if label == self.bundle.class_names[1] else 1 - probability
+            answers.append(Answer(picture.path, label, probability, confidence, "ok", self.model_id, "", evidence))
         return answers
 
     def answer_inputs(self, values: Iterable[Any]) -> Iterator[Answer]:

@@ -11,10 +11,8 @@ from typing import Protocol
 
 from ..errors import ConfigError, DataError
 from ..terminal import printable
-from .classifier import WHOLE_PICTURE, Answer
+from .classifier import WHOLE_PICTURE, Answer, answer_fields
 from .pictures import STDIN
-
-COLUMNS = ("path", "label", "probability", "verdict", "model", "evidence")
 
 
 class Write(Protocol):
@@ -23,33 +21,25 @@ class Write(Protocol):
     def __call__(self, answer: Answer) -> None: ...
 
 
-def row(answer: Answer) -> dict[str, str | float | None]:
-    """An answer by `COLUMNS`."""
-    return {name: getattr(answer, name) for name in COLUMNS}
-
-
 def as_text(answer: Answer, class_names: Sequence[str]) -> str:
-    """One line for a person: the answer and how likely it is, or the verdict and why."""
-    path, detail = printable(answer.path), printable(answer.detail)
-    if answer.verdict == "ok" and answer.probability is None:
-        return f"{detail:<18}  {path}"
-    if answer.probability is None:
-        return f"{answer.verdict:<18}  {path}  ({detail})"
-    negative = answer.label == class_names[0]
-    likely = 1 - answer.probability if negative else answer.probability
-    evidence = "" if answer.evidence == WHOLE_PICTURE else f"  ({printable(answer.evidence)})"
-    return f"{answer.label:<12}  {likely:.2f}  {path}{evidence}"
+    """One line for a person: the label, P(class 1) and the label's own probability; or the verdict and why."""
+    positive = "" if answer.probability is None else f"p_{class_names[1]} {answer.probability:.2f}"
+    confidence = "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
+    said = f"{answer.label or answer.verdict:<10}  {positive:<{len(class_names[1]) + 7}}  {confidence:<15}"
+    known = answer.detail if answer.probability is None else answer.evidence
+    rests_on = "" if known in ("", WHOLE_PICTURE) else f"  ({printable(known)})"
+    return f"{said}  {printable(answer.path)}{rests_on}"
 
 
-def as_json(answer: Answer) -> str:
+def as_json(answer: Answer, class_names: Sequence[str]) -> str:
     """One JSON object on one line, with escapes for all that steers a terminal."""
-    text = json.dumps(row(answer), ensure_ascii=False)
+    text = json.dumps(answer.fields(class_names), ensure_ascii=False)
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
 @contextmanager
-def table_writer(file: Path) -> Iterator[Write]:
-    """Write answers to a `.csv` or `.parquet` file as they come.
+def table_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    """Write answers to a `.csv` or `.parquet` file as they come, a column for each of their fields.
 
     Raises ConfigError for another ending, DataError for a file that cannot be made.
     """
@@ -59,7 +49,7 @@ def table_writer(file: Path) -> Iterator[Write]:
         file.open("ab").close()  # known before the pictures are evaluated, not after
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
-    with _csv_writer(file) if file.suffix == ".csv" else _parquet_writer(file) as write:
+    with (_csv_writer if file.suffix == ".csv" else _parquet_writer)(file, class_names) as write:
         yield write
 
 
@@ -69,21 +59,24 @@ def _no_formula(path: str) -> str:
 
 
 @contextmanager
-def _csv_writer(file: Path) -> Iterator[Write]:
+def _csv_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, answer_fields(class_names))
         writer.writeheader()
-        yield lambda answer: writer.writerow(row(answer) | {"path": _no_formula(answer.path)})
+        yield lambda answer: writer.writerow(answer.fields(class_names) | {"path": _no_formula(answer.path)})
 
 
 @contextmanager
-def _parquet_writer(file: Path) -> Iterator[Write]:
+def _parquet_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     """The rows are kept until the end: a few dozen bytes for each picture."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = pa.schema([(name, pa.float64() if name == "probability" else pa.string()) for name in COLUMNS])
+    numbers = (f"p_{class_names[1]}", "confidence")
+    kinds = [(name, pa.float64() if name in numbers else pa.string()) for name in answer_fields(class_names)]
     rows: list[dict[str, str | float | None]] = []
     # Parquet holds text, which a file's name need not be.
-    yield lambda answer: rows.append(row(answer) | {"path": answer.path.encode(errors="backslashreplace").decode()})
-    parquet.write_table(pa.Table.from_pylist(rows, schema), file)
+    yield lambda answer: rows.append(
+        answer.fields(class_names) | {"path": answer.path.encode(errors="backslashreplace").decode()}
+    )
+    parquet.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), file)

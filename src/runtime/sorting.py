@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..errors import DataError
 from ..journal import append_entry, read_entries
-from .bundle import REJECTED
+from .bundle import REJECTED, UNSURE
 from .classifier import Answer
 
 Mode: TypeAlias = Literal["copy", "link", "move"]
@@ -27,8 +27,8 @@ _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 
 class Sorter:
-    """Puts pictures into `folder`/LABEL (or rejected). A picture that the log there names already is left alone, so
-    that a run that was broken off can simply be started again.
+    """Puts pictures into `folder`/LABEL (or unsure, or rejected). A picture that the log there names already is left
+    alone, so that a run that was broken off can simply be started again.
     """
 
     def __init__(self, folder: Path, mode: Mode) -> None:
@@ -46,7 +46,7 @@ class Sorter:
         source = os.path.abspath(answer.path)
         if source in self.done:
             return None
-        target_folder = self.folder / (answer.label or REJECTED)
+        target_folder = self.folder / (answer.label or (UNSURE if answer.verdict == "unsure" else REJECTED))
         try:
             target_folder.mkdir(exist_ok=True)
             if target_folder.is_symlink():

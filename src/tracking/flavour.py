@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,6 @@ from ..config import PACKAGE
 
 BUNDLE = "bundle"
 INPUT = "picture"
-OUTPUTS = {"label": "string", "probability": "double", "verdict": "string", "detail": "string", "evidence": "string"}
-"""Column -> MLflow type."""
-
 SCRIPT = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = (
     *("mlflow", "ai-edge-litert", "annotated-types", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic"),
@@ -37,6 +35,12 @@ def packaged_code() -> Iterator[Path]:
             sys.path.remove(temporary)
 
 
+def output_columns(class_names: Sequence[str]) -> dict[str, str]:
+    """Column -> MLflow type: the fields of an answer but for its path and model."""
+    kinds = {"label": "string", f"p_{class_names[1]}": "double", "confidence": "double"}
+    return kinds | dict.fromkeys(("verdict", "detail", "evidence"), "string")
+
+
 def model_arguments(bundle: Path, code: Path) -> dict[str, Any]:
     """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`; `code` is the
     package that serves it.
@@ -48,9 +52,10 @@ def model_arguments(bundle: Path, code: Path) -> dict[str, Any]:
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
+    class_names = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["class_names"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType(), INPUT)]),
-        outputs=Schema([ColSpec(kind, name) for name, kind in OUTPUTS.items()]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in output_columns(class_names).items()]),
     )
     return {
         "python_model": str(SCRIPT),

@@ -8,7 +8,7 @@ import mlflow
 import pandas as pd
 from happy_sad.runtime.bundle import open_bundle
 from happy_sad.runtime.photos import open_classifier
-from happy_sad.tracking.flavour import BUNDLE, INPUT, OUTPUTS
+from happy_sad.tracking.flavour import BUNDLE, INPUT, output_columns
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
@@ -20,10 +20,10 @@ class ServedModel(PythonModel):
 
     # MLflow would make a schema of type hints here, in place of the one that it is given.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Columns label, probability (of class 1), verdict, detail and evidence; a row for each picture."""
-        answers = self.classifier.answer_inputs(model_input[INPUT])
-        rows = [[getattr(answer, name) for name in OUTPUTS] for answer in answers]
-        return pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object)  # which keeps None, null in JSON
+        """A row for each picture, with the columns that the signature names."""
+        names = self.classifier.bundle.class_names
+        rows = [answer.fields(names) for answer in self.classifier.answer_inputs(model_input[INPUT])]
+        return pd.DataFrame(rows, columns=list(output_columns(names)), dtype=object)  # which keeps None, null in JSON
 
 
 mlflow.models.set_model(ServedModel())

@@ -2,66 +2,115 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 from fastapi import FastAPI, Request
-from pydantic import BaseModel
+from markupsafe import Markup, escape
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.responses import HTMLResponse
 
-from ..runtime.classifier import Answer, Answering
+from ..runtime.classifier import Answering, AnswerVerdict
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ info.title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
-code, pre { font-family: ui-monospace, monospace } pre { padding: .8rem; background: #8882; overflow-x: auto }
-td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere } h2 { margin-top: 2.4rem }
+code, pre { font-family: ui-monospace, monospace } pre { padding: .8rem; background: #8882; white-space: pre-wrap }
+td { padding: .1rem 1rem .1rem 0; vertical-align: top } td:first-child { overflow-wrap: normal }
 </style><h1>{{ info.title }}</h1><p>{{ info.description }} In full: <a href="openapi.json">openapi.json</a>.</p>
 <pre>curl {{ base }}v1/predict -F files=@photo.jpg -F files=@other.png{% if guarded %} \\
      -H "Authorization: Bearer $HAPPY_SAD_TOKEN"{% endif %}</pre>
+<h2>An answer</h2><table>{% for name, field in answer.properties.items() %}
+<tr><td><code>{{ name }}</code></td><td>{{ field.description | code }}</td></tr>{% endfor %}</table>
+<p>The command, its tables and the MLflow model give the same fields.</p>
 {% for path, methods in paths.items() %}{% for method, operation in methods.items() %}
-<h2><code>{{ method.upper() }} {{ path }}</code></h2><p>{{ operation.description or operation.summary }}</p>
+<h2><code>{{ method.upper() }} {{ path }}</code></h2><p>{{ (operation.description or operation.summary) | code }}</p>
 <table>{% for code, response in operation.responses.items() %}
 <tr><td><code>{{ code }}</code></td><td>{{ response.description }}</td></tr>{% endfor %}</table>
+{% for title, shown in examples(operation) %}<pre>{{ title }} {{ shown }}</pre>{% endfor %}
 {% endfor %}{% endfor %}</html>"""
 
 
-class AnswerBody(BaseModel):
-    """One picture's answer and what it rests on. `probability` is that of the class called 1 in `/v1/model`."""
-
-    path: str
-    label: str | None
-    probability: float | None
-    verdict: str
-    detail: str
-    evidence: str
+_MODEL = "happy_sad@0123456789ab"
 
 
-class PredictBody(BaseModel):
-    """Answers in the order of the pictures, the model that gave them, and the seconds that they took."""
+def example(**values: Any) -> ConfigDict:
+    """What makes these values the example of a body in OpenAPI."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
 
-    model: str
-    answers: list[AnswerBody]
-    seconds: float
+
+class ErrorBody(BaseModel):
+    """Why a request was not answered, in one line."""
+
+    model_config = example(error="more than 64 megabytes")
+    error: str
+
+
+class StatusBody(BaseModel):
+    """That the service is well."""
+
+    model_config = example(status="ok")
+    status: str
 
 
 class ModelBody(BaseModel):
-    """What the service answers with; `card` is Markdown."""
+    """What the service answers with; `card` is Markdown, `scores` value, low and high by split and name."""
 
+    model_config = example(
+        model=_MODEL,
+        class_names=["sad", "happy"],
+        image_size=48,
+        threshold=0.5,
+        temperature=0.9,
+        dataset_digest="caa9af9a41925ec2",
+        scores={"test": {"accuracy": [0.893, 0.86, 0.92]}},
+        card="# Model card: happy_sad",
+    )
     model: str
-    class_names: list[str]
+    class_names: list[str] = Field(description="Those of class 0 and class 1")
     image_size: int
-    threshold: float
+    threshold: float = Field(description="From this probability of class 1 on the label is class 1")
     temperature: float
     dataset_digest: str
     scores: dict[str, dict[str, list[float]]]
     card: str
 
 
-def answer_body(answer: Answer) -> AnswerBody:
-    """The answer without its model, which stands beside all of them."""
-    return AnswerBody(**{name: getattr(answer, name) for name in AnswerBody.model_fields})
+def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[BaseModel]]:
+    """The body of one answer, with the fields of `Answer`, and that of all answers to a request."""
+    negative, positive = class_names
+    name = f"p_{positive}"
+    said = {"path": "photo.jpg", "label": positive, name: 0.93, "confidence": 0.93, "verdict": "ok", "detail": ""}
+    shown = said | {"evidence": "1 face"}
+    described = {
+        "path": (str, "The file's name in the form, or `body`"),
+        "label": (str | None, f"`{positive}` or `{negative}`; null unless the verdict is `ok`"),
+        name: (float | None, f"Calibrated probability of `{positive}`, from 0 to 1; null where nothing was evaluated"),
+        "confidence": (float | None, "Calibrated probability of the label; null where there is none"),
+        "verdict": (AnswerVerdict, "`ok`; `unsure`: no class is likely enough; `no_face`; `unreadable`: no picture"),
+        "detail": (str, "Why there is no answer"),
+        "evidence": (str, "What the answer rests on, such as `2 faces` or `whole picture, no face found`"),
+    }
+    fields: dict[str, Any] = {key: (kind, Field(description=text)) for key, (kind, text) in described.items()}
+    answer = create_model(
+        "AnswerBody",
+        __doc__="One picture's answer and what it rests on.",
+        __config__=example(**shown),
+        **fields,
+    )
+    body = create_model(
+        "PredictBody",
+        __doc__="Answers in the order of the pictures, the model that gave them, and the seconds that they took.",
+        __config__=example(model=_MODEL, answers=[shown], seconds=0.02),
+        model=(str, ...),
+        answers=(list[answer], ...),  # type: ignore[valid-type]
+        seconds=(float, ...),
+    )
+    return answer, body
 
 
 def model_body(classifier: Answering) -> ModelBody:
@@ -77,6 +126,11 @@ def model_body(classifier: Answering) -> ModelBody:
         scores=bundle.scores,
         card=bundle.card(),
     )
+
+
+def errors(**described: str) -> dict[int | str, dict[str, Any]]:
+    """Responses with an `ErrorBody` for OpenAPI, by their status behind an underscore: `_413="Too large"`."""
+    return {int(status[1:]): {"description": text, "model": ErrorBody} for status, text in described.items()}
 
 
 def request_body(max_pictures: int) -> dict[str, Any]:
@@ -98,5 +152,34 @@ def add_description(service: FastAPI, *, guarded: bool) -> None:
 
     @service.get("/docs", include_in_schema=False)
     def docs(request: Request) -> HTMLResponse:
-        page = jinja2.Environment(autoescape=True).from_string(_PAGE)
-        return HTMLResponse(page.render(**service.openapi(), base=str(request.base_url), guarded=guarded))
+        environment = jinja2.Environment(autoescape=True)
+        environment.filters["code"] = lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+        page = environment.from_string(_PAGE)
+        described = service.openapi()
+        schemas = described["components"]["schemas"]
+
+        def examples(operation: dict[str, Any]) -> list[tuple[str, str]]:
+            asked, given = operation.get("requestBody", {}), operation["responses"].get("200", {})
+            found = [(">", _example(asked, schemas)), ("<", _example(given, schemas))]
+            return [(title, json.dumps(value)) for title, value in found if value is not None]
+
+        shown = page.render(
+            **described, base=str(request.base_url), guarded=guarded, answer=schemas["AnswerBody"], examples=examples
+        )
+        return HTMLResponse(shown)
+
+
+def _example(part: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """The example of a request's or response's JSON, in the order of its fields, or None."""
+
+    def of(schema: dict[str, Any]) -> dict[str, Any]:
+        return schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+    def ordered(value: Any, schema: dict[str, Any]) -> Any:
+        if isinstance(value, list):
+            return [ordered(item, of(schema.get("items", {}))) for item in value]
+        fields = schema.get("properties", {}) if isinstance(value, dict) else {}
+        return {name: ordered(value[name], of(fields[name])) for name in fields if name in value} or value
+
+    schema = of(part.get("content", {}).get("application/json", {}).get("schema", {}))
+    return ordered(schema["examples"][0], schema) if "examples" in schema else None

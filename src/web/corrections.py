@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ..data.images import DEFAULT_LIMITS, Limits, decode_picture
 from ..errors import DataError
 from ..journal import append_entry, read_entries
 
+_LOG = logging.getLogger("uvicorn.error")
 MANIFEST, HISTORY, PICTURES = "manifest.csv", "history.jsonl", "pictures"
 
 
@@ -63,7 +65,8 @@ class Corrections:
             with FileLock(self.folder / f".{MANIFEST}.lock"):
                 return self._keep(path, data, label, by)
         except OSError as error:
-            raise DataError(f"{self.folder}: corrections cannot be kept there: {error.strerror or error}") from None
+            _LOG.error("%s: corrections cannot be kept there: %s", self.folder, error)
+            raise DataError(f"corrections cannot be kept: {error.strerror or 'see the log of the service'}") from None
 
     def labels(self) -> dict[str, str]:
         """Path below the folder -> label, in the order in which the pictures were first corrected."""

@@ -34,7 +34,8 @@ _STYLE = Path(__file__).with_name("page.css")
 _INTRODUCTION = """# {names}?
 Which of two *apparent expressions* a picture shows, as `{model}` sees it. It was made for {made_for};
 an expression is not a feeling."""
-_WRONG = """Orange speaks for the answer, blue against it.
+_EVIDENCE = "Orange speaks for the answer, blue against it"
+_WRONG = """{evidence}.
 **Is the answer wrong?** Say what the picture shows; it is kept for the next training."""
 
 
@@ -113,9 +114,14 @@ def _lay_pictures(page: PageAnswers) -> None:
     with gr.Column(visible=False, elem_id="detail") as detail:
         panel = gr.HTML(elem_id="answer")
         with gr.Row():
-            upright = gr.Image(label="Picture", interactive=False, buttons=["fullscreen"], elem_id="upright")
-            evident = gr.Image(label="Evidence", interactive=False, buttons=["fullscreen"], elem_id="evidence")
-        gr.Markdown(_WRONG)
+            upright = gr.Image(
+                label="Picture", interactive=False, buttons=["fullscreen"], min_width=340, elem_id="upright"
+            )
+            evident = gr.Image(
+                label="Evidence", interactive=False, buttons=["fullscreen"], min_width=340, elem_id="evidence"
+            )
+        apart = "; in the whole picture, apart from its faces" if page.classifier.bundle.scene else ""
+        gr.Markdown(_WRONG.format(evidence=_EVIDENCE + apart))
         with gr.Row():
             buttons = [gr.Button(name, elem_id=f"correct-{name}") for name in page.class_names]
         kept = gr.HTML(elem_id="kept")
@@ -123,7 +129,7 @@ def _lay_pictures(page: PageAnswers) -> None:
 
     def drop(paths: list[str] | None) -> list[Any]:
         found = page.answer(paths or [])
-        sound = [answer for answer in found if answer.verdict == "ok"]
+        sound = [answer for answer in found if answer.probability is not None]
         small = [(page.thumbnail(answer), page.caption(answer)) for answer in sound] if len(sound) > 1 else []
         few = gr.Gallery(small, visible=bool(small), selected_index=0 if small else None)
         return [found, page.summary(found, len(paths or [])), few, *look(0, sound)]
@@ -151,7 +157,7 @@ def _lay_pictures(page: PageAnswers) -> None:
         except (DataError, RejectedPictureError) as error:
             return note(str(error))
         earlier = f" ({kept.earlier})" if kept.earlier else ""
-        return note(f"Kept as {kept.label}{earlier}. {kept.count} corrected so far, in {page.corrections.folder}.")
+        return note(f"Kept as {kept.label}{earlier}. {kept.count} corrected so far.")
 
     private: dict[str, Any] = {"api_visibility": "private"}
     files.change(drop, files, [answers, said, gallery, *shown], **private)

@@ -25,7 +25,7 @@ DOUBTFUL = 0.75
 """A calibrated confidence below this is marked: about one such answer in three is wrong."""
 
 MAX_PICTURES = 500
-THUMBNAIL, SHOWN = 240, 720
+THUMBNAIL, SHOWN = 240, 1280
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,11 @@ class PageAnswers:
         """Answers for `MAX_PICTURES` files below `uploads` at most, the least sure first, what is no picture last."""
         own = [path for path in paths[:MAX_PICTURES] if is_upload(path, self.uploads)]
         answers = self.classifier.answers(map(Picture, own))
-        return sorted(answers, key=lambda answer: (answer.verdict != "ok", self.confidence(answer)))
-
-    def confidence(self, answer: Answer) -> float:
-        """The calibrated probability of the answer's own label, or of the likelier class where that is `unsure`."""
-        if answer.probability is None:
-            return 0.0
-        likely = {self.class_names[0]: 1 - answer.probability, self.class_names[1]: answer.probability}
-        return likely.get(answer.label or "", max(likely.values()))
+        return sorted(answers, key=lambda answer: (answer.probability is None, answer.confidence or 0.0))
 
     def is_doubtful(self, answer: Answer) -> bool:
         """Whether a person should look: the model abstains, or is not sure enough."""
-        return answer.label not in self.class_names or self.confidence(answer) < DOUBTFUL
+        return answer.confidence is None or answer.confidence < DOUBTFUL
 
     @property
     def class_names(self) -> tuple[str, str]:
@@ -60,26 +53,32 @@ class PageAnswers:
 
     def caption(self, answer: Answer) -> str:
         """A line under a small picture."""
-        mark = "? " if self.is_doubtful(answer) else ""
-        return f"{mark}{answer.label} {self.confidence(answer):.0%}"
+        said = answer.verdict if answer.confidence is None else f"{answer.label} {answer.confidence:.0%}"
+        return f"? {said}" if self.is_doubtful(answer) else said
 
     def panel(self, answer: Answer, name: str, inset: str = "") -> str:
-        """HTML that says the answer."""
-        if answer.label is None:
+        """HTML that says the answer, how likely each class is, and what that rests on."""
+        if answer.probability is None:
             return note(_why_not(answer))
-        kind = "unsure" if self.is_doubtful(answer) else f"class{self.class_names.index(answer.label)}"
-        doubt = f"<p>The model is not sure: look yourself. {self._threshold()}</p>" if kind == "unsure" else ""
-        share = f"{self.confidence(answer):.0%}"
+        kind = "unsure" if self.is_doubtful(answer) else f"class{self.class_names.index(answer.label or '')}"
+        share = "" if answer.confidence is None else f'<span class="share">{answer.confidence:.0%} likely</span>'
+        doubt = f"<p>{escape(self._doubt(answer))}</p>" if kind == "unsure" else ""
+        likely = zip(self.class_names, (1 - answer.probability, answer.probability), strict=True)
+        bar = "".join(f'<span style="flex-basis:{part:.1%}">{escape(of)} {part:.0%}</span>' for of, part in likely)
         return (
             f'<div class="answer {kind}" role="status">{inset}<div><p class="name">{escape(name)}</p>'
-            f'<p><strong>{escape(answer.label)}</strong> <span class="share">{share} sure</span></p>'
-            f'<div class="bar" aria-hidden="true"><i style="width:{share}"></i></div>'
+            f"<p><strong>{escape(answer.label or answer.verdict)}</strong> {share}</p>"
+            f'<div class="bar">{bar}</div>'
             f'<p class="basis">Rests on: {escape(answer.evidence)}.</p>{doubt}</div></div>'
         )
 
-    def _threshold(self) -> str:
-        name, threshold = self.class_names[1], self.classifier.threshold
-        return f"It says {name} where that is {threshold:.0%} likely or more."
+    def _doubt(self, answer: Answer) -> str:
+        if answer.confidence is None:
+            return "Neither is likely enough for an answer: look yourself."
+        if answer.confidence < 0.5:
+            name = self.class_names[1]
+            return f"The other is likelier, but this model says {name} from {self.classifier.threshold:.0%} on only."
+        return "Less likely than most of its answers: look yourself."
 
     def pictures(self, answer: Answer) -> tuple[Image.Image, Image.Image]:
         """The upright picture and its evidence map in the same shape. Raises RejectedPictureError."""
@@ -87,8 +86,7 @@ class PageAnswers:
         upright = self.classifier.shown(picture)
         upright.thumbnail((SHOWN, SHOWN))
         pixels, probabilities, threshold = self.classifier.explained(picture)
-        drawn = draw_evidence(pixels, answer_evidence(probabilities, pixels, threshold))
-        return upright, drawn.resize(upright.size, Image.Resampling.BICUBIC)
+        return upright, draw_evidence(upright, answer_evidence(probabilities, pixels, threshold))
 
     def thumbnail(self, answer: Answer) -> Image.Image:
         """The upright picture, small."""
@@ -112,7 +110,7 @@ class PageAnswers:
 
     def summary(self, answers: list[Answer], given: int) -> str:
         """HTML that says what is special among the answers for `given` files."""
-        sound = [answer for answer in answers if answer.verdict == "ok"]
+        sound = [answer for answer in answers if answer.probability is not None]
         notes = [_why_not(answer) for answer in answers[len(sound) :]]
         if len(sound) > 1:
             doubtful = sum(self.is_doubtful(answer) for answer in sound)
@@ -123,7 +121,7 @@ class PageAnswers:
 
 
 def _why_not(answer: Answer) -> str:
-    return f"{os.path.basename(answer.path)}: no answer, {answer.verdict.replace('_', ' ')}: {answer.detail}"
+    return f"{os.path.basename(answer.path)}: no answer, {answer.verdict}: {answer.detail}"
 
 
 def note(text: str) -> str:

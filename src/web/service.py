@@ -15,9 +15,12 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import JSONResponse
 
 from ..runtime.classifier import Answering
-from .api_docs import ModelBody, PredictBody, add_description, answer_body, model_body, request_body
+from .api_docs import ErrorBody, ModelBody, StatusBody, add_description, answer_types, errors, model_body, request_body
+from .kserve import add_kserve
 from .page_access import PageSlot, Sessions, add_sign_in, same_secret
 from .protection import Protection
 from .uploads import Gate, ServiceLimits, uploaded_pictures
@@ -63,33 +66,43 @@ def create_service(
         lifespan=slot.lifespan if slot else None,
     )
     service.add_middleware(Protection, hosts=hosts)
-    _add_health(service, classifier)
+    service.add_exception_handler(StarletteHTTPException, _say_error)
+    check = _add_health(service, classifier)
     add_description(service, guarded=bool(token))
     if slot:
         service.router.default = slot
         service.state.close_streams = slot.close_streams
     if slot and token:
         add_sign_in(service, token, sessions)
-    needs_token: dict[int | str, dict[str, Any]] = {401: {"description": "The bearer token is missing or wrong"}}
     guarded = APIRouter(
-        dependencies=[Depends(_guard(token))] if token else [], responses=needs_token if token else None
+        dependencies=[Depends(_guard(token))] if token else [],
+        responses=errors(_401="The bearer token is missing or wrong") if token else None,
     )
-    metrics = Metrics()
-    _add_predict(guarded, classifier, limits or ServiceLimits(), metrics)
+    metrics, limits = Metrics(), limits or ServiceLimits()
+    gate = Gate(limits.requests)
+    _add_predict(guarded, classifier, limits, gate, metrics)
     _add_descriptions(guarded, classifier, metrics)
+    add_kserve(service, guarded, classifier, check, limits, gate)
     service.include_router(guarded)
     return service
 
 
-def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits, metrics: Metrics) -> None:
-    gate = Gate(limits.requests)
+async def _say_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)  # noqa: S101  (for the type checker)
+    return JSONResponse(ErrorBody(error=error.detail).model_dump(), error.status_code, error.headers)
+
+
+def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits, gate: Gate, metrics: Metrics) -> None:
+    names = classifier.bundle.class_names
+    answer_body, predict_body = answer_types(names)
 
     @router.post(
         "/v1/predict",
-        responses={400: {}, 408: {}, 413: {}, 503: {"description": "Busy; see Retry-After"}},
+        response_model=predict_body,
+        responses=errors(_400="No picture, or a broken form", _408="Too slow", _413="Too large", _503="Busy"),
         openapi_extra={"requestBody": request_body(limits.pictures)},
     )
-    async def predict(request: Request) -> PredictBody:
+    async def predict(request: Request) -> Any:
         """Answers for the files of a form (any field names), or for a body that is one picture."""
         pictures = await uploaded_pictures(request, limits)  # before a place is taken: slow senders hold none
         with gate.enter():
@@ -99,7 +112,8 @@ def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits
         metrics.seconds.observe(seconds)
         for answer in answers:
             metrics.pictures.labels(answer.verdict).inc()
-        return PredictBody(model=classifier.model_id, answers=list(map(answer_body, answers)), seconds=seconds)
+        told = [answer_body.model_validate(answer.fields(names)) for answer in answers]
+        return predict_body(model=classifier.model_id, answers=told, seconds=seconds)
 
 
 def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics) -> None:
@@ -114,19 +128,22 @@ def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_health(service: FastAPI, classifier: Answering) -> None:
+def _add_health(service: FastAPI, classifier: Answering) -> Callable[[], object]:
+    """Add both health checks; what has the model answer."""
     blank = classifier.prepare_pixels(np.zeros((READY_SIDE, READY_SIDE, 3), np.uint8))
 
     @service.get("/healthz")
-    def alive() -> dict[str, str]:
+    def alive() -> StatusBody:
         """The process answers."""
-        return {"status": "ok"}
+        return StatusBody(status="ok")
 
     @service.get("/readyz")
-    def ready() -> dict[str, str]:
+    def ready() -> StatusBody:
         """The model answers: it does not while its threads are stuck."""
         classifier.evaluate([blank])
-        return {"status": "ready"}
+        return StatusBody(status="ready")
+
+    return ready
 
 
 def _guard(token: str):  # type: ignore[no-untyped-def] # a FastAPI dependency

@@ -4,7 +4,7 @@ import pytest
 
 from src.compare import as_override
 from src.comparison.comparison import Comparison, compare
-from src.comparison.comparison_figures import pareto_front
+from src.comparison.comparison_figures import MAX_CURVES, curves_figure, pareto_front
 from src.comparison.comparison_page import render_html, render_markdown, verdict
 from src.comparison.leaderboard import differing_settings
 from src.errors import TrackingError
@@ -152,6 +152,20 @@ def test_the_page_is_one_file_with_its_figures_inside_and_escapes_what_it_shows(
     assert "<script>" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/png;base64,") >= 4
+
+
+def test_curves_on_one_another_stand_apart_over_whole_epochs_and_no_legend_covers_them() -> None:
+    same = {f"model{number}": [[0.5, 0.6, 0.7], [0.5, 0.7, 0.7]] for number in range(MAX_CURVES + 2)}
+    figure = curves_figure(same, "Validation accuracy")
+    (ax,) = figure.axes
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in ax.lines}  # type: ignore[attr-defined]
+    assert len(looks) == MAX_CURVES
+    assert f"the first {MAX_CURVES} of {MAX_CURVES + 2}" in ax.get_title(loc="left")
+    figure.draw_without_rendering()
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+    legend = ax.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y1 < ax.get_window_extent().y0
 
 
 def test_settings_that_follow_from_a_name_are_no_columns_of_their_own() -> None:

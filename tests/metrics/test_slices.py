@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.metrics.slices import picture_properties, slice_table
+from src.metrics.slices import distinct_columns, picture_properties, slice_table
 
 
 def face_table(count: int, seed: int = 0) -> pd.DataFrame:
@@ -68,6 +68,13 @@ def test_numbers_are_cut_at_quartiles_and_boxes_paths_and_constants_are_not_slic
     slices = slice_table(table, np.ones(400, dtype=bool), np.arange(400))
     assert set(slices["column"]) == {"glasses", "hair", "teeth", "tilt", "skin_tone"}
     assert slices.query("column == 'tilt'")["count"].tolist() == [100] * 4
+
+
+def test_the_channels_of_gray_pictures_are_not_sliced_again() -> None:
+    light, other = np.random.default_rng(0).uniform(0, 255, (2, 400)).astype(np.float32)
+    gray = pd.DataFrame({"brightness": light, "saturation": 0.0, "red": light + 0.2, "green": light * 0.99})
+    assert distinct_columns(gray.assign(blue=other, empty=np.nan), [*gray, "blue", "empty"]) == ["brightness", "blue"]
+    assert set(slice_table(gray, np.ones(400, dtype=bool), np.arange(400))["column"]) == {"brightness"}
 
 
 def test_copies_of_a_picture_are_no_further_evidence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 
 from src.config import DatasetConfig, PrepareConfig, SplitConfig
 from src.data.prepared import prepare
@@ -23,6 +25,7 @@ from src.reports.leak_check import check_leaks
 from tests.picture_files import class_folders, config_of, picture, png, scene
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Page(HTMLParser):
@@ -74,6 +77,23 @@ def test_the_report_shows_everything_and_needs_nothing_from_elsewhere(tmp_path: 
     for name in ("sad/again0.jpg", "happy/disagrees.jpg", "sad/both.png"):
         assert any(str(caption).startswith(name) for caption in captions)
     assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in page.images)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_on_a_phone_a_file_s_name_has_the_width_of_the_screen(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", 12)
+    for number in range(14):
+        (root / "happy" / f"a_name_without_any_place_to_break_it_{number}.jpg").write_bytes(b"not a picture")
+    config = config_of(root, tmp_path / "cache", image_size=64)
+    page = write_report(prepare(config), config, tmp_path / "report").page
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        phone = browser.new_page(viewport={"width": 390, "height": 844})
+        phone.goto(page.as_uri())
+        assert phone.evaluate("document.documentElement.scrollWidth") == 390
+        assert phone.locator(".files td.path >> nth=0").bounding_box()["width"] > 250  # type: ignore[index]
+        assert phone.locator("details", has_text="2 more").count() == 1
+        browser.close()
 
 
 def test_tables_for_machines_lie_beside_the_report(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from src.config import PROJECT_ROOT
 from src.runtime.bundle import Bundle
 from tests.trained_model import Run
 
-VERDICTS = ["ok", "ok", "truncated", "not_an_image", "ok"]
+VERDICTS = ["ok", "ok", "unreadable", "unreadable", "ok"]
+FIELDS = ["path", "label", "p_happy", "confidence", "verdict", "detail", "evidence", "model"]
 
 
 def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle: Bundle, album: Path) -> None:
@@ -33,7 +34,8 @@ def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle
     result = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[0] in ("happy", "sad")
-    assert result.stdout.split()[2] == str(album / "a.png")
+    assert result.stdout.split()[1::2][:2] == ["p_happy", "confidence"]
+    assert result.stdout.split()[5] == str(album / "a.png")
 
 
 def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: Path) -> None:
@@ -42,8 +44,11 @@ def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: 
     assert result.code == 3
     assert [Path(row["path"]).name for row in rows] == ["a.png", "b.jpg", "c.jpg", "d.txt", "e.webp"]
     assert [row["verdict"] for row in rows] == VERDICTS
-    assert list(rows[0]) == ["path", "label", "probability", "verdict", "model", "evidence"]
-    assert rows[2]["label"] is rows[2]["probability"] is None
+    assert all(list(row) == FIELDS for row in rows)
+    assert rows[2]["label"] is rows[2]["p_happy"] is rows[2]["confidence"] is None
+    assert rows[2]["detail"].startswith("truncated: ")
+    for row in rows[:2]:
+        assert row["confidence"] == pytest.approx(row["p_happy"] if row["label"] == "happy" else 1 - row["p_happy"])
     assert all(row["label"] in ("happy", "sad") for row in rows if row["verdict"] == "ok")
 
 
@@ -62,7 +67,9 @@ def test_tables_hold_what_json_says(predict: Run, album: Path, tmp_path: Path) -
         (row["path"], row["label"], row["verdict"]) for row in printed
     ]
     table = pd.read_parquet(tmp_path / "out.parquet")
-    assert table["probability"].dropna().tolist() == [row["probability"] for row in printed if row["label"]]
+    assert list(table) == list(rows[0]) == FIELDS
+    for name in ("p_happy", "confidence"):
+        assert table[name].dropna().tolist() == [row[name] for row in printed if row["label"]]
 
 
 @pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet", "--explain=no/a.png"])
@@ -80,7 +87,7 @@ def test_standard_input(predict: Run, album: Path) -> None:
     data = (album / "a.png").read_bytes()
     (from_stdin,) = predict("-", "--json", stdin=data).lines
     (from_file,) = predict(album / "a.png", "--json").lines
-    assert json.loads(from_stdin)["probability"] == json.loads(from_file)["probability"]
+    assert json.loads(from_stdin)["p_happy"] == json.loads(from_file)["p_happy"]
     assert predict("-", stdin=b"").code == 3
 
 
@@ -138,7 +145,7 @@ def test_a_second_pass_reads_only_what_changed(predict: Run, album: Path, monkey
     second = predict(album, "--json", "--cache").lines
     assert read == [str(album / "e.webp")]
     assert second[:4] == first[:4]
-    assert json.loads(second[4])["probability"] == json.loads(second[1])["probability"]
+    assert json.loads(second[4])["p_happy"] == json.loads(second[1])["p_happy"]
 
 
 def test_no_face_is_said_and_not_guessed(predict: Run, tmp_path: Path) -> None:
@@ -147,8 +154,10 @@ def test_no_face_is_said_and_not_guessed(predict: Run, tmp_path: Path) -> None:
     Image.new("RGB", (200, 150), "navy").save(tmp_path / "sea.png")
     (line,) = predict(tmp_path / "sea.png", "--faces", "--json").lines
     assert json.loads(line)["label"] is None
-    assert json.loads(line)["verdict"] == "ok"
-    assert predict(tmp_path / "sea.png", "--faces").lines[0].startswith("no face found")
+    assert json.loads(line)["verdict"] == "no_face"
+    result = predict(tmp_path / "sea.png", "--faces")
+    assert result.lines[0].split() == ["no_face", str(tmp_path / "sea.png"), "(no", "face", "found)"]
+    assert result.code == 0
 
 
 def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) -> None:

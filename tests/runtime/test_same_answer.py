@@ -139,13 +139,13 @@ def test_command_and_service_say_what_keras_says(
     lines = run_command("src.predict", *pixels, "--json", "--model", str(preferring)).stdout.splitlines()
     answers = [json.loads(line) for line in lines]
     assert [answer["path"] for answer in answers] == list(pixels)
-    np.testing.assert_allclose([answer["probability"] for answer in answers], said, atol=1e-4)
+    np.testing.assert_allclose([answer["p_happy"] for answer in answers], said, atol=1e-4)
 
     client = TestClient(create_service(Classifier(open_bundle(preferring))), base_url="http://localhost")
     for some in (list(pixels)[:30], list(pixels)[30:]):
         form = client.post("/v1/predict", files=[("files", (path, Path(path).read_bytes())) for path in some]).json()
         by_name = dict(zip(pixels, said, strict=True))
-        found = [answer["probability"] for answer in form["answers"]]
+        found = [answer["p_happy"] for answer in form["answers"]]
         np.testing.assert_allclose(found, [by_name[path] for path in some], atol=1e-4)
 
 
@@ -211,8 +211,8 @@ def test_mlflow_serves_files_and_pixels_with_the_answers_of_the_others(
     ]
     for body in bodies:
         answers = ask(scoring_server, body)
-        np.testing.assert_allclose([answer["probability"] for answer in answers], said, atol=1e-4)
-        assert [answer["label"] for answer in answers] == [bundle.label(answer["probability"]) for answer in answers]
+        np.testing.assert_allclose([answer["p_happy"] for answer in answers], said, atol=1e-4)
+        assert [answer["label"] for answer in answers] == [bundle.label(answer["p_happy"]) for answer in answers]
 
 
 def test_mlflow_prepares_pixels_of_any_size_as_a_file_of_them(scoring_server: str, tmp_path: Path) -> None:
@@ -226,8 +226,9 @@ def test_mlflow_prepares_pixels_of_any_size_as_a_file_of_them(scoring_server: st
 def test_mlflow_gives_a_bad_picture_its_own_verdict(scoring_server: str, album: Path) -> None:
     texts = [base64.b64encode((album / name).read_bytes()).decode() for name in ("a.png", "c.jpg", "d.txt")]
     answers = ask(scoring_server, {"inputs": [*texts, "no base64!"]})
-    assert [answer["verdict"] for answer in answers] == ["ok", "truncated", "not_an_image", "unreadable"]
-    assert answers[3]["probability"] is answers[3]["label"] is None
+    assert [answer["verdict"] for answer in answers] == ["ok", "unreadable", "unreadable", "unreadable"]
+    assert [answer["detail"].partition(":")[0] for answer in answers[:3]] == ["", "truncated", "not_an_image"]
+    assert answers[3]["p_happy"] is answers[3]["label"] is None
     (scaled,) = ask(scoring_server, {"inputs": np.full((1, 32, 32, 3), 0.5).tolist()})
     assert scaled["detail"] == "pixels from 0 to 1: multiply them by 255"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,23 +38,49 @@ def test_forms_and_raw_bodies_get_the_answer_of_the_command(
     assert form["model"] == classifier.model_id
     assert [answer["path"] for answer in form["answers"]] == [path.name for path in paths]
     assert [answer["verdict"] for answer in form["answers"]] == [answer.verdict for answer in expected]
-    assert [answer["probability"] for answer in form["answers"]] == [
-        pytest.approx(answer.probability, abs=1e-6) if answer.probability else None for answer in expected
-    ]
+    for answer, said in zip(form["answers"], expected, strict=True):
+        told = said.fields(("sad", "happy")) | {"path": Path(said.path).name}
+        assert answer == {name: pytest.approx(told[name], abs=1e-6) for name in answer}
     assert client.post("/v1/predict", content=b"").status_code == 400
     raw = client.post("/v1/predict", content=paths[0].read_bytes()).json()
-    assert raw["answers"][0]["probability"] == pytest.approx(expected[0].probability, abs=1e-6)
+    assert raw["answers"][0]["p_happy"] == pytest.approx(expected[0].probability, abs=1e-6)
+
+
+def test_what_the_docs_show_is_what_is_answered(client: TestClient, album: Path) -> None:
+    described = client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    body = client.post("/v1/predict", content=(album / "a.png").read_bytes()).json()
+    for name, found in (("PredictBody", body), ("AnswerBody", body["answers"][0])):
+        (shown,) = schemas[name]["examples"]
+        assert sorted(shown) == sorted(found)
+        assert list(found) == list(schemas[name]["properties"])
+    failed = described["paths"]["/v1/predict"]["post"]["responses"]["413"]["content"]["application/json"]["schema"]
+    assert failed["$ref"].endswith("/ErrorBody")
+    assert list(client.post("/v1/predict", content=b"").json()) == ["error"]
+    page = client.get("/docs").text
+    assert all(
+        text in page
+        for text in ("p_happy", "&#34;verdict&#34;: &#34;ok&#34;", "<code>unsure</code>", "/v2/models/happy-sad/infer")
+    )
+
+
+def test_p_is_named_for_the_class_whose_probability_it_is(bundle: Bundle, album: Path) -> None:
+    pets = Classifier(replace(bundle, class_names=("dog", "cat-like")))
+    client = TestClient(create_service(pets), base_url="http://localhost")
+    (answer,) = client.post("/v1/predict", content=(album / "a.png").read_bytes()).json()["answers"]
+    assert answer["label"] in ("dog", "cat-like")
+    assert 0 <= answer["p_cat-like"] <= 1
 
 
 def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> None:
     client = TestClient(create_service(classifier, token=TOKEN), base_url="http://localhost")
-    for path in ("/v1/model", "/metrics"):
+    for path in ("/v1/model", "/metrics", "/v2", "/v2/models/happy-sad"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert client.post("/v1/predict", content=b"x").status_code == 401
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").status_code == 200
+    assert client.get("/readyz").status_code == client.get("/v2/health/ready").status_code == 200
 
 
 def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
@@ -94,7 +121,7 @@ def test_requests_past_the_bound_are_told_to_come_back(
 
 def test_metrics_count_pictures_by_verdict(client: TestClient) -> None:
     client.post("/v1/predict", files={"file": ("empty.png", b"")})
-    assert 'happy_sad_pictures_total{verdict="zero_bytes"} 1.0' in client.get("/metrics").text
+    assert 'happy_sad_pictures_total{verdict="unreadable"} 1.0' in client.get("/metrics").text
 
 
 def test_binding_beyond_loopback_needs_a_token(run_command: Callable[..., object]) -> None:

@@ -1,0 +1,174 @@
+"""The Open Inference Protocol (KServe v2) beside the service's own API, so that clients of Triton or KServe work:
+`/v2/models/happy-sad/infer`, as JSON or with tensors as bytes behind the JSON (the binary tensor data extension).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from ..runtime.classifier import Answering
+from .api_docs import errors, example
+from .kserve_tensors import HEADER_LENGTH, MODEL, InferBody, Output, infer_response, parse
+from .uploads import Gate, ServiceLimits, body_within
+
+
+class Tensor(BaseModel):
+    """What a tensor is called and holds; -1 is any length."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """The model's one input and its outputs."""
+
+    model_config = example(
+        name=MODEL,
+        versions=["1"],
+        platform="litert",
+        inputs=[{"name": "picture", "datatype": "BYTES", "shape": [-1]}],
+        outputs=[{"name": "p_happy", "datatype": "FP32", "shape": [-1]}],
+    )
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class ServerMetadata(BaseModel):
+    """What the server is, and what of the protocol it knows beyond the standard."""
+
+    model_config = example(name=MODEL, version="1.0.0", extensions=["binary_tensor_data"])
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class InferAnswer(BaseModel):
+    """Tensors with a value for each picture, in order: P(class 1), the label (empty where the verdict is not `ok`), the
+    verdict, and what the answer rests on.
+    """
+
+    model_config = example(
+        model_name=MODEL,
+        model_version="1",
+        outputs=[
+            {"name": "p_happy", "datatype": "FP32", "shape": [1], "data": [0.93]},
+            {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["happy"]},
+        ],
+    )
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[dict[str, Any]]
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema whose definitions stand where they are used."""
+    definitions = schema.pop("$defs", {})
+
+    def within(part: Any) -> Any:
+        if isinstance(part, dict):
+            return (
+                within(definitions[part["$ref"].rpartition("/")[2]])
+                if "$ref" in part
+                else {name: within(value) for name, value in part.items()}
+            )
+        return [within(value) for value in part] if isinstance(part, list) else part
+
+    return within(schema)  # type: ignore[no-any-return]
+
+
+_JSON_BODY = {"application/json": {"schema": _inlined(InferBody.model_json_schema())}}
+
+
+def outputs_of(classifier: Answering) -> list[Output]:
+    """The model's outputs. A tensor has no empty place, so that confidence, which is P(label), is not among them."""
+    return [
+        Output(f"p_{classifier.bundle.class_names[1]}", "FP32", lambda answer: answer.probability or 0.0),
+        Output("label", "BYTES", lambda answer: answer.label or ""),
+        Output("verdict", "BYTES", lambda answer: answer.verdict),
+        Output("evidence", "BYTES", lambda answer: answer.evidence),
+    ]
+
+
+def add_kserve(
+    service: FastAPI,
+    guarded: APIRouter,
+    classifier: Answering,
+    check: Callable[[], object],
+    limits: ServiceLimits,
+    gate: Gate,
+) -> None:
+    """Add the protocol's routes: health to `service`, which asks for no token, the rest to `guarded`; `check` has the
+    model answer.
+    """
+    outputs = outputs_of(classifier)
+    names = [output.name for output in outputs]
+
+    @service.get("/v2/health/live", response_class=Response)
+    def live() -> Response:
+        """The process answers."""
+        return Response()
+
+    @service.get("/v2/health/ready", response_class=Response)
+    def ready() -> Response:
+        """The model answers."""
+        check()
+        return Response()
+
+    @guarded.get("/v2")
+    def server() -> ServerMetadata:
+        """The server, as the protocol describes it."""
+        return ServerMetadata(name=MODEL, version=_version(), extensions=["binary_tensor_data"])
+
+    @guarded.get(f"/v2/models/{MODEL}")
+    def metadata() -> ModelMetadata:
+        """The model's input and outputs. Pixels are taken too, as `UINT8` or `FP32` (n, height, width, 3)."""
+        picture = Tensor(name="picture", datatype="BYTES", shape=[-1])
+        given = [Tensor(name=output.name, datatype=output.datatype, shape=[-1]) for output in outputs]
+        return ModelMetadata(name=MODEL, versions=["1"], platform="litert", inputs=[picture], outputs=given)
+
+    @guarded.get(f"/v2/models/{MODEL}/ready", response_class=Response)
+    def model_ready() -> Response:
+        """The model answers."""
+        check()
+        return Response()
+
+    @guarded.post(
+        f"/v2/models/{MODEL}/infer",
+        response_model=InferAnswer,
+        responses=errors(_400="Not the protocol, or no picture", _408="Too slow", _413="Too large", _503="Busy"),
+        openapi_extra={"requestBody": {"required": True, "content": _JSON_BODY}},
+    )
+    async def infer(request: Request) -> Response:
+        """Answers by the protocol. A picture that cannot be read fails the request, and the error names it."""
+        body = await body_within(request, limits.bytes)
+        length = request.headers.get(HEADER_LENGTH)
+
+        def answer() -> Response:
+            asked, pictures = parse(body, length, limits.pictures, names)
+            answers = list(classifier.answer_inputs(pictures))
+            unread = next((answer for answer in answers if answer.probability is None), None)
+            if unread:
+                raise HTTPException(400, f"picture {unread.path}: {unread.detail}")
+            return infer_response(asked, answers, outputs)
+
+        with gate.enter():
+            return await run_in_threadpool(answer)
+
+
+def _version() -> str:
+    try:
+        return version("happy-sad")
+    except PackageNotFoundError:
+        return "checkout"
