@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluation:
     """Evaluate the model that `config.run` names and record the result. Raises DataError or TrackingError."""
+    from .tracking.store import say_store
     from .training.backend import start_backend
 
+    say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 

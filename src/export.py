@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     """Export the model that `config.run` names. Raises TrackingError, DataError or BundleError."""
+    from .tracking.store import say_store
     from .training.backend import start_backend
 
+    say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 

@@ -37,7 +37,9 @@ def predict(
         list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
     ] = None,
     model: Annotated[str | None, Flag(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
-    tracking_uri: Annotated[str | None, Flag(help="The store of --model, where it is not the project's own.")] = None,
+    tracking_uri: Annotated[
+        str | None, Flag(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
+    ] = None,
     recursive: Annotated[bool, Flag("--recursive", help="Look into folders inside folders too.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object a line.")] = False,
     csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,

@@ -49,9 +49,10 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report
-    from .tracking.store import check_store
+    from .tracking.store import check_store, say_store
 
     check_store(config.tracking, patient=link is not None)
+    say_store(config.tracking)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume

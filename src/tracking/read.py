@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ..config import TrackingConfig, suggest
 from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
-from .store import DATA_TAG, check_server, tracking_uri
+from .sqlite_store import SQLITE
+from .store import DATA_TAG, GIVEN_RUN, check_server, point_at, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,14 +153,14 @@ def connect(config: TrackingConfig) -> ModuleType:
         raise TrackingError("tracking=off keeps no runs to read; use tracking=local or tracking=server")
     uri = tracking_uri(config)
     check_server(config)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
+    point_at(mlflow, uri)
     return mlflow
 
 
@@ -205,6 +206,7 @@ def log_report(
     Returns the run's id.
     """
     mlflow, experiment_id = open_experiment(config)
+    os.environ.pop(GIVEN_RUN, None)  # which `start_run` would take for the report's own
     with mlflow.start_run(
         experiment_id=experiment_id,
         run_name=name or role,
