@@ -55,7 +55,9 @@ class Parent:
         run = self.client.get_run(run_id)
         seconds = (run.info.end_time - run.info.start_time) / 1000
         digest = run.data.tags.get("weights.sha256", "")
-        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=run.data.metrics)
+        kept = {key: value for key, value in run.data.metrics.items() if key.startswith("model/best_val_")}
+        scores = run.data.metrics | {key.replace("model/best_", "best/", 1): value for key, value in kept.items()}
+        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=scores)
 
     def failure(self, run_id: str) -> str:
         """Why a child failed, as it recorded it."""

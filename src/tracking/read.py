@@ -95,7 +95,7 @@ def _best(runs: list[RecordedRun]) -> RecordedRun:
     comparable = [run for run in runs if run.tags.get(pictures) == runs[0].tags.get(pictures)]
     best = max(comparable, key=lambda run: run.metrics[BEST_BY])
     others = f"; {len(runs) - len(comparable)} on other pictures" if len(runs) > len(comparable) else ""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
         f"run=best: {best.name}, {BEST_BY} {best.metrics[BEST_BY]:.4f}, the highest of {len(comparable)} runs "
         f"validated on the same pictures as the newest{others}"
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from ..config import Config
+from ..config import Config, output_folder
 from ..errors import TrackingError
 from .beginning import Begun, begin_run
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
@@ -209,9 +209,4 @@ def _output_folder(config: Config) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(config.output).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(f"output={config.output}: {error.strerror}") from error
-    yield folder
+    yield output_folder(config.output)

@@ -6,10 +6,12 @@ MLFLOW_EXPERIMENT_NAME, and a run is recorded into the one that MLFLOW_RUN_ID na
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -22,7 +24,6 @@ from .sqlite_store import SQLITE, check_experiment, check_folder, create_databas
 STORE = PROJECT_ROOT / "mlruns"
 GIVEN_STORE, GIVEN_RUN = "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
-# Without it the MLflow UI takes an experiment for one about language models.
 ANSWER_SECONDS = 10
 SWEEP_PATIENCE_SECONDS = 300.0
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
@@ -32,7 +33,14 @@ REQUESTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its line at the end of each run; ours says where that is
 }
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+# Without its kind the MLflow UI takes an experiment for one about language models.
+# The UI's table with the score that counts, at /#/experiments/ID/runs?viewStateShareKey=scores
+SHOWN_SCORES = ("test/accuracy", "test/accuracy_low", "test/accuracy_high", "validation/accuracy")
+SCORES_VIEW = json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in SHOWN_SCORES), "attributes.`Dataset`"]})
+MODEL_TRAINING = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.sharedViewState.scores": SCORES_VIEW,
+}
 
 
 def tracking_uri(config: TrackingConfig) -> str:
@@ -88,6 +96,8 @@ def check_store(config: TrackingConfig, *, patient: bool = False) -> None:
     """
     if config.name == "off":
         return
+    if find_spec("mlflow") is None:
+        raise TrackingError("recording runs needs mlflow: pip install mlflow, or use tracking=off with output=FOLDER")
     uri = tracking_uri(config)
     if not uri.startswith(SQLITE) or (os.environ.get(GIVEN_RUN) and not patient):
         check_given_run(open_store(config, patient=patient), config)
@@ -188,7 +198,10 @@ def point_at(mlflow: ModuleType, uri: str) -> None:
 
 def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
     """Make `tracking.experiment` the current experiment, creating it where it is missing."""
-    if mlflow.get_experiment_by_name(config.experiment) is None:
+    found = mlflow.get_experiment_by_name(config.experiment)
+    for key in MODEL_TRAINING.keys() - found.tags.keys() if found else ():
+        mlflow.MlflowClient().set_experiment_tag(found.experiment_id, key, MODEL_TRAINING[key])
+    if found is None:
         root = artifact_root(config)
         location = f"{root}/{quote(config.experiment, safe=' ')}" if root else None
         try:
