@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def compare_runs(config: CompareConfig, _: Sequence[str] = ()) -> Comparison:
     """Compare the runs that `config` names and write the page. Raises TrackingError where there are none to compare."""
     from .comparison import run_comparison
+    from .tracking.store import say_store
 
+    say_store(config.tracking)
     return run_comparison.compare_runs(config)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import EvaluateConfig, project_path
+from .config import EvaluateConfig, output_folder, project_path
 
 if TYPE_CHECKING:
     from .data.prepared import PreparedDataset
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluation:
     """Evaluate the model that `config.run` names and record the result. Raises DataError or TrackingError."""
+    from .tracking.store import say_store
     from .training.backend import start_backend
 
+    if config.output is not None:
+        output_folder(config.output)
+    say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
@@ -34,7 +38,7 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
     from .evaluation.recorded import open_recorded
     from .models.predictions import predictor
 
-    console = Console()
+    console = Console(markup=False)
     recorded = open_recorded(config.tracking, config.run)
     dataset, notes = _dataset(config, recorded)
     for note in notes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import ExportConfig, project_path
+from .config import ExportConfig, output_folder, project_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     """Export the model that `config.run` names. Raises TrackingError, DataError or BundleError."""
+    from .tracking.store import say_store
     from .training.backend import start_backend
 
+    folder = project_path(config.output)
+    output_folder(str(folder.parent))
+    say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
     from .conversion.exporting import install
     from .conversion.photo_bundle import build_photo_bundle
 
-    console = Console()
-    folder = project_path(config.output)
+    console = Console(markup=False)
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
         places = [Path(temporary) / part for part in ("faces", "scenes", folder.name)]
         if config.scene is None:

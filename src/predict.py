@@ -5,6 +5,7 @@ Neither TensorFlow nor MLflow is imported, unless the model is named by a run or
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -38,7 +39,9 @@ def predict(
         list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
     ] = None,
     model: Annotated[str | None, Flag(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
-    tracking_uri: Annotated[str | None, Flag(help="The store of --model, where it is not the project's own.")] = None,
+    tracking_uri: Annotated[
+        str | None, Flag(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
+    ] = None,
     recursive: Annotated[bool, Flag("--recursive", help="Look into folders inside folders too.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object a line.")] = False,
     csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,
@@ -74,6 +77,15 @@ def predict(
     _check(not sort_into or "-" not in (paths or []), "--sort-into takes files and folders, not standard input")
     _check(sort_into is not None or mode == "copy", f"--{mode} goes with --sort-into")
     _check(not no_faces or not (faces or annotate), "choose one of --faces and --no-faces")
+    for folder in filter(os.path.isdir, (paths or []) if sort_into else []):
+        inside = os.path.realpath(sort_into or "") == os.path.realpath(folder) or (
+            recursive and Path(os.path.realpath(sort_into or "")).is_relative_to(os.path.realpath(folder))
+        )
+        _check(not inside, f"--sort-into {sort_into}: lies in {folder}, whose pictures are sorted; name another place")
+    for file in (annotate, explain):
+        _check(
+            file is None or _can_be_written(file), f"{file}: cannot be written; name a .png in a folder that is there"
+        )
     one_by_one = faces or annotate is not None
     classifier, pictures = _open(model, tracking_uri, paths or [], recursive, not (one_by_one or no_faces))
     _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
@@ -95,6 +107,13 @@ def predict(
 def _check(allowed: bool, otherwise: str) -> None:
     if not allowed:
         raise ConfigError(otherwise)
+
+
+def _can_be_written(file: Path) -> bool:
+    from PIL import Image
+
+    known = file.suffix.lower() in Image.registered_extensions()
+    return known and file.parent.is_dir() and os.access(file.parent, os.W_OK)
 
 
 def _open(

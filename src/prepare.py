@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import DatasetConfig, PrepareConfig, project_path
+from .config import DatasetConfig, PrepareConfig, output_folder, project_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,19 +28,19 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     from .data.store import readable_disk_errors
     from .reports.data_report import write_report
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    folder = output_folder(str(project_path(config.output) / config.dataset.name))
+    quarantine = None if config.quarantine is None else output_folder(config.quarantine, "quarantine")
     dataset = prepare(config.dataset)
-    folder = project_path(config.output) / dataset.name
     _print_summary(dataset, config.dataset, console)
     with readable_disk_errors(folder):
         report = write_report(dataset, config.dataset, folder)
         for warning in report.warnings:
             console.print(warning, style="yellow")
         console.print(f"report: {report.page}")
-        if config.quarantine is not None:
-            target = Path(config.quarantine).expanduser().absolute()
-            count = copy_rejected(dataset, config.dataset, target)
-            console.print(f"{count:,} rejected files copied to {target}")
+        if quarantine is not None:
+            count = copy_rejected(dataset, config.dataset, quarantine)
+            console.print(f"{count:,} rejected files copied to {quarantine}")
         if config.leak_check is not None:
             _check_leaks(dataset, config, folder, console)
     return dataset

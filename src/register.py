@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
     """The version that holds the alias afterwards. Raises GateError, TrackingError, DataError or BundleError."""
     from .tracking import registry
+    from .tracking.store import say_store
 
+    say_store(config.tracking)
     alias = f"models:/{config.name}@{config.alias}"
     if config.rollback:
         version, loser = registry.roll_back(config.tracking, config.name, config.alias)
@@ -28,6 +30,7 @@ def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
         return version
 
     from .conversion.opening import export_run
+    from .evaluation.recorded import open_recorded
     from .tracking.read import find_run
 
     run = find_run(config.tracking, config.run)
@@ -37,7 +40,8 @@ def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
         return held
     tags = _pass_gate(config, run, held)
     bundle = export_run(run, config.tracking)
-    version = registry.add_version(config.tracking, run, bundle.folder, config.name)
+    recorded = open_recorded(config.tracking, run.id)
+    version = registry.add_version(config.tracking, run, bundle.folder, recorded.file, config.name)
     registry.move_alias(config.tracking, version, config.alias, tags)
     before = f"; {held} held it before" if held else ""
     print(f"{alias} is now {version}, {bundle.model_id} of run {run.id}{before}")

@@ -29,7 +29,9 @@ Option = typer.Option
 
 def serve(
     model: Annotated[str | None, Option(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
-    tracking_uri: Annotated[str | None, Option(help="The store of --model, where it is not the project's own.")] = None,
+    tracking_uri: Annotated[
+        str | None, Option(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
+    ] = None,
     host: Annotated[str, Option(help="The address to bind to; beyond loopback --token is needed.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="0: any free one.")] = 8000,
     token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Ask for this bearer token.")] = None,

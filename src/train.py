@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .cli.composition import architectures_of_options
 from .cli.hydra_command import hydra_command
-from .config import Config
+from .config import Config, output_folder
 
 if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
@@ -32,7 +33,7 @@ class TrainResult:
 
     @property
     def scores(self) -> dict[str, float]:
-        """`best/val_*` of the epoch whose weights are restored, `validation/*` and `test/*`, named as in MLflow."""
+        """`best/val_*` of the restored epoch (`model/best_val_*` in MLflow), `validation/*` and `test/*`."""
         from .evaluation.summary import score_metrics
 
         history, best = self.fit.history, self.fit.best_epoch - 1
@@ -49,9 +50,11 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report
-    from .tracking.store import check_store
+    from .tracking.store import check_store, say_store
 
     check_store(config.tracking, patient=link is not None)
+    _check_model_and_folders(config)
+    say_store(config.tracking)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume
@@ -89,6 +92,21 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
             evaluation = evaluate_model(predictor(final), dataset, config.evaluation, model=final)
             record.evaluation(evaluation, cost)
     return TrainResult(record.run.id, record.name, cost, digest, fitted, evaluation)
+
+
+def _check_model_and_folders(config: Config) -> None:
+    """Raise ConfigError for what would otherwise end the run only after its data are prepared."""
+    if config.output is not None:
+        output_folder(config.output)
+    if config.trainer.checkpoint is not None:
+        output_folder(config.trainer.checkpoint, "trainer.checkpoint")
+    if config.model.architecture not in architectures_of_options():
+        from .training.backend import start_backend
+
+        start_backend()
+        from .models.classifier import find_architecture
+
+        find_architecture(config.model.architecture)
 
 
 def objective(config: Config, result: TrainResult) -> float | None:

@@ -41,7 +41,7 @@ def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResul
     mlflow = open_store(config.tracking)
     run = mlflow.get_run(result.run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "mobile-light-adam-count=32-filters=[8]-s0"
+    assert run.info.run_name == "count=32-mobile-filters=[8]-light-adam-synthetic-s0"
 
     assert run.data.params["model.name"] == "mobile"
     assert run.data.params["model.filters"] == "[8]"

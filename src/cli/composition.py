@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose
@@ -43,9 +44,10 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
 
     Raises ConfigError for an option that Hydra does not have, and for a password.
     """
-    for argument in arguments:
-        key, _, value = argument.lstrip("-").partition("=")
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        key, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and key not in OPTIONS:
+            value = value if equals or re.match(r"-|.*=", following) else following
             raise ConfigError(
                 f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {key}={value or 'VALUE'}"
             )
@@ -131,6 +133,12 @@ def group_options(config_name: str) -> str:
         if group and not group.startswith("override "):
             lines.append(f"{group}: {', '.join(_options(group.partition('@')[0]))}")
     return "\n".join(lines)
+
+
+def architectures_of_options() -> set[str]:
+    """The architectures that the options of `model` name: those that are known to exist without importing Keras."""
+    options = (OmegaConf.load(file) for file in (CONF / "model").glob("*.yaml"))
+    return {str(OmegaConf.select(option, "architecture", default="cnn")) for option in options}
 
 
 def _options(group: str) -> list[str]:

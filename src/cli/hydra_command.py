@@ -7,10 +7,11 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -120,6 +121,7 @@ def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> 
     """Run `main`; what is no defect of ours ends the process with its exit code and without a traceback."""
     try:
         sys.argv[1:] = as_overrides(sys.argv[1:])
+        _check_options(sys.argv[1:])
         with command.closing:
             main()
     except UserError as error:
@@ -135,6 +137,17 @@ def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> 
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Raise ConfigError where Hydra's parser would print its usage: an option that lacks its value, say."""
+    parser = get_args_parser()
+
+    def fail(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --hydra-help lists the options, and a value is set by key=value")
+
+    parser.error = fail  # type: ignore[method-assign]
+    parser.parse_args(arguments)
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..config import CompareConfig, project_path
+from ..config import CompareConfig, output_folder
 from ..errors import TrackingError
 from ..tracking.read import find_runs, log_report, metric_history, read_table
 from .comparison import Comparison, Ranking, compare
@@ -19,6 +19,7 @@ CURVES_OF_THE_BEST = 6
 
 def compare_runs(config: CompareConfig) -> Comparison:
     """Compare the runs that `config` names and write the page. Raises TrackingError where there are none to compare."""
+    folder = output_folder(config.output)
     runs = find_runs(config.tracking, config.filter)
     if not runs:
         where = f" that match {config.filter}" if config.filter else ""
@@ -30,8 +31,6 @@ def compare_runs(config: CompareConfig) -> Comparison:
         resamples=config.resamples,
         read_robustness=lambda run: read_table(run, "robustness.csv"),
     )
-    folder = project_path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.html").write_text(render_html(comparison, _histories(comparison.rankings[0])))
     (folder / "comparison.md").write_text(render_markdown(comparison))
     for ranking in comparison.rankings:
@@ -50,7 +49,7 @@ def _histories(ranking: Ranking) -> dict[str, list[list[float]]]:
 
 
 def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
-    console = Console()
+    console = Console(markup=False)
     for ranking in comparison.rankings:
         evaluated = f"{ranking.test_set.codes.size:,} pictures of {ranking.dataset}"
         title = f"Test {comparison.metric.replace('_', ' ')} on {evaluated} (digest {ranking.test_set.digest})"

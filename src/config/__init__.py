@@ -17,7 +17,16 @@ from .commands import (
     TunerConfig,
 )
 from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig
-from .paths import CONF, IN_CHECKOUT, PACKAGE, PROJECT_ROOT, SHIPPED_MODEL, project_path
+from .paths import (
+    CONF,
+    IN_CHECKOUT,
+    PACKAGE,
+    PROJECT_ROOT,
+    SHIPPED_MODEL,
+    output_folder,
+    project_path,
+    with_absolute_paths,
+)
 from .run import (
     AugmentationConfig,
     ClusterConfig,
@@ -61,9 +70,11 @@ __all__ = [
     "TrainerConfig",
     "TuneConfig",
     "TunerConfig",
+    "output_folder",
     "plain",
     "project_path",
     "suggest",
     "to_config",
     "unknown_key",
+    "with_absolute_paths",
 ]

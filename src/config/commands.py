@@ -147,6 +147,12 @@ class ExportConfig(Strict):
     groups: str | None = None
     notes: str | None = None
 
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.groups or "")
+        except re.error as error:
+            raise ValueError(f"groups={self.groups}: no regular expression: {error}") from None
+
 
 @dataclass(frozen=True)
 class RegisterConfig(Strict):

@@ -11,9 +11,6 @@ from .checking import plain
 from .roles import EVALUATION, LAUNCH, PLACE, SESSION, role_of
 from .run import Config
 
-# Their options stand in the name already.
-_NAMED_GROUPS = ("model", "aug", "optimizer", "dataset", "trainer", "seed")
-
 
 def flat_params(config: Config) -> dict[str, str]:
     """The resolved config as dotted keys and text, lists as JSON: `model.filters` is `[16, 32, 16]`.
@@ -30,21 +27,21 @@ def config_digest(config: Config) -> str:
 
 
 def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
-    """A name that says what differs: `deep-strong-adam-s0`, and after it the values changed on the command line."""
+    """A name that begins with what `overrides` change, in their order, and goes on with model, augmentation, optimizer,
+    data set and seed where they do not: `deep-learning_rate=3e-4-none-adam-synthetic-s0`.
+    """
     if config.name:
         return config.name
-    parts = [config.model.name, config.aug.name, config.optimizer.name]
-    if config.dataset.name != "synthetic":
-        parts.insert(0, config.dataset.name)
-    if config.trainer.name != "default":
-        parts.append(config.trainer.name)
-    last = dict(
-        override.lstrip("+").partition("=")[::2] for override in overrides
-    )  # of a key given twice the last counts
-    for key, value in last.items():
-        if key not in (*_NAMED_GROUPS, "dataset.path", "experiment") and _tells(key):
-            parts.append(f"{key.rpartition('.')[2]}={value}")
-    return "-".join([*parts, f"s{config.seed}"])
+    parts = {group: getattr(config, group).name for group in ("model", "aug", "optimizer", "dataset", "trainer")}
+    parts |= {"seed": f"s{config.seed}"}
+    if parts["trainer"] == "default":
+        del parts["trainer"]
+    changed = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key in parts or (key not in ("dataset.path", "experiment") and _tells(key)):
+            changed[key] = parts.get(key, f"{key.rpartition('.')[2]}={value}")  # of a key given twice the last counts
+    return "-".join((changed | {key: value for key, value in parts.items() if key not in changed}).values())
 
 
 def _tells(key: str) -> bool:

@@ -1,8 +1,14 @@
-"""Where the project is, and paths that count from there."""
+"""Where the project is, and what a path that a user gives means."""
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 IN_CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and PACKAGE.name == "src"
@@ -17,6 +23,33 @@ SHIPPED_MODEL = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "models" / "happy
 """The bundle that comes with the code."""
 
 
+PATHS = ("path", "cache", "downloads", "checkpoint", "output")
+"""Keys of a config that hold paths; those below `manifest` are names of columns."""
+
+
 def project_path(path: str) -> Path:
-    """`path` with `~` expanded; a relative one counts from the project's root, whatever the working directory."""
-    return PROJECT_ROOT / Path(path).expanduser()
+    """`path` made absolute, with `~` expanded: a relative one counts from where the user stands."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
+def output_folder(path: str, key: str = "output") -> Path:
+    """The folder that `key` names, made and writable. Raises ConfigError, which is to be before any work."""
+    folder = project_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(f"{key}={path}: nothing can be written there: {error.strerror} ({folder})") from None
+    return folder
+
+
+def with_absolute_paths(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as nested dictionaries, with its paths absolute: what is recorded means the same from any folder."""
+    absolute: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and key != "manifest":
+            absolute[key] = with_absolute_paths(value)
+        else:
+            absolute[key] = str(project_path(value)) if key in PATHS and isinstance(value, str) else value
+    return absolute

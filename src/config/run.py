@@ -152,14 +152,20 @@ class EvaluationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
-    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`."""
+    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`.
 
-    name: Literal["local", "server", "off"]
+    `system_metrics` samples the machine (processors, memory, disk, network, GPUs) while a run goes.
+    """
+
+    name: Literal["default", "local", "server", "off"]
     uri: str | None = None
     experiment: str = "happy-sad"
     log_model: bool = True
+    system_metrics: bool = True
 
     def __post_init__(self) -> None:
+        if not self.experiment.strip():
+            raise ValueError("experiment= is empty; name one, or leave it out for happy-sad")
         reject_password("tracking.uri", self.uri)
 
 

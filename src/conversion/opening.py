@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +30,12 @@ def open_model(which: str | None = None, tracking_uri: str | None = None) -> Bun
         return open_bundle(folder)
     if "/" in which and not which.startswith("models:/"):
         raise BundleError(f"{which}: no such folder; name a bundle's folder, a run id or models:/NAME@ALIAS")
-    tracking = TrackingConfig("local", tracking_uri)
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or TrackingConfig.experiment
+    tracking = TrackingConfig("default", tracking_uri, experiment)
     from ..tracking.read import find_run
+    from ..tracking.store import say_store
 
+    say_store(tracking, sys.stderr)
     registered = _registered(which, tracking) if which.startswith("models:/") else None
     return registered or export_run(find_run(tracking, which), tracking)
 

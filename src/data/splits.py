@@ -91,7 +91,10 @@ def _by_ratio(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     splits = np.full(len(groups), "train", dtype=object)
     rest = np.flatnonzero(~groups.conflict)
     if config.method == "kfold":
-        fold = _partition(groups, rest, [1 / config.folds] * config.folds)
+        try:
+            fold = _partition(groups, rest, [1 / config.folds] * config.folds)
+        except DataError as error:
+            raise DataError(f"{error}, or lower dataset.split.folds={config.folds}") from None
         splits[rest[fold == config.fold]] = "test"
         rest = rest[fold != config.fold]
         both = config.train + config.validation
@@ -137,7 +140,7 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], empty: NDArray[
     if len(sizes) < empty.sum():
         raise DataError(
             f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {empty.sum()} splits; "
-            "add pictures, or ask for fewer folds"
+            "add pictures"
         )
     before = np.concatenate([[0], np.cumsum(sizes)])
     fractions = np.cumsum(wanted)[:-1] / max(wanted.sum(), 1e-9)

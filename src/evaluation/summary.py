@@ -79,8 +79,8 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
             metrics[f"{split}/{name}"] = score.value
             metrics[f"{split}/{name}_low"] = score.low
             metrics[f"{split}/{name}_high"] = score.high
-    metrics["decision/threshold"] = evaluation.threshold
-    metrics["decision/temperature"] = evaluation.temperature
+    metrics["validation/threshold"] = evaluation.threshold
+    metrics["validation/temperature"] = evaluation.temperature
     return metrics
 
 

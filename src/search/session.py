@@ -14,7 +14,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, plain, project_path
+from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, output_folder, plain
 from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
@@ -95,7 +95,7 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose, train:
     Its journal and the states of its trials are kept in `config.output`, or below outputs/tune. Raises SweepError.
     """
     digest = search_digest(config)
-    folder = project_path(config.output) if config.output else SEARCHES / digest
+    folder = output_folder(config.output) if config.output else SEARCHES / digest
     with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
@@ -103,7 +103,7 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose, train:
         again = command_line("tune", sys.argv[1:])
         parent = open_parent(config.tracking, "tune", f"tune {config.tuner.name}", digest, command=again, resume=True)
         try:
-            with SweepProgress(config.tuner.max_trials, config.tuner.workers, Console()) as progress:
+            with SweepProgress(config.tuner.max_trials, config.tuner.workers, Console(markup=False)) as progress:
                 ended = trials.run(Runner(pool, parent, progress, base))
         except (KeyboardInterrupt, UserError) as error:
             if parent is not None:

@@ -36,8 +36,8 @@ Train = Callable[[Config, Sequence[str], RunLink], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored)
-    and `validation/*` and `test/*` (as evaluated), named as in MLflow. `returned` is Hydra's, of jobs that it ran.
+    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored;
+    `model/best_val_*` in MLflow) and `validation/*` and `test/*` (as evaluated). `returned` is Hydra's, of jobs it ran.
     """
 
     status: Status

@@ -88,7 +88,7 @@ def in_workers(backend: Literal["workers", "ray"], sweep: Sweep, jobs: Sequence[
     size, total = min(settings.n_jobs, len(jobs)), sweep.jobs[-1].number + 1
     with (
         worker_pool(size, sweep.folder, backend, config.cluster if config else None) as pool,
-        SweepProgress(total, size, Console(quiet=config is None), total - len(jobs)) as progress,
+        SweepProgress(total, size, Console(quiet=config is None, markup=False), total - len(jobs)) as progress,
     ):
         runner = Runner(pool, sweep.parent, progress, shared_overrides(sweep.jobs))
         return run_jobs(jobs, runner, fail_fast=settings.fail_fast)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..config import CompareConfig, TrackingConfig
 from ..errors import TrackingError
 from ..tracking.beginning import DIGEST_TAG, PARENT_TAG
 from ..tracking.read import ROLE_TAG
-from ..tracking.store import check_server, open_store
+from ..tracking.store import GIVEN_RUN, check_given_run, check_server, open_store, say_store
 from .jobs import Job, Outcome, shared_overrides
 
 SWEEP_TAG = "sweep.digest"
@@ -54,7 +55,9 @@ class Parent:
         run = self.client.get_run(run_id)
         seconds = (run.info.end_time - run.info.start_time) / 1000
         digest = run.data.tags.get("weights.sha256", "")
-        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=run.data.metrics)
+        kept = {key: value for key, value in run.data.metrics.items() if key.startswith("model/best_val_")}
+        scores = run.data.metrics | {key.replace("model/best_", "best/", 1): value for key, value in kept.items()}
+        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=scores)
 
     def failure(self, run_id: str) -> str:
         """Why a child failed, as it recorded it."""
@@ -95,16 +98,21 @@ class Parent:
 def open_parent(
     tracking: TrackingConfig, role: str, name: str, digest: str, *, command: str, resume: bool
 ) -> Parent | None:
-    """The run of a sweep whose jobs `digest` names: with `resume`, the newest one there is; else a new one.
+    """The run of a sweep whose jobs `digest` names: the one that MLFLOW_RUN_ID names; with `resume`, the newest one
+    there is; else a new one.
 
     None where nothing is tracked. What a dead process left running below a resumed sweep is closed first.
     """
     if tracking.name == "off":
         return None
+    say_store(tracking)
     mlflow = open_store(tracking)
     experiment = mlflow.get_experiment_by_name(tracking.experiment).experiment_id
     client = mlflow.MlflowClient()
-    if resume:
+    given = check_given_run(mlflow, tracking)
+    if given:
+        os.environ.pop(GIVEN_RUN)
+    elif resume:
         query = f"tags.`{SWEEP_TAG}` = '{digest}'"
         for run in client.search_runs([experiment], query, max_results=1):
             client.update_run(run.info.run_id, status="RUNNING")
@@ -112,8 +120,12 @@ def open_parent(
             parent.close_lost("KILLED", "its sweep was ended from outside", wait=10)
             return parent
     tags = {ROLE_TAG: role, SWEEP_TAG: digest, "command": command}
-    run = client.create_run(experiment, run_name=name, tags=tags)
-    return Parent(mlflow, tracking, run.info.run_id, resumed=False)
+    run_id = given or client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    parent = Parent(mlflow, tracking, run_id, resumed=False)
+    if given:
+        client.update_run(given, status="RUNNING")
+        parent.set_tags(tags)
+    return parent
 
 
 def report(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], parent: Parent | None, folder: Path) -> None:

@@ -5,6 +5,7 @@ Ray begins a job again whose machine is lost; the second attempt goes on in the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -58,7 +59,7 @@ class RayPool:
         """Hand `job` to the cluster."""
         self.free.pop()
         job, log = watched(replace(job, link=replace(job.link, job=f"{self.name}-{job.number}")), self.logs)
-        running = RunningTask(job, log, time.perf_counter(), self.remote.remote(job, log, environment()))
+        running = RunningTask(job, log, time.perf_counter(), self.remote.remote(job, log, environment(), os.getcwd()))
         self.running.append(running)
         return running
 
@@ -109,7 +110,7 @@ def connect(cluster: ClusterConfig) -> Any:
     try:
         import ray
     except ImportError:
-        raise SweepError("running on Ray needs ray: pip install 'happy-sad[cluster]'") from None
+        raise SweepError("running on Ray needs ray: pip install '.[cluster]' in the checkout") from None
     if ray.is_initialized():
         return ray
     address = cluster.address or os.environ.get("RAY_ADDRESS")
@@ -134,8 +135,10 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_remotely(job: Job, log: Path, settings: Mapping[str, str]) -> Outcome:
-    """The inside of a task: `job`, its output in `log` on the node that runs it."""
+def run_remotely(job: Job, log: Path, settings: Mapping[str, str], folder: str) -> Outcome:
+    """The inside of a task: `job`, its output in `log` on the node that runs it. Relative paths count from `folder`."""
+    with contextlib.suppress(OSError):  # a node that has no such folder
+        os.chdir(folder)
     os.environ.update(settings)
     # Ray sets the number of OpenMP threads to num_cpus; sums in other numbers of threads give other weights.
     os.environ.pop("OMP_NUM_THREADS", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from ..config import Config
 from ..config.identity import config_digest, flat_params
 from .link import RunLink
+from .store import GIVEN_RUN, check_given_run
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
@@ -34,10 +36,14 @@ class Begun:
 
 
 def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
-    """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own."""
+    """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own, or
+    record into the run that MLFLOW_RUN_ID names. Raises TrackingError where that one is not in the experiment.
+    """
     from mlflow.tracking.context.registry import resolve_tags  # who, from where, by which command
 
-    client = mlflow.MlflowClient()
+    client, given = mlflow.MlflowClient(), None
+    if link == RunLink() and (given := check_given_run(mlflow, config.tracking)):
+        os.environ.pop(GIVEN_RUN)  # one run only, as MLflow's own functions do
     experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
     links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
@@ -46,8 +52,12 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
         return _take_up(client, earlier[0])
-    run_id = client.create_run(experiment, tags=resolve_tags(dict(tags)), run_name=name).info.run_id
-    client.log_batch(run_id, params=[mlflow.entities.Param(key, value) for key, value in flat_params(config).items()])
+    tags = resolve_tags(dict(tags))
+    run_id = given or client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    params = [mlflow.entities.Param(key, value) for key, value in flat_params(config).items()]
+    client.log_batch(run_id, params=params, tags=[mlflow.entities.RunTag(*tag) for tag in tags.items() if given])
+    if given:
+        client.update_run(given, status="RUNNING")
     return Begun(run_id)
 
 

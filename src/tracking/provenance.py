@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ..config import IN_CHECKOUT, PROJECT_ROOT
 
@@ -24,6 +25,7 @@ def provenance_tags(command: str, backend: str, device: str, precision: str) -> 
     packages = {f"version.{name}": _version(name) for name in ("keras", backend)}
     return {
         "command": command,
+        "directory": str(Path.cwd()),  # from which relative paths of the command and the parameters count
         "backend": backend,
         "device": device,
         "precision": precision,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ..config import TrackingConfig, suggest
 from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
-from .store import DATA_TAG, check_server, tracking_uri
+from .sqlite_store import SQLITE
+from .store import DATA_TAG, GIVEN_RUN, check_server, point_at, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ def _best(runs: list[RecordedRun]) -> RecordedRun:
     comparable = [run for run in runs if run.tags.get(pictures) == runs[0].tags.get(pictures)]
     best = max(comparable, key=lambda run: run.metrics[BEST_BY])
     others = f"; {len(runs) - len(comparable)} on other pictures" if len(runs) > len(comparable) else ""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
         f"run=best: {best.name}, {BEST_BY} {best.metrics[BEST_BY]:.4f}, the highest of {len(comparable)} runs "
         f"validated on the same pictures as the newest{others}"
     )
@@ -152,14 +153,14 @@ def connect(config: TrackingConfig) -> ModuleType:
         raise TrackingError("tracking=off keeps no runs to read; use tracking=local or tracking=server")
     uri = tracking_uri(config)
     check_server(config)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
+    point_at(mlflow, uri)
     return mlflow
 
 
@@ -205,6 +206,7 @@ def log_report(
     Returns the run's id.
     """
     mlflow, experiment_id = open_experiment(config)
+    os.environ.pop(GIVEN_RUN, None)  # which `start_run` would take for the report's own
     with mlflow.start_run(
         experiment_id=experiment_id,
         run_name=name or role,

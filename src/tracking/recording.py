@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from ..config import Config
+from ..config import Config, output_folder
 from ..errors import TrackingError
 from .beginning import Begun, begin_run
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
@@ -30,6 +31,7 @@ from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
 from .store import DATA_TAG, open_store, tracking_uri, unsent_root
+from .system_metrics import PREFIX, system_metrics
 
 if TYPE_CHECKING:
     import keras
@@ -114,6 +116,16 @@ class TrackedRun(Run):
             np.save(self.spool.folder / EXAMPLE, example)
             self.model = model
 
+    def system_metrics(self) -> AbstractContextManager[None]:
+        """Sample the machine while the body runs; a run that goes on counts its samples on."""
+        assert self.id is not None  # noqa: S101 - for the type checker
+        steps = [step for key, step in self.begun.recorded if key.startswith(PREFIX)]
+
+        def keep(metrics: Mapping[str, float], step: int) -> None:
+            self.spool.add({"metrics": dict(metrics), "step": step, "time": milliseconds()})
+
+        return system_metrics(self.id, keep, max(steps, default=-1) + 1)
+
     def _add(self, event: Event) -> None:
         if self.spool.rejected:
             raise TrackingError(f"the tracking store rejects what run {self.id} recorded: {self.spool.rejected}")
@@ -152,13 +164,14 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
         spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
         run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
         run.checkpoint = stack.enter_context(kept_checkpoint(config, begun.run_id))
-        yield from _record(mlflow, spool, run)
+        yield from _record(mlflow, spool, run, measured=config.tracking.system_metrics)
 
 
-def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun) -> Iterator[Run]:
+def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool) -> Iterator[Run]:
     status = "FAILED"
     try:
-        yield run
+        with run.system_metrics() if measured else contextlib.nullcontext():
+            yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -196,9 +209,4 @@ def _output_folder(config: Config) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(config.output).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(f"output={config.output}: {error.strerror}") from error
-    yield folder
+    yield output_folder(config.output)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
+from . import flavour
 from .flavour import bundle_place, model_arguments, packaged_code
 from .read import RecordedRun, connect, download
 
@@ -44,21 +45,54 @@ def holder(tracking: TrackingConfig, name: str, alias: str) -> Version | None:
         return None if number is None else _version(client, name, number)
 
 
-def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, name: str) -> Version:
-    """Log the bundle's folder as a model of `run` that serves itself, and make it the newest version of `name`."""
+def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, keras_model: Path, name: str) -> Version:
+    """Log the bundle's folder as a model of `run` that serves itself, with the `.keras` file that it was made from, and
+    make it the newest version of `name`, with a description and the test scores as tags.
+    """
     mlflow = connect(tracking)
     with _explained(f"name={name}"), _quiet(), packaged_code() as code:
         mlflow.set_experiment(experiment_id=mlflow.get_run(run.id).info.experiment_id)
         logged = mlflow.models.Model.log(
             artifact_path=None,
-            flavor=mlflow.pyfunc,
+            flavor=flavour,
+            flavor_name="python_function",
+            keras_model=keras_model,
             name=name,
             run_id=run.id,  # a run that has ended stays as it is
             registered_model_name=name,
             await_registration_for=0,
             **model_arguments(bundle, code),
         )
-    return Version(name, str(logged.registered_model_version), run.id)
+    version = Version(name, str(logged.registered_model_version), run.id)
+    client = _client(tracking)
+    with _explained(f"name={name}"):
+        client.update_model_version(name, version.number, _description(run, version))
+        for key, score in scores_text(run).items():
+            client.set_model_version_tag(name, version.number, key, score)
+    return version
+
+
+def scores_text(run: RecordedRun) -> dict[str, str]:
+    """The run's test scores with their 95 % intervals as text: `test/accuracy` is `0.850 [0.762, 0.910]`."""
+    found = run.metrics
+    return {
+        key: f"{found[key]:.3f} [{found[f'{key}_low']:.3f}, {found[f'{key}_high']:.3f}]"
+        for key in sorted(found)
+        if key.startswith("test/") and f"{key}_low" in found and f"{key}_high" in found
+    }
+
+
+def _description(run: RecordedRun, version: Version) -> str:
+    """Markdown for the version's page: which run it is, how good, and how it is loaded."""
+    positive, side = run.params.get("dataset.positive", "class 1"), run.params.get("dataset.image_size", "side")
+    accuracy = scores_text(run).get("test/accuracy", "not measured")
+    uri = f"models:/{version.name}/{version.number}"
+    return f"""{run.name}, run `{run.id}`. Test accuracy {accuracy} on {run.params.get("dataset.name", "its data")}.
+
+    mlflow.pyfunc.load_model("{uri}").predict([open("photo.jpg", "rb").read()])
+    mlflow.keras.load_model("{uri}")  # pixels 0..255, float32 (n, {side}, {side}, 3), to uncalibrated P({positive})
+
+The model labels the apparent expression in a picture, not what a person feels."""
 
 
 def move_alias(tracking: TrackingConfig, version: Version, alias: str, tags: Mapping[str, str]) -> None:

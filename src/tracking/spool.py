@@ -56,8 +56,8 @@ class Spool:
 
     def add(self, event: Event) -> None:
         """Keep an event for sending; it survives the end of this process from now on."""
-        append_entry(self.folder / EVENTS, event)
-        with self.changed:
+        with self.changed:  # threads that add events write them in the order in which they are sent
+            append_entry(self.folder / EVENTS, event)
             self.events.append(event)
             self.changed.notify_all()
 

@@ -1,24 +1,29 @@
-"""Where runs are kept. Every command names the same absolute store, whatever the working directory."""
+"""Where runs are kept. Every command names the same absolute store, whatever the working directory.
+
+Where `tracking.*` leaves it open, the config takes the store and the experiment from MLFLOW_TRACKING_URI and
+MLFLOW_EXPERIMENT_NAME, and a run is recorded into the one that MLFLOW_RUN_ID names, as MLflow's own functions do.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import logging
 import os
-import sqlite3
-import tempfile
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-
-from filelock import FileLock
+from typing import TextIO
+from urllib.parse import quote
 
 from ..config import PROJECT_ROOT, TrackingConfig
 from ..errors import TrackingError
+from .sqlite_store import SQLITE, check_experiment, check_folder, create_database
 
 STORE = PROJECT_ROOT / "mlruns"
+GIVEN_STORE, GIVEN_RUN = "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"
 DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
-# Without it the MLflow UI takes an experiment for one about language models.
 ANSWER_SECONDS = 10
 SWEEP_PATIENCE_SECONDS = 300.0
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.
@@ -28,12 +33,31 @@ REQUESTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its line at the end of each run; ours says where that is
 }
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+# Without its kind the MLflow UI takes an experiment for one about language models.
+# The UI's table with the score that counts, at /#/experiments/ID/runs?viewStateShareKey=scores
+SHOWN_SCORES = ("test/accuracy", "test/accuracy_low", "test/accuracy_high", "validation/accuracy")
+SCORES_VIEW = json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in SHOWN_SCORES), "attributes.`Dataset`"]})
+MODEL_TRAINING = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.sharedViewState.scores": SCORES_VIEW,
+}
 
 
 def tracking_uri(config: TrackingConfig) -> str:
-    """The absolute tracking URI of `config`; the project's own SQLite store where it names none."""
-    return config.uri or f"sqlite:///{STORE / 'mlflow.db'}"
+    """The absolute tracking URI of `config`; the project's own SQLite store where it names none.
+
+    The path of a SQLite store counts from the working directory.
+    """
+    uri = config.uri or f"{SQLITE}{STORE / 'mlflow.db'}"
+    return f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}" if uri.startswith(SQLITE) else uri
+
+
+def say_store(config: TrackingConfig, file: TextIO | None = None) -> None:
+    """One line on `file` (stdout where None) that says which store is used; none with `off`."""
+    if config.name != "off":
+        uri = tracking_uri(config)
+        given = f" (from {GIVEN_STORE})" if config.uri and os.environ.get(GIVEN_STORE) == config.uri else ""
+        print(f"runs: experiment {config.experiment} in {uri}{given}", file=file or sys.stdout, flush=True)
 
 
 def is_server(uri: str) -> bool:
@@ -52,13 +76,13 @@ def checkpoints_root(config: TrackingConfig) -> Path:
 
 
 def _beside(config: TrackingConfig) -> Path:
-    database = tracking_uri(config).removeprefix("sqlite:///")
+    database = tracking_uri(config).removeprefix(SQLITE)
     return STORE if database == tracking_uri(config) else Path(database).parent
 
 
 def artifact_root(config: TrackingConfig) -> str | None:
     """Where artifacts go: beside a SQLite store; None where a server decides."""
-    database = tracking_uri(config).removeprefix("sqlite:///")
+    database = tracking_uri(config).removeprefix(SQLITE)
     if database == tracking_uri(config):
         return None
     return (Path(database).parent / "artifacts").as_uri()
@@ -67,14 +91,36 @@ def artifact_root(config: TrackingConfig) -> str | None:
 def check_store(config: TrackingConfig, *, patient: bool = False) -> None:
     """Raise TrackingError now, before hours of work, where runs cannot be recorded; nothing to check with `off`.
 
-    A SQLite store is only looked at, without importing MLflow; a server or another database is asked.
+    A SQLite store is only looked at, without importing MLflow; a server or another database is asked, and a store
+    whose run MLFLOW_RUN_ID names.
     """
     if config.name == "off":
         return
-    if tracking_uri(config).startswith("sqlite:///"):
-        _check_folder(tracking_uri(config))
-    else:
-        open_store(config, patient=patient)
+    if find_spec("mlflow") is None:
+        raise TrackingError("recording runs needs mlflow: pip install mlflow, or use tracking=off with output=FOLDER")
+    uri = tracking_uri(config)
+    if not uri.startswith(SQLITE) or (os.environ.get(GIVEN_RUN) and not patient):
+        check_given_run(open_store(config, patient=patient), config)
+        return
+    check_folder(uri)
+    check_experiment(Path(uri.removeprefix(SQLITE)), config.experiment)
+
+
+def check_given_run(mlflow: ModuleType, config: TrackingConfig) -> str | None:
+    """The id in MLFLOW_RUN_ID; None without one. Raises TrackingError for a run that is not in the experiment."""
+    given = os.environ.get(GIVEN_RUN)
+    if not given:
+        return None
+    client = mlflow.MlflowClient()
+    try:
+        experiment = client.get_experiment(client.get_run(given).info.experiment_id).name
+    except mlflow.MlflowException as error:
+        raise TrackingError(f"{GIVEN_RUN}={given}: {str(error).splitlines()[0]}") from error
+    if experiment != config.experiment:
+        raise TrackingError(
+            f"{GIVEN_RUN}={given}: is a run of tracking.experiment={experiment}, not {config.experiment}"
+        )
+    return given
 
 
 def check_server(config: TrackingConfig, *, patient: bool = False) -> None:
@@ -120,7 +166,7 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     written.
     """
     uri = tracking_uri(config)
-    _check_folder(uri)
+    check_folder(uri)
     check_server(config, patient=patient)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
@@ -129,9 +175,9 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
 
-    mlflow.set_tracking_uri(uri)
+    point_at(mlflow, uri)
     try:
-        _create_database(uri)
+        create_database(uri)
         select_experiment(mlflow, config)
     except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -141,47 +187,23 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     return mlflow
 
 
-def _create_database(uri: str) -> None:
-    """Make a SQLite store whole or not at all: under a lock, in a temporary file that is renamed.
-
-    MLflow's own way leaves a database without use where two processes make it at once, or one is interrupted. Such a
-    file, which holds no run, is put aside.
-    """
-    database = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or _is_whole(database):
-        return
-    from mlflow import MlflowClient
-
-    with FileLock(database.with_name(f".{database.name}.lock")):
-        if _is_whole(database):
-            return
-        if database.exists():
-            os.replace(database, database.with_name(f"{database.name}.incomplete"))
-            print(f"{database} was never completed and holds no run; a new one is made, the old one kept beside it")
-        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".making-") as temporary:
-            partial = Path(temporary) / database.name
-            MlflowClient(f"sqlite:///{partial}").search_experiments()
-            os.replace(partial, database)
-
-
-def _is_whole(database: Path) -> bool:
-    """Whether the file is a database that MLflow has finished making, or one that holds runs, of whatever version."""
-    if not database.exists():
-        return False
-    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
-        try:
-            if connection.execute("SELECT count(*) FROM runs").fetchone()[0]:
-                return True
-            return bool(connection.execute("SELECT count(*) FROM experiments").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            return "no such table" not in str(error)
+def point_at(mlflow: ModuleType, uri: str) -> None:
+    """Make `uri` MLflow's store. It would leave it in the environment too, where a later config would find it."""
+    given = os.environ.get(GIVEN_STORE)
+    mlflow.set_tracking_uri(uri)
+    os.environ.pop(GIVEN_STORE, None)
+    if given is not None:
+        os.environ[GIVEN_STORE] = given
 
 
 def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
     """Make `tracking.experiment` the current experiment, creating it where it is missing."""
-    if mlflow.get_experiment_by_name(config.experiment) is None:
+    found = mlflow.get_experiment_by_name(config.experiment)
+    for key in MODEL_TRAINING.keys() - found.tags.keys() if found else ():
+        mlflow.MlflowClient().set_experiment_tag(found.experiment_id, key, MODEL_TRAINING[key])
+    if found is None:
         root = artifact_root(config)
-        location = f"{root}/{config.experiment}" if root else None
+        location = f"{root}/{quote(config.experiment, safe=' ')}" if root else None
         try:
             mlflow.create_experiment(config.experiment, artifact_location=location, tags=MODEL_TRAINING)
         except mlflow.MlflowException as error:
@@ -189,20 +211,3 @@ def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
     mlflow.set_experiment(config.experiment)
-
-
-def _check_folder(uri: str) -> None:
-    """A SQLite store needs a folder that can be written: say so before MLflow retries for half a minute."""
-    if not uri.startswith("sqlite:///"):
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(f"{database.parent}: {error.strerror}; name another store with tracking.uri=") from error
-    target = database if database.exists() else database.parent
-    if not os.access(target, os.W_OK) or not os.access(database.parent, os.W_OK):
-        raise TrackingError(
-            f"{target} is read-only, so no run can be recorded there; make it writable, "
-            "name another store with tracking.uri=sqlite:////path/mlflow.db, or use tracking=off"
-        )

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from ..config import Config, plain
+from ..config import Config, plain, with_absolute_paths
 from ..config.identity import run_name
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
@@ -84,8 +84,10 @@ class Record:
 
     def fit(self, fit: Fit, final: keras.Model, digest: str) -> None:
         """Learning curves, time, and the model with its best weights, whose digest is `digest`."""
-        kept = {f"best/{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name}
-        self.run.log_metrics({"fit/seconds": fit.seconds, "fit/best_epoch": fit.best_epoch, **kept})
+        kept = {
+            f"model/best_{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name
+        }
+        self.run.log_metrics({"fit/seconds": fit.seconds, "model/best_epoch": fit.best_epoch, **kept})
         if self.config.evaluation.figures:
             save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
         self.run.set_tags({"weights.sha256": digest})
@@ -114,11 +116,11 @@ def start_record(
     config: Config, overrides: Sequence[str], precision: str, link: RunLink | None = None
 ) -> Iterator[Record]:
     """Open the run with its config and the state of the code; when the body is done, say where the run is found."""
-    console, name = Console(), run_name(config, overrides)
+    console, name = Console(markup=False), run_name(config, overrides)
     command = command_line("train", overrides)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
     with start_run(config, name, tags, link) as run:
-        run.path("config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        run.path("config.yaml").write_text(yaml.safe_dump(with_absolute_paths(plain(config)), sort_keys=False))
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
         yield Record(config, run, console, name, command, link)

@@ -50,7 +50,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
     assert [2, 3] in steps
 
     assert [trial.info.status for trial in trials] == ["FINISHED"] * 4
-    best = max(trial.data.metrics["best/val_auc"] for trial in trials)
+    best = max(trial.data.metrics["model/best_val_auc"] for trial in trials)
     assert parent.data.metrics["best/val_auc"] == best
     assert "experiment=tuned_by_a_test" in said
     files = Path(open_store(make_config().tracking).artifacts.download_artifacts(run_id=parent.info.run_id))

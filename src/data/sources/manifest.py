@@ -88,8 +88,12 @@ def _listed(
     prefix: str = "",
 ) -> Listing:
     for name in (columns.path, columns.label):
+        if len(table.columns) == 1 and ";" in str(table.columns[0]):
+            raise DataError(f"{path}: its columns are separated by semicolons; save it with commas")
         if name not in table:
             raise DataError(f"{path}: no column {name!r}; there is {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise DataError(f"{path}: has a header and no pictures below it")
     labels, inside = class_labels(config), os.path.realpath(root)
     samples: list[Sample] = []
     rejections: list[Rejection] = []

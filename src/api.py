@@ -1,0 +1,114 @@
+"""The commands as functions, for notebooks and programs: `from happy_sad.api import train` (`src.api` in a checkout).
+
+    result = train("model=deep", "dataset=photos", "dataset.path=PHOTOS")
+    result.scores["test/accuracy"]
+
+Values are given as on the command line, checked in the same way, and recorded in the same runs. What a user can fix is
+raised as a `UserError` of one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config import CONF, CompareConfig, Config, ConfigType, EvaluateConfig
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import pandas as pd
+
+    from .comparison.comparison import Comparison
+    from .evaluation.evaluation import Evaluation
+    from .train import TrainResult
+
+__all__ = ["compare", "evaluate", "load_model", "predict", "train"]
+
+
+def train(*overrides: str) -> TrainResult:
+    """One run, as `python -m src.train OVERRIDES`: prepared, fitted, evaluated and recorded.
+
+    `scores` of the result has `test/accuracy`, `test/accuracy_low` and so on, `fit.history` the values of each epoch,
+    `evaluation` the predictions, `run_id` the run in MLflow. Raises ConfigError, DataError, TrainingError or
+    TrackingError.
+    """
+    from .train import train as run
+
+    return run(_composed(overrides, Config, "config"), list(overrides))
+
+
+def evaluate(run: str = "latest", *overrides: str) -> Evaluation:
+    """Evaluate a recorded model, as `python -m src.evaluate run=RUN OVERRIDES`.
+
+    `run` is an id, `latest`, `best`, `models:/NAME@ALIAS` or a folder; its own data unless `dataset=` says otherwise.
+    `scores["test"]["accuracy"]` of the result has value, low and high. Raises DataError or TrackingError.
+    """
+    from .cli.composition import quoted
+    from .evaluate import evaluate as run_evaluation
+
+    given = [quoted("run", run), *overrides]
+    return run_evaluation(_composed(given, EvaluateConfig, "evaluate"), given)
+
+
+def compare(*overrides: str) -> Comparison:
+    """Compare recorded runs on the same test pictures, as `python -m src.compare OVERRIDES`; the page is written too.
+
+    `rankings` of the result has the candidates, the best first, with their intervals and pairs. Raises TrackingError.
+    """
+    from .compare import as_override, compare_runs
+
+    return compare_runs(_composed([as_override(each) for each in overrides], CompareConfig, "compare"))
+
+
+def predict(
+    pictures: str | Path | bytes | np.ndarray | Iterable[str | Path | bytes | np.ndarray], model: str | None = None
+) -> pd.DataFrame:
+    """Answers for pictures, a row for each, with the columns of `python -m src.predict --csv`.
+
+    A picture is a file's name, its bytes, or pixels (height, width, 3) in 0..255; a folder stands for the pictures in
+    it. `model` is a bundle's folder, a run's id or `models:/NAME@ALIAS`; None is the shipped one. Needs no TensorFlow
+    where the model is a bundle. Raises DataError or BundleError.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from .conversion.opening import open_model
+    from .runtime.classifier import Answer
+    from .runtime.photos import open_classifier
+    from .runtime.pictures import list_pictures
+
+    several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray) else list(pictures)
+    if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
+        several = list(pictures)
+    classifier = open_classifier(open_model(model))
+    answers: list[Answer] = []
+    for each in several:
+        if isinstance(each, str | Path):
+            answers += classifier.answers(list_pictures([str(each)], recursive=False))
+        else:
+            answers += classifier.answer_inputs([each])
+    return pd.DataFrame([asdict(answer) for answer in answers])
+
+
+def load_model(run: str = "latest") -> keras.Model:
+    """The Keras model of a recorded run, with the weights of its best epoch: float32 pixels in 0..255, shape
+    (n, side, side, 3), to uncalibrated P(positive class), (n, 1). `run` is as in `evaluate`. Raises TrackingError.
+    """
+    from .training.backend import start_backend
+
+    start_backend()
+    from .evaluation.recorded import open_recorded
+
+    return open_recorded(_composed([], EvaluateConfig, "evaluate").tracking, run).load()
+
+
+def _composed(overrides: Sequence[str], schema: type[ConfigType], name: str) -> ConfigType:
+    from hydra import initialize_config_dir
+
+    from .cli.composition import as_overrides, compose_checked
+
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose_checked(as_overrides(overrides), schema, name)
