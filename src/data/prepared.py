@@ -83,6 +83,12 @@ class PreparedDataset:
         """The labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
 
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """What each row is trained towards, 0 to 1: the column `target` where the source gives one, else the label."""
+        labels = self.table["label"].astype("float32")
+        return self.table.get("target", labels).fillna(labels).to_numpy(dtype=np.float32, copy=True)
+
 
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
     """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
