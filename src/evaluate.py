@@ -60,7 +60,7 @@ def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedD
     from .evaluation.leaks import fitted_on, own_and_inherited, without_inherited
 
     own = recorded.config.dataset
-    dataset = prepare(replace(config.dataset or own, image_size=own.image_size))
+    dataset = prepare(replace(config.dataset or own, image_size=own.image_size, fit=own.fit))
     if config.dataset is None:
         fitted, inherited = own_and_inherited(recorded.fitted_on)
         if len(inherited):

@@ -45,7 +45,18 @@ def role_of(key: str, schema: type) -> Role | None:
 
 def is_added_default(key: str, text: str, schema: type) -> bool:
     """Whether the dotted `key` names a field that was `added` later and `text` stands for its default."""
-    return any(known.added and as_text(known.default) == text for known in _path(key, schema))
+    *_, last = [None, *_path(key, schema)]
+    return last is not None and last.added and last.section is None and as_text(last.default) == text
+
+
+def described(config: object) -> str:
+    """The `repr` of a config value, without fields that were added later and stand at their defaults."""
+    if not is_dataclass(config):
+        return repr(config)
+    known = _fields(type(config))  # type: ignore[arg-type]
+    values = {name: getattr(config, name) for name in known}
+    kept = [name for name, value in values.items() if not (known[name].added and known[name].default == value)]
+    return f"{type(config).__qualname__}({', '.join(f'{name}={described(values[name])}' for name in kept)})"
 
 
 def as_text(value: object) -> str:
@@ -57,10 +68,10 @@ def added_defaults(schema: type, prefix: str = "") -> dict[str, Any]:
     """The dotted keys of all fields that were `added` later, with their defaults; those of named sections excepted."""
     found: dict[str, Any] = {}
     for name, known in _fields(schema).items():
-        if known.added:
-            found[prefix + name] = known.default
-        elif known.section is not None and not known.keyed:
+        if known.section is not None and not known.keyed:
             found |= added_defaults(known.section, f"{prefix}{name}.")
+        elif known.added:
+            found[prefix + name] = known.default
     return found
 
 

@@ -24,7 +24,7 @@ from ..hardware import usable_cores
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
-from .samples import DecodedPicture, Limits, RejectedPictureError, Sample, Verdict
+from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample, Verdict
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
@@ -37,13 +37,14 @@ class Preparation:
     """How pictures are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
-    `local_features` has crops described too.
+    `local_features` has crops described too, `fit` says how a picture becomes a square.
     """
 
     size: int
     limits: Limits
     pixels: Path
     local_features: bool = False
+    fit: Fit = "stretch"
 
     @property
     def slot_bytes(self) -> int:
@@ -153,7 +154,8 @@ def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[
         data = locator.read(preparation.limits.bytes + 1)
         sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
         with _one_heavy_picture_at_a_time if len(data) > _HEAVY_BYTES else nullcontext():
-            picture = locator.decode(data, preparation.size, preparation.limits)
+            fit = () if preparation.fit == "stretch" else (preparation.fit,)  # which not every source knows
+            picture = locator.decode(data, preparation.size, preparation.limits, *fit)
             described = _local_features(sample, data, picture, preparation)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
@@ -176,7 +178,7 @@ def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, prepar
     if not preparation.local_features or not sample.locator.has_file:
         return {}
     longer = max(picture.width, picture.height)
-    if preparation.size < min(FRAME, longer):
+    if preparation.size < min(FRAME, longer) or preparation.fit != "stretch":
         picture = sample.locator.decode(data, FRAME, preparation.limits)
     width, height = (picture.height, picture.width) if picture.turned else (picture.width, picture.height)
     return features(picture.pixels, width, height)

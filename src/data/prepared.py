@@ -44,7 +44,8 @@ class PreparedDataset:
 
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
-    format, sha256, phash, dhash, conflict, statistics, and the factors of synthetic faces. `rejected` has path, label,
+    format, sha256, phash, dhash, conflict, statistics, the factors of synthetic faces, and where the source has them,
+    targets. `rejected` has path, label,
     verdict, detail, source and sha256 of the pictures that are not used. `digest` names pixels, labels and groups.
     """
 
@@ -154,7 +155,7 @@ def _key(pictures: _Pictures) -> str:
     """
     config = pictures.config
     distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
-    settings = (config.image_size, Limits.of(config), *distances)
+    settings = (config.image_size, Limits.of(config), *distances, *(() if config.fit == "stretch" else (config.fit,)))
     limit = (config.limit, config.split.seed if config.limit else None)
     digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
     signature = listing_signature(config)
@@ -163,7 +164,8 @@ def _key(pictures: _Pictures) -> str:
         return digest.hexdigest()
     for sample in pictures.samples:
         described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
-        digest.update(repr((*described, sample.locator.signature)).encode())
+        target = () if sample.target is None else (sample.target,)
+        digest.update(repr((*described, sample.locator.signature, *target)).encode())
     digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
     return digest.hexdigest()
 

@@ -154,9 +154,9 @@ def _probabilities(
     from ..models.predictions import predict_rows, predictor
 
     own = teacher.config.dataset
-    if own.image_size != config.dataset.image_size:
+    if (own.image_size, own.fit) != (config.dataset.image_size, config.dataset.fit):
         wanted = pd.MultiIndex.from_frame(dataset.table.iloc[rows][["source", "path"]])
-        dataset = prepare(replace(config.dataset, image_size=own.image_size))
+        dataset = prepare(replace(config.dataset, image_size=own.image_size, fit=own.fit))
         rows = pd.MultiIndex.from_frame(dataset.table[["source", "path"]]).get_indexer(wanted)
     probabilities = predict_rows(predictor(teacher.load()), dataset, rows)
     return apply_temperature(probabilities, teacher.decision.temperature)
