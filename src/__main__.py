@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": "say which recorded runs differ, and by how much",
     "evaluate": "evaluate a recorded model again, on any data",
     "prepare": "prepare a data set and report on it",
+    "audit": "find labels that are likely wrong",
     "predict": "classify pictures",
     "export": "write a recorded model as LiteRT, int8 and ONNX",
     "register": "move an alias of MLflow's registry to a model that is not worse",

@@ -61,12 +61,16 @@ def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedD
     for what the leak check finds.
     """
     from .data.prepared import prepare
-    from .evaluation.leaks import fitted_on
+    from .evaluation.leaks import fitted_on, own_and_inherited, without_inherited
 
     own = recorded.config.dataset
-    dataset = prepare(replace(config.dataset or own, image_size=own.image_size))
-    if config.dataset is None and set(fitted_on(dataset)["sha256"]) == set(recorded.fitted_on["sha256"]):
-        return dataset, [f"{recorded.name} on its own data"]
+    dataset = prepare(replace(config.dataset or own, image_size=own.image_size, fit=own.fit))
+    if config.dataset is None:
+        fitted, inherited = own_and_inherited(recorded.fitted_on)
+        if len(inherited):
+            dataset = without_inherited(dataset, inherited, own)
+        if set(fitted_on(dataset)["sha256"]) == set(fitted["sha256"]):
+            return dataset, [f"{recorded.name} on its own data"]
     return _without_leaks(dataset, recorded, config)
 
 

@@ -51,6 +51,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .data.prepared import prepare
     from .reports.data_report import data_report
     from .tracking.store import check_store, say_store
+    from .training.origins import find_origins
 
     check_store(config.tracking, patient=link is not None)
     _check_model_and_folders(config)
@@ -61,7 +62,8 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
         config, resumed = run_to_resume(config)
         link = RunLink(resumed=resumed)
-    dataset = prepare(config.dataset)
+    origins = find_origins(config)
+    dataset = origins.without_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
@@ -69,7 +71,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
     start_backend()  # quietly, before anything else imports Keras
     from .evaluation.evaluation import evaluate_model
-    from .models.classifier import create_classifier
+    from .models.classifier import create_classifier, mirrored
     from .models.inspection import model_cost
     from .models.predictions import predictor
     from .models.weights import full_precision, weights_digest
@@ -78,14 +80,26 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
     precision = reset(config.seed, config.trainer.precision)
     with start_record(config, overrides, precision, link) as record:
-        record.data(dataset, report)
+        record.data(dataset, report, origins)
+        targets = origins.targets(dataset, config)
         with distribution():
             classifier = create_classifier(config.model, config.dataset.image_size)
-            cost = model_cost(classifier)
+            origins.initialize(classifier, config)
+            cost = model_cost(mirrored(classifier) if config.evaluation.flip else classifier)
             record.model(classifier, cost)
-            fitted = fit(classifier, dataset, config, report=record.epoch, console=record.console, state=record.state)
+            fitted = fit(
+                classifier,
+                dataset,
+                config,
+                report=record.epoch,
+                console=record.console,
+                state=record.state,
+                targets=targets,
+            )
         final = full_precision(classifier, config)
         digest = weights_digest(final)
+        if config.evaluation.flip:
+            final = mirrored(final)
         record.fit(fitted, final, digest)
         evaluation = None
         if not config.trainer.overfit:

@@ -10,6 +10,7 @@ from hydra import initialize_config_dir
 from src.cli.composition import compose_checked, group_options
 from src.config import (
     CONF,
+    AuditConfig,
     CompareConfig,
     Config,
     EvaluateConfig,
@@ -89,6 +90,7 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "export": ExportConfig,
     "prepare": PrepareConfig,
+    "audit": AuditConfig,
     "register": RegisterConfig,
 }
 OPTIONS = [line.split(": ") for line in group_options("tune").splitlines()]

@@ -26,6 +26,7 @@ from src.compare import as_override
 from src.config import (
     CONF,
     PROJECT_ROOT,
+    AuditConfig,
     CompareConfig,
     Config,
     EvaluateConfig,
@@ -48,6 +49,7 @@ SCHEMAS = {
     "compare": ("compare", CompareConfig),
     "evaluate": ("evaluate", EvaluateConfig),
     "prepare": ("prepare", PrepareConfig),
+    "audit": ("audit", AuditConfig),
     "export": ("export", ExportConfig),
     "register": ("register", RegisterConfig),
 }

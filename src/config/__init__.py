@@ -7,6 +7,7 @@ is reported before TensorFlow or MLflow start.
 
 from .checking import ConfigType, plain, suggest, to_config, unknown_key
 from .commands import (
+    AuditConfig,
     CompareConfig,
     EvaluateConfig,
     ExportConfig,
@@ -16,7 +17,7 @@ from .commands import (
     TuneConfig,
     TunerConfig,
 )
-from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig
+from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig, VotesConfig
 from .paths import (
     CONF,
     IN_CHECKOUT,
@@ -46,6 +47,7 @@ __all__ = [
     "PACKAGE",
     "PROJECT_ROOT",
     "SHIPPED_MODEL",
+    "AuditConfig",
     "AugmentationConfig",
     "ClusterConfig",
     "CompareConfig",
@@ -70,6 +72,7 @@ __all__ = [
     "TrainerConfig",
     "TuneConfig",
     "TunerConfig",
+    "VotesConfig",
     "output_folder",
     "plain",
     "project_path",

@@ -77,6 +77,20 @@ class TuneConfig(Config):
 
 
 @dataclass(frozen=True)
+class AuditConfig(Config):
+    """A search for wrong labels: how to train the model of each of `dataset.split.folds` folds, and how many suspects
+    the page has (`shown`). `output` is the folder of page and manifest.
+    """
+
+    shown: Count = with_role(LAUNCH, default=300)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trainer.overfit:
+            raise ValueError("trainer=overfit answers for no fold; use trainer=default")
+
+
+@dataclass(frozen=True)
 class CompareConfig(Strict):
     """Which recorded runs to compare, and by what. `filter` is MLflow's; `output` is a folder."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, Le
 
 from .passwords import reject_password
-from .roles import PLACE, with_role
+from .roles import PLACE, added, with_role
 from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
 
@@ -48,8 +48,9 @@ class SyntheticConfig(Strict):
 
 @dataclass(frozen=True)
 class ManifestConfig(Strict):
-    """The columns of a CSV or Parquet manifest; the last three need not be there. `root`, seen from the manifest, is
-    the folder from which its paths count and which they may not leave.
+    """The columns of a CSV or Parquet manifest; only the first two must be there. `root`, seen from the manifest, is
+    the folder from which its paths count and which they may not leave. `target` is how far a picture belongs to class
+    1, from 0 to 1: what its probability is trained towards.
     """
 
     path: str = "path"
@@ -58,6 +59,19 @@ class ManifestConfig(Strict):
     group: str = "group"
     weight: str = "weight"
     root: str = "."
+    target: str = added(default="target")
+
+
+@dataclass(frozen=True)
+class VotesConfig(Strict):
+    """A CSV of raters' votes: its column `name` holds the file names of pictures; the columns `positive` and `negative`
+    count the votes for either class, and all other columns of numbers those for something else.
+    """
+
+    path: str | None = added(default=None)
+    name: str = added(default="name")
+    positive: str = added(default="happiness")
+    negative: str = added(default="sadness")
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class SourceConfig(Strict):
     `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
     `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
     a picture's path: what its first group finds (or all of it) names the subject whose pictures stay together. `weight`
-    is the weight of each picture.
+    is the weight of each picture. `votes` turns labels into targets.
     """
 
     name: str
@@ -81,6 +95,7 @@ class SourceConfig(Strict):
     group_pattern: str | None = None
     weight: PositiveNumber = 1.0
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    votes: VotesConfig = added(default_factory=VotesConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
@@ -91,7 +106,8 @@ class SourceConfig(Strict):
 
 @dataclass(frozen=True)
 class DatasetConfig(SourceConfig):
-    """A source, or several `sources` together, and how its pictures are prepared.
+    """A source, or several `sources` together, and how its pictures are prepared: brought to a square of `image_size`
+    pixels, to which `fit` stretches the whole picture, crops its middle, or pads it with white.
 
     Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
     dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
@@ -101,6 +117,7 @@ class DatasetConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     image_size: Annotated[int, Interval(ge=8, le=1024)] = 256
+    fit: Literal["stretch", "crop", "pad"] = added(default="stretch")
     limit: Annotated[int, Ge(6)] | None = None
     near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
     dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .roles import added_defaults, as_text
+from .run import Config
+
 KEYS = {
     "dataset.drawn.": "dataset.synthetic.",
     "dataset.cross_part_duplicates": "dataset.cross_split_duplicates",
@@ -33,7 +36,8 @@ def present_key(key: str) -> str:
 def present_params(params: Mapping[str, str]) -> dict[str, str]:
     """Recorded flat parameters under their present names, with those that the run is older than."""
     present = {present_key(key): value for key, value in params.items()}
-    older = {key: str(value) for key, value in ABSENT.items() if f"{key.partition('.')[0]}.name" in present}
+    absent = {**added_defaults(Config), **ABSENT}
+    older = {key: as_text(value) for key, value in absent.items() if f"{key.partition('.')[0]}.name" in present}
     return older | present
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .checking import plain
-from .roles import EVALUATION, LAUNCH, PLACE, SESSION, role_of
+from .roles import EVALUATION, LAUNCH, PLACE, SESSION, as_text, is_added_default, role_of
 from .run import Config
 
 
@@ -20,9 +20,14 @@ def flat_params(config: Config) -> dict[str, str]:
     return {key: value for key, value in _flatten(plain(config), "") if role_of(key, Config) not in (SESSION, LAUNCH)}
 
 
+def deciding_params(config: Config) -> dict[str, str]:
+    """`flat_params` without later additions that stand at their defaults, which runs recorded before them lack."""
+    return {key: value for key, value in flat_params(config).items() if not is_added_default(key, value, Config)}
+
+
 def config_digest(config: Config) -> str:
     """32 hexadecimal digits that are equal for runs whose result must be the same."""
-    params = {key: value for key, value in flat_params(config).items() if role_of(key, Config) != PLACE}
+    params = {key: value for key, value in deciding_params(config).items() if role_of(key, Config) != PLACE}
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -53,4 +58,4 @@ def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+            yield f"{prefix}{key}", as_text(value)

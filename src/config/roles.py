@@ -2,16 +2,18 @@
 
 A field without a role decides the weights or the scores. `EVALUATION` marks how much is computed about a model, `PLACE`
 where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how several are started.
+A field that came later is `added`: at its default it stands for what runs did before it was there.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import field, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 Role = Literal["evaluation", "place", "session", "launch"]
 EVALUATION: Role = "evaluation"
@@ -25,24 +27,52 @@ def with_role(role: Role, **options: Any) -> Any:
     return field(metadata={"role": role}, **options)
 
 
+def added(**options: Any) -> Any:
+    """A dataclass field that configs of earlier runs lack; `options` are those of `dataclasses.field`.
+
+    Its default must keep what runs did before: at that value it is no part of what identifies a run.
+    """
+    return field(metadata={"added": True}, **options)
+
+
 def role_of(key: str, schema: type) -> Role | None:
     """The role of the value that the dotted `key` names in `schema`, or of a section that it lies in.
 
     A key that is not in the schema (an older one, say) has none.
     """
-    names = key.split(".")
-    current: type | None = schema
-    while names and current is not None:
-        known = _fields(current)
-        name = names.pop(0)
-        if name not in known:
-            return None
-        role, current, keyed = known[name]
-        if role is not None:
-            return role
-        if keyed and names:
-            names.pop(0)  # the name of one of several sections
-    return None
+    return next((known.role for known in _path(key, schema) if known.role is not None), None)
+
+
+def is_added_default(key: str, text: str, schema: type) -> bool:
+    """Whether the dotted `key` names a field that was `added` later and `text` stands for its default."""
+    *_, last = [None, *_path(key, schema)]
+    return last is not None and last.added and last.section is None and as_text(last.default) == text
+
+
+def described(config: object) -> str:
+    """The `repr` of a config value, without fields that were added later and stand at their defaults."""
+    if not is_dataclass(config):
+        return repr(config)
+    known = _fields(type(config))  # type: ignore[arg-type]
+    values = {name: getattr(config, name) for name in known}
+    kept = [name for name, value in values.items() if not (known[name].added and known[name].default == value)]
+    return f"{type(config).__qualname__}({', '.join(f'{name}={described(values[name])}' for name in kept)})"
+
+
+def as_text(value: object) -> str:
+    """A config value as a parameter: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def added_defaults(schema: type, prefix: str = "") -> dict[str, Any]:
+    """The dotted keys of all fields that were `added` later, with their defaults; those of named sections excepted."""
+    found: dict[str, Any] = {}
+    for name, known in _fields(schema).items():
+        if known.section is not None and not known.keyed:
+            found |= added_defaults(known.section, f"{prefix}{name}.")
+        elif known.added:
+            found[prefix + name] = known.default
+    return found
 
 
 def without_roles(overrides: Sequence[str], schema: type, *roles: Role) -> list[str]:
@@ -55,11 +85,44 @@ def without_roles(overrides: Sequence[str], schema: type, *roles: Role) -> list[
     return [override for override in overrides if stays(override)]
 
 
+class _Known(NamedTuple):
+    """Of a field: its role, whether it was added later, its default, the dataclass that it holds, and whether it holds
+    several of them by name.
+    """
+
+    role: Role | None
+    added: bool
+    default: Any
+    section: type | None
+    keyed: bool
+
+
+def _path(key: str, schema: type) -> Iterator[_Known]:
+    """The fields on the way to the dotted `key`, as far as they are known."""
+    names = key.split(".")
+    current: type | None = schema
+    while names and current is not None:
+        known = _fields(current).get(names.pop(0))
+        if known is None:
+            return
+        yield known
+        current = known.section
+        if known.keyed and names:
+            names.pop(0)  # the name of one of several sections
+
+
 @cache
-def _fields(schema: type) -> dict[str, tuple[Role | None, type | None, bool]]:
-    """Of each field: its role, the dataclass that it holds, and whether it holds several of them by name."""
+def _fields(schema: type) -> dict[str, _Known]:
     hints = get_type_hints(schema, include_extras=False)
-    return {each.name: (each.metadata.get("role"), *_section(hints[each.name])) for each in fields(schema)}
+    return {
+        each.name: _Known(
+            each.metadata.get("role"),
+            each.metadata.get("added", False),
+            each.default if each.default_factory is MISSING else each.default_factory(),
+            *_section(hints[each.name]),
+        )
+        for each in fields(schema)
+    }
 
 
 def _section(hint: Any) -> tuple[type | None, bool]:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
 from .data import DatasetConfig
 from .passwords import reject_password
-from .roles import EVALUATION, LAUNCH, PLACE, SESSION, with_role
+from .roles import EVALUATION, LAUNCH, PLACE, SESSION, added, with_role
 from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
 
 
@@ -18,7 +18,9 @@ class ModelConfig(Strict):
     """`architecture` is one that is registered in `src/models`; the other values describe the CNN family. `filters`
     gives the width of each stage; a stage is `convolutions` layers and a pooling.
 
-    `grey` lets the model see lightness only, so that grey and colored pictures of one face are one to it.
+    `grey` lets the model see lightness only, so that grey and colored pictures of one face are one to it. `weights`
+    null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by `output=`),
+    of a file (.keras, .weights.h5, or .h5 of a backbone) or, of a backbone, Keras's own (`imagenet`).
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelConfig(Strict):
     dense: Annotated[list[Count], Len(0, 4)] = field(default_factory=lambda: [256])
     dropout: Rate = 0.0
     spatial_dropout: Rate = 0.0
+    weights: str | None = added(default=None)
 
     def __post_init__(self) -> None:
         if self.residual and self.padding != "same":
@@ -78,6 +81,8 @@ class AugmentationConfig(Strict):
     saturation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     grayscale: Fraction = 0.0
+    resolution: Fraction = added(default=0.0)
+    randaugment: Fraction = added(default=0.0)
     erasing: Fraction = 0.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
@@ -92,6 +97,10 @@ class TrainerConfig(Strict):
     keeps that of a recorded run until it is finished, so that `resume=` can go on with it.
     `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
+
+    For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`. `ema`
+    is the momentum of the weights' moving average, which is then validated and kept; 0 is none. `teachers` are recorded
+    models, named as `model.weights` names one; the mean of their probabilities is `teacher_weight` of the target.
     """
 
     name: str
@@ -104,6 +113,11 @@ class TrainerConfig(Strict):
     early_stopping: WholeNumber = 6
     steps_per_execution: Count = 1
     statistics_pictures: WholeNumber = 2048
+    freeze: WholeNumber = added(default=0)
+    unfrozen_rate: Annotated[float, Gt(0), Le(1)] = added(default=0.1)
+    ema: Rate = added(default=0.0)
+    teachers: list[str] = added(default_factory=list)
+    teacher_weight: Annotated[float, Gt(0), Le(1)] = added(default=0.5)
     overfit: bool = False
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)
@@ -128,6 +142,7 @@ class ThresholdConfig(Strict):
 class EvaluationConfig(Strict):
     """How a model is evaluated. `seed` is apart from the run's seed: runs are compared on the same resamples.
 
+    `flip` evaluates, keeps and exports a model that answers with the mean over a picture and its mirror image.
     `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
     `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
     `figures` is false where every picture of the result is to be left out: curves, sheets and those of the card.
@@ -136,6 +151,7 @@ class EvaluationConfig(Strict):
     name: str = with_role(EVALUATION, default="default")
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
     calibrate: bool = True
+    flip: bool = added(default=False)
     abstain_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = with_role(EVALUATION, default=2000)
     seed: Seed = with_role(EVALUATION, default=0)

@@ -80,6 +80,7 @@ def _describe(
         name=name,
         class_names=dataset.class_names,
         image_size=recorded.config.dataset.image_size,
+        fit=recorded.config.dataset.fit,
         threshold=decision.threshold,
         temperature=decision.temperature,
         abstain=decision.abstain,

@@ -64,7 +64,11 @@ def build_photo_bundle(
         shutil.copyfile(scene.model_file(name), folder / (SCENE_PREFIX + MODEL_FILES[name]))
     (folder / CARD).write_text("", encoding="utf-8")
     described = Scene(
-        image_size=scene.image_size, dataset_digest=scene.dataset_digest, run_id=scene.run_id, fusion=_UNFITTED
+        image_size=scene.image_size,
+        fit=scene.fit,
+        dataset_digest=scene.dataset_digest,
+        run_id=scene.run_id,
+        fusion=_UNFITTED,
     )
     draft = write_manifest(_joined(face, folder, formats, described))
     found = photo_evidence(PhotoClassifier(draft), recorded, dataset, config.groups)
@@ -132,7 +136,17 @@ def with_answers(found: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
 
 
 def _joined(face: Bundle, folder: Path, formats: Sequence[str], scene: Scene) -> Bundle:
-    kept = ("class_names", "image_size", "threshold", "temperature", "abstain", "dataset_digest", "scores", "run_id")
+    kept = (
+        "class_names",
+        "image_size",
+        "fit",
+        "threshold",
+        "temperature",
+        "abstain",
+        "dataset_digest",
+        "scores",
+        "run_id",
+    )
     values = {name: getattr(face, name) for name in kept}
     return create_bundle(folder, name=folder.name, formats=tuple(formats), scene=scene, files={}, **values)
 

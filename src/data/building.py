@@ -30,6 +30,7 @@ _TYPES = {
     "phash": pa.uint64(),
     "dhash": pa.uint64(),
     "weight": pa.float32(),
+    "target": pa.float32(),
     "width": pa.int32(),
     "height": pa.int32(),
     **dict.fromkeys(FEATURES, pa.binary()),
@@ -97,7 +98,7 @@ def build(
     rows, rejected, copies = _Rows(), _Rows(), _Copies()
     for rejection in listing.rejections:
         rejected.append(asdict(rejection) | {"sha256": ""})
-    preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config))
+    preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config), config.fit)
     with preparation.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
@@ -106,6 +107,7 @@ def build(
         if checked.verdict == "ok":
             described = {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
             has_file = {"has_file": sample.locator.has_file}
+            described |= {} if sample.target is None else {"target": sample.target}
             rows.append({"slot": slot} | has_file | described | {"sha256": outcome.sha256} | outcome.facts)
         else:
             rejection = Rejection(sample.path, sample.label, checked.verdict, checked.detail, sample.source)
@@ -181,8 +183,10 @@ def _joined(pairs: list[Pairs]) -> Pairs:
 
 
 def content_digest(table: pd.DataFrame) -> str:
-    """A short name for the pixels, labels and groups of a table, in its order."""
+    """A short name for the pixels, labels, groups and targets of a table, in its order."""
     digest = hashlib.sha256(",".join(table["pixel_digest"]).encode())
     digest.update(table["label"].to_numpy(dtype="<i1").tobytes())
     digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
+    if "target" in table:
+        digest.update(table["target"].to_numpy(dtype="<f4").tobytes())
     return digest.hexdigest()[:16]

@@ -24,7 +24,7 @@ from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
 from .pixel_budget import DECODING
-from .samples import DecodedPicture, Limits, RejectedPictureError, Sample, Verdict
+from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample, Verdict
 from .store import pixel_digest
 
 _CHUNK_BYTES = 4 << 20
@@ -37,13 +37,14 @@ class Preparation:
     """How pictures are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
-    `local_features` has crops described too.
+    `local_features` has crops described too, `fit` says how a picture becomes a square.
     """
 
     size: int
     limits: Limits
     pixels: Path
     local_features: bool = False
+    fit: Fit = "stretch"
 
     @property
     def slot_bytes(self) -> int:
@@ -149,7 +150,8 @@ def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[
     try:
         data = locator.read(preparation.limits.bytes + 1)
         sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
-        picture = locator.decode(data, preparation.size, preparation.limits)
+        fit = () if preparation.fit == "stretch" else (preparation.fit,)  # which not every source knows
+        picture = locator.decode(data, preparation.size, preparation.limits, *fit)
         described = _local_features(sample, data, picture, preparation)
     except RejectedPictureError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
@@ -172,7 +174,7 @@ def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, prepar
     if not preparation.local_features or not sample.locator.has_file:
         return {}
     longer = max(picture.width, picture.height)
-    if preparation.size < min(FRAME, longer):
+    if preparation.size < min(FRAME, longer) or preparation.fit != "stretch":
         picture = sample.locator.decode(data, FRAME, preparation.limits)
     width, height = (picture.height, picture.width) if picture.turned else (picture.width, picture.height)
     return features(picture.pixels, width, height)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from .pixel_budget import DECODING
-from .samples import DecodedPicture, Limits, RejectedPictureError, Verdict
+from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Verdict
 
 __all__ = [
     "BACKGROUND",
@@ -88,15 +88,15 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 DEFAULT_LIMITS = Limits()
 
 
-def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """The picture in `data` as RGB, stretched to `size` by `size` pixels: uint8 (size, size, 3).
+def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> NDArray[np.uint8]:
+    """The picture in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
 
     EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedPictureError.
     """
-    return decode_picture(data, size, limits).pixels
+    return decode_picture(data, size, limits, fit).pixels
 
 
-def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> DecodedPicture:
+def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> DecodedPicture:
     """`decode_image` together with the picture's own size, format and mode. Raises RejectedPictureError."""
     if not data:
         raise RejectedPictureError("zero_bytes", "the file is empty")
@@ -110,21 +110,36 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> D
             image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
             with DECODING.hold(image.width * image.height / 1e6):
                 image.load()
-                pixels, turned = np.asarray(prepare_image(image, size)), _orientation(image) >= 5
+                pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
         except _DECODE_ERRORS as error:
             raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
         return DecodedPicture(pixels, width, height, str(image.format), mode, turned=turned)
 
 
-def prepare_image(image: Image.Image, size: int) -> Image.Image:
-    """An opened picture as RGB, upright, stretched to `size` by `size`. Raises what Pillow raises."""
+def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.Image:
+    """An opened picture as RGB, upright, brought to `size` by `size`: stretched, its middle, or all of it between bars
+    of `BACKGROUND`. Raises what Pillow raises.
+    """
+    turn = _UPRIGHT.get(_orientation(image))
+    width, height = image.size
+    shape = (size, size)
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    elif fit == "pad":
+        longer = max(width, height)
+        shape = (max(1, round(size * width / longer)), max(1, round(size * height / longer)))
     if image.mode[0] in "IF":
-        small = _eight_bits(image, (size, size))
+        small = _eight_bits(image, shape)
     else:
         plain = image if image.mode == "L" and not image.has_transparency_data else _over_background(image)
-        small = plain.resize((size, size), _RESAMPLING, reducing_gap=3.0).convert("RGB")
+        small = plain.resize(shape, _RESAMPLING, reducing_gap=3.0).convert("RGB")
+    if shape != (size, size):
+        square = Image.new("RGB", (size, size), BACKGROUND)
+        square.paste(small, ((size - shape[0]) // 2, (size - shape[1]) // 2))
+        small = square
     # The result is square, so turning after shrinking is the same and costs nothing.
-    turn = _UPRIGHT.get(_orientation(image))
     return small if turn is None else small.transpose(turn)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from .images import decode_picture, prepare_image
-from .samples import DecodedPicture, Limits, RejectedPictureError, Sample
+from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample
 
 READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 """What reading a missing, locked, encrypted or damaged file or archive member raises."""
@@ -29,9 +29,9 @@ class PictureFile:
     __slots__ = ()
     has_file: ClassVar[bool] = True
 
-    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
         """The picture in `data`, whatever its format. Raises RejectedPictureError."""
-        return decode_picture(data, size, limits)
+        return decode_picture(data, size, limits, fit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class RangeLocator(PictureFile):
 class PixelTextLocator(RangeLocator):
     """Gray values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
 
-    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
         """The square picture whose pixels `data` lists. Raises RejectedPictureError."""
         try:
             values = np.array(data.split(), dtype=np.uint8)

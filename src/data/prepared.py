@@ -53,7 +53,8 @@ class PreparedDataset:
 
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
-    format, sha256, phash, dhash, conflict, statistics, and the factors of synthetic faces. `rejected` has path, label,
+    format, sha256, phash, dhash, conflict, statistics, the factors of synthetic faces, and where the source has them,
+    targets. `rejected` has path, label,
     verdict, detail, source and sha256 of the pictures that are not used. `digest` names pixels, labels and groups.
     """
 
@@ -91,6 +92,12 @@ class PreparedDataset:
     def labels(self, split: str) -> NDArray[np.float32]:
         """The labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """What each row is trained towards, 0 to 1: the column `target` where the source gives one, else the label."""
+        labels = self.table["label"].astype("float32")
+        return self.table.get("target", labels).fillna(labels).to_numpy(dtype=np.float32, copy=True)
 
 
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
@@ -157,7 +164,7 @@ def _key(pictures: _Pictures) -> str:
     """
     config = pictures.config
     distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
-    settings = (config.image_size, Limits.of(config), *distances)
+    settings = (config.image_size, Limits.of(config), *distances, *(() if config.fit == "stretch" else (config.fit,)))
     limit = (config.limit, config.split.seed if config.limit else None)
     digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
     signature = listing_signature(config)
@@ -166,7 +173,8 @@ def _key(pictures: _Pictures) -> str:
         return digest.hexdigest()
     for sample in pictures.samples:
         described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
-        digest.update(repr((*described, sample.locator.signature)).encode())
+        target = () if sample.target is None else (sample.target,)
+        digest.update(repr((*described, sample.locator.signature, *target)).encode())
     digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
     return digest.hexdigest()
 

@@ -14,6 +14,9 @@ from ..config import DatasetConfig
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+Fit = Literal["stretch", "crop", "pad"]
+"""How a picture becomes a square: all of it stretched, its middle, or all of it between bars."""
+
 Verdict = Literal[
     "ok",
     "duplicate_of",
@@ -105,7 +108,7 @@ class Locator(Protocol):
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes of the file, none where there is no file; raises one of `locators.READ_ERRORS`."""
 
-    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
         """The picture of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedPictureError."""
 
 
@@ -122,6 +125,8 @@ class Sample:
     """Pictures of one subject stay together, whatever they look like."""
     weight: float = 1.0
     source: str = ""
+    target: float | None = None
+    """How far it belongs to class 1, from 0 to 1; None: as its label says."""
 
 
 @dataclass(frozen=True, slots=True)

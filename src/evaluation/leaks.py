@@ -1,7 +1,11 @@
-"""Whether pictures to be evaluated were seen in training: as the same file, or as a near-duplicate."""
+"""Whether pictures to be evaluated were seen in training: as the same file, or as a near-duplicate.
+
+A model that starts from another, or learns from teachers, has seen what these have: it inherits their fingerprints.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,18 +15,26 @@ from numpy.typing import NDArray
 from ..config import DatasetConfig
 from ..data.lookalikes import compact, lookalike_pairs
 from ..data.near_duplicates import connected_groups, perceptual_hashes
+from ..data.prepared import split_digest
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
 
 FINGERPRINTS = "fitted_on.parquet"
 FITTED_ON = ("train", "validation")
+LEAKED = "leaked"
 PICTURES_AT_ONCE = 512
 
 
-def fitted_on(dataset: PreparedDataset) -> pd.DataFrame:
-    """Fingerprints to keep with a model, of the pictures that its weights, threshold and temperature come from."""
-    return compact(fingerprints(dataset, np.concatenate([dataset.rows(split) for split in FITTED_ON])))
+def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Fingerprints to keep with a model, of the pictures that its weights, threshold and temperature come from, with
+    `split` and whether they are `inherited` from the models that it comes from (None: from none).
+    """
+    rows = np.concatenate([dataset.rows(split) for split in FITTED_ON])
+    own = fingerprints(dataset, rows).assign(split=dataset.table["split"].to_numpy()[rows], inherited=False)
+    if inherited is None:
+        return compact(own)
+    return compact(pd.concat([own, inherited.assign(inherited=True)], ignore_index=True))
 
 
 def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.DataFrame:
@@ -48,3 +60,22 @@ def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -
     both = pd.concat([seen, evaluated], ignore_index=True)
     groups = connected_groups(len(both), lookalike_pairs(both, config))
     return same | np.isin(groups[len(seen) :], groups[: len(seen)])
+
+
+def own_and_inherited(seen: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `fitted_on` has kept, taken apart again; models recorded without that column inherited nothing."""
+    inherited = seen.get("inherited", pd.Series(False, seen.index)).to_numpy(dtype=bool)
+    return seen[~inherited], seen[inherited]
+
+
+def without_inherited(dataset: PreparedDataset, inherited: pd.DataFrame, config: DatasetConfig) -> PreparedDataset:
+    """`dataset` without the pictures of validation on which an earlier model was trained, and without those of test on
+    which it was trained or validated; copies of them included. Their split is then `leaked`.
+    """
+    splits = dataset.table["split"].to_numpy(dtype=object).copy()
+    for split, seen in (("validation", inherited[inherited["split"] == "train"]), ("test", inherited)):
+        rows = dataset.rows(split)
+        splits[rows[leaked(seen, fingerprints(dataset, rows), config)]] = LEAKED
+    table = dataset.table.assign(split=splits)
+    digests = {split: split_digest(table[table["split"] == split]) for split in dataset.split_digests}
+    return replace(dataset, table=table, split_digests=digests)

@@ -44,8 +44,9 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     """
     import keras
 
-    from ..models.classifier import last_convolution
+    from ..models.classifier import last_convolution, unmirrored
 
+    model = unmirrored(model)
     maps_layer = last_convolution(model)
     if maps_layer is None:
         raise ValueError(f"{model.name} computes no map of the picture")

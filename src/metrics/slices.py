@@ -26,6 +26,7 @@ NOT_SLICED = {
     "dhash",
     "verdict",
     "weight",
+    "target",
     "subject",
 }
 MAX_VALUES = 12

@@ -13,6 +13,7 @@ from .weights import float32
 
 Batch = dict[str, Any]
 PIXELS = (0, 255)
+SHRUNK_BY = (2, 3, 4)
 
 
 class Augmentation(layers.Layer):
@@ -63,11 +64,40 @@ def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
         ),
         (config.zoom, lambda: layers.RandomZoom(config.zoom, fill_mode="reflect")),
         (config.shear, lambda: layers.RandomShear(config.shear, config.shear, fill_mode="reflect")),
+        (config.randaugment, lambda: _on_fractions(layers.RandAugment((0, 1), factor=config.randaugment))),
         (any(color), lambda: _color_jitter(config)),
         (config.grayscale, lambda: layers.RandomGrayscale(config.grayscale)),
+        (config.resolution, lambda: RandomResolution(config.resolution)),
         (config.erasing, lambda: layers.RandomErasing((config.erasing, config.erasing), value_range=PIXELS)),
     ]
     return [create() for strength, create in choices if strength]
+
+
+class RandomResolution(layers.Layer):
+    """Shrinks a `share` of the pictures to a half, a third or a quarter and enlarges them again: photos come in all
+    sizes, and a face that fills little of one is blurred once it is cut out.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator = keras.random.SeedGenerator()
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        if not training:
+            return images
+        height, width = images.shape[1:3]
+        which = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), seed=self.generator) / self.share * len(SHRUNK_BY)
+        for place, divisor in enumerate(SHRUNK_BY):
+            small = (max(1, height // divisor), max(1, width // divisor))
+            coarse = ops.image.resize(ops.image.resize(images, small, antialias=True), (height, width))
+            images = ops.where((which >= place) & (which < place + 1), coarse, images)
+        return images
+
+
+def _on_fractions(layer: layers.Layer) -> layers.Layer:
+    """`layer`, which changes pixels in 0..1, for pixels in 0..255."""
+    return layers.Pipeline([layers.Rescaling(1 / 255), layer, layers.Rescaling(255.0)])
 
 
 def _color_jitter(config: AugmentationConfig) -> layers.Layer:
@@ -79,7 +109,7 @@ def _color_jitter(config: AugmentationConfig) -> layers.Layer:
         saturation_factor=(0.5 - config.saturation, 0.5 + config.saturation) if config.saturation else None,
         hue_factor=config.hue or None,
     )
-    return layers.Pipeline([layers.Rescaling(1 / 255), jitter, layers.Rescaling(255.0)])
+    return _on_fractions(jitter)
 
 
 def _mixing_layers(config: AugmentationConfig) -> list[layers.Layer]:

@@ -9,7 +9,7 @@ from keras import layers
 
 from ..config import ModelConfig
 from ..errors import ConfigError
-from . import cnn  # noqa: F401  (registers its architecture)
+from . import backbones, cnn  # noqa: F401  (each registers its architectures)
 from .registry import find_architecture as find_architecture
 
 
@@ -38,5 +38,33 @@ def last_convolution(model: keras.Model) -> layers.Layer | None:
 
     None for a model that computes no such map of its pixels.
     """
-    layer = next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+    layers_of = reversed(unmirrored(model).layers)
+    layer = next(layer for layer in layers_of if len(layer.output.shape) == 4)
     return None if isinstance(layer, layers.InputLayer | layers.Rescaling) else layer
+
+
+def head_layers(model: keras.Model) -> list[layers.Layer]:
+    """The layers behind the last map, which turn features into the probability; all of them where there is no map."""
+    last = last_convolution(model)
+    return list(model.layers[model.layers.index(last) + 1 :]) if last is not None else list(model.layers)
+
+
+def backbone(model: keras.Model) -> keras.Model:
+    """The network of `keras.applications` inside a classifier. Raises ValueError where there is none."""
+    found = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    if found is None:
+        raise ValueError("the architecture has no backbone")
+    return found
+
+
+def mirrored(model: keras.Model) -> keras.Model:
+    """A model with the weights of `model` that answers with the mean over a picture and its mirror image."""
+    inputs = keras.Input(model.input_shape[1:], name="image")
+    both = [model(inputs), model(keras.ops.flip(inputs, axis=2))]
+    return keras.Model(inputs, layers.Average(dtype="float32", name="probability")(both), name=model.name)
+
+
+def unmirrored(model: keras.Model) -> keras.Model:
+    """The model inside one that `mirrored` made; any other as it is."""
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return inner[0] if inner and isinstance(model.layers[-1], layers.Average) else model

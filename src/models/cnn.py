@@ -22,7 +22,7 @@ def cnn_features(x: Tensor, config: ModelConfig) -> Tensor:
     _check_spatial_size(config, x.shape[1])
     for stage, filters in enumerate(config.filters, start=1):
         x = _stage(x, config, filters, f"stage{stage}", stride=config.stem_stride if stage == 1 else 1)
-    return _head(x, config)
+    return head(x, config)
 
 
 def _check_spatial_size(config: ModelConfig, image_size: int) -> None:
@@ -86,7 +86,8 @@ def _normalization(config: ModelConfig, name: str) -> Callable[[Tensor], Tensor]
     return lambda x: x
 
 
-def _head(x: Tensor, config: ModelConfig) -> Tensor:
+def head(x: Tensor, config: ModelConfig) -> Tensor:
+    """The last map as one vector, the dense layers and dropout: (batch, n, n, channels) to (batch, features)."""
     if config.head == "flatten":
         x = layers.Flatten(name="flatten")(x)
     elif config.head == "global_max":

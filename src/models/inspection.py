@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from .classifier import unmirrored
+
 
 def all_layers(model: keras.Model) -> Iterator[layers.Layer]:
     """Every layer of the model and of the models nested in it, in order; a nested model itself is not one of them."""
@@ -40,8 +42,12 @@ def count_flops(model: keras.Model) -> int | None:
     """Floating-point operations of one picture's forward pass: two for each multiply-add of convolutions and dense
     layers. Activations, normalization and pooling are left out; they are a few per cent.
 
-    None where the model has a layer with weights whose cost is not known here.
+    A model that answers twice, for the mirror image too, counts twice. None where the model has a layer with weights
+    whose cost is not known here.
     """
+    if unmirrored(model) is not model:
+        once = count_flops(unmirrored(model))
+        return None if once is None else 2 * once
     costs = [_multiply_adds(layer) for layer in all_layers(model)]
     return None if None in costs else sum(2 * cost for cost in costs if cost is not None)
 

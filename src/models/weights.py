@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from ..config import Config
-from .classifier import create_classifier
+from ..errors import ConfigError
+from .classifier import backbone, create_classifier, unmirrored
 
 
 @contextlib.contextmanager
@@ -30,6 +32,26 @@ def full_precision(classifier: keras.Model, config: Config) -> keras.Model:
         final = create_classifier(config.model, config.dataset.image_size)
     final.set_weights(classifier.get_weights())
     return final
+
+
+def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
+    """Set the classifier's weights to those of a model (.keras), its own (.weights.h5) or its backbone's (.h5).
+
+    Raises ConfigError, which begins with `key`, where the file holds those of another network or cannot be read.
+    """
+    try:
+        if file.suffix == ".keras":
+            found = unmirrored(keras.saving.load_model(file, compile=False, safe_mode=True)).get_weights()
+            for own, weights in zip(classifier.weights, found, strict=True):
+                if tuple(own.shape) != weights.shape:
+                    raise ValueError(f"{own.path} is {weights.shape} there, {tuple(own.shape)} here")
+            classifier.set_weights(found)
+        else:
+            whole = file.name.endswith(".weights.h5")
+            (classifier if whole else backbone(classifier)).load_weights(file)
+    except (ValueError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{key}: {file.name} does not hold the weights of this network: {reason}") from None
 
 
 def weights_digest(model: keras.Model) -> str:

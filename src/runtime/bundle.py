@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ..data.samples import Fit
 from ..errors import BundleError
 from ..metrics.log_odds import apply_temperature
 from .fusion import Fusion
@@ -79,6 +80,7 @@ def _printable(text: str) -> str:
 
 _Number = Annotated[float, Strict()]
 _Line = Annotated[str, AfterValidator(_printable), Field(min_length=1, description="text of one line")]
+_Fit = Annotated[Fit, Field(description="stretch, crop or pad")]
 _ImageSize = Annotated[int, Strict(), Field(ge=8, le=1024, description="a whole number from 8 to 1024")]
 _Threshold = Annotated[_Number, Field(ge=0, le=1, description="a number, at least 0 and at most 1")]
 _Temperature = Annotated[_Number, Field(ge=1e-3, le=1e3, description="a number, at least 0.001 and at most 1000")]
@@ -102,6 +104,7 @@ class Scene:
     """A second model, for whole pictures, in the formats of the first, and how both are fused into one answer."""
 
     image_size: _ImageSize
+    fit: _Fit = "stretch"
     dataset_digest: _Line
     run_id: _Line | None = None
     fusion: Fusion
@@ -114,15 +117,17 @@ class Bundle:
     With a `scene`, the model is one for faces, and what is said of a photo is fused from both; `threshold`,
     `temperature` and `abstain` then count for a picture that is one face.
 
-    `threshold` and `abstain` (low, high) count on the calibrated probability. `scores` holds, for each evaluated split
-    and score, value, low and high. `formats` stand in the order in which they are preferred, the fastest float first.
-    `files` maps file names to SHA-256. Making one of other values raises pydantic's ValidationError.
+    `fit` says how a picture becomes a square of `image_size` pixels. `threshold` and `abstain` (low, high) count on the
+    calibrated probability. `scores` holds, for each evaluated split and score, value, low and high. `formats` stand in
+    the order in which they are preferred, the fastest float first. `files` maps file names to SHA-256. Making one of
+    other values raises pydantic's ValidationError.
     """
 
     folder: Path
     name: _Line
     class_names: _ClassNames
     image_size: _ImageSize
+    fit: _Fit = "stretch"
     threshold: _Threshold
     temperature: _Temperature
     abstain: _Band = None
@@ -136,8 +141,12 @@ class Bundle:
     @property
     def model_id(self) -> str:
         """The bundle's name and the start of a digest over all that decides its answers."""
-        decisive = [self.threshold, self.temperature, self.abstain, self.class_names, self.files]
-        described = json.dumps(decisive + ([asdict(self.scene)] if self.scene else []))
+        decisive: list[object] = [self.threshold, self.temperature, self.abstain, self.class_names, self.files]
+        decisive += [] if self.fit == "stretch" else [self.fit]
+        scene = asdict(self.scene) if self.scene else {}
+        if scene.get("fit") == "stretch":
+            del scene["fit"]  # as in the name of a bundle from before there was another
+        described = json.dumps(decisive + ([scene] if self.scene else []))
         return f"{self.name}@{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
     def model_file(self, model_format: str) -> Path:

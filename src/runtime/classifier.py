@@ -197,10 +197,10 @@ class Classifier(Answering[NDArray[np.uint8]]):
 
     def prepare_file(self, data: bytes) -> NDArray[np.uint8]:
         """Pixels, uint8 (size, size, 3), as in training. Raises RejectedPictureError."""
-        return decode_image(data, self.bundle.image_size, self.limits)
+        return decode_image(data, self.bundle.image_size, self.limits, self.bundle.fit)
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.asarray(prepare_image(Image.fromarray(pixels), self.bundle.image_size))
+        return np.asarray(prepare_image(Image.fromarray(pixels), self.bundle.image_size, self.bundle.fit))
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""

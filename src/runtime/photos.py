@@ -67,12 +67,12 @@ class PhotoClassifier(Answering[Photo]):
 
     def prepare_file(self, data: bytes) -> Photo:
         """The whole picture and its faces, as in training. Raises RejectedPictureError."""
-        scene = decode_image(data, self.scene.image_size, self.limits)  # with all its checks
+        scene = decode_image(data, self.scene.image_size, self.limits, self.scene.fit)  # with all its checks
         return self._prepared(scene, open_checked(data))
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Photo:
         image = Image.fromarray(pixels)
-        scene = np.asarray(prepare_image(image, self.scene.image_size))
+        scene = np.asarray(prepare_image(image, self.scene.image_size, self.scene.fit))
         return self._prepared(scene, upright_image(image))
 
     def _prepared(self, scene: NDArray[np.uint8], upright: Image.Image) -> Photo:

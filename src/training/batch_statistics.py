@@ -22,7 +22,8 @@ class EstimateBatchStatistics(keras.callbacks.Callback):
     """Sets the statistics of `classifier` over `rows` of `images`, uint8 (n, height, width, 3), before each validation.
 
     Pictures are taken as they are, without augmentation, and dropout is off: the state that a model is used in. A
-    classifier without batch normalization is left alone. Nothing is drawn at random, so a resumed fit is the same fit.
+    classifier without batch normalization is left alone, and so are layers that are frozen when this is made. Nothing
+    is drawn at random, so a resumed fit is the same fit.
     """
 
     def __init__(self, classifier: keras.Model, images: np.ndarray, rows: np.ndarray, batch_size: int) -> None:

@@ -13,8 +13,9 @@ Batch = tuple[dict[str, Any], Any, Any]
 class Batches(keras.utils.PyDataset):
     """Batches of `rows` of a memory-mapped picture array.
 
-    A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, 1)}, labels, sample weights (n,)); labels
-    come as an input too because augmentation may mix them. With a `seed`, every epoch is a new permutation drawn
+    A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, 1)}, labels, sample weights (n,)). Metrics
+    are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the labels), which
+    augmentation may mix. With a `seed`, every epoch is a new permutation drawn
     from (seed, epoch), so that batches are the same whichever thread makes them; without one, rows keep their order.
     """
 
@@ -27,11 +28,13 @@ class Batches(keras.utils.PyDataset):
         *,
         seed: int | None = None,
         sample_weights: np.ndarray | None = None,
+        targets: np.ndarray | None = None,
     ) -> None:
         # Two threads: with one, Keras turns on tf.data's autotuning, which stalls at the end of an epoch.
         super().__init__(workers=2, max_queue_size=4)
         self.images = images
         self.labels = labels.astype("float32").reshape(-1, 1)
+        self.targets = self.labels if targets is None else targets.astype("float32").reshape(-1, 1)
         self.sample_weights = np.ones(len(labels), "float32") if sample_weights is None else sample_weights
         self.rows = rows
         self.batch_size = batch_size
@@ -45,8 +48,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         start = index * self.batch_size
         rows = self.order[start : start + self.batch_size]
-        labels = self.labels[rows]
-        return {"images": self.images[rows], "labels": labels}, labels, self.sample_weights[rows]
+        inputs = {"images": self.images[rows], "labels": self.targets[rows]}
+        return inputs, self.labels[rows], self.sample_weights[rows]
 
     def go_to(self, epoch: int) -> None:
         """Take the order of `epoch`, counted from 0."""

@@ -63,12 +63,12 @@ class ReportEpochs(keras.callbacks.Callback):
 class ShowProgress(keras.callbacks.Callback):
     """A bar with epoch, loss, validation score and time left; one line an epoch where the output is not a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, epochs: int) -> None:
         super().__init__()
-        self.console = console
+        self.console, self.epochs = console, epochs
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.steps, self.epochs = self.params["steps"] or 1, self.params["epochs"]
+        self.steps = self.params["steps"] or 1
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(),
@@ -110,6 +110,32 @@ class ShowProgress(keras.callbacks.Callback):
     def close(self) -> None:
         """Take the bar off the screen, also where the fit broke off."""
         self.progress.stop()
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Puts the optimizer's moving average of the weights into the model for validation, and takes it out with `back`.
+
+    So what is validated, reported and kept as the best is the average, while training goes on with the weights as they
+    are. Comes before the callbacks of validation; `back` comes after those that keep weights and before those that keep
+    the state. Keras's own SwapEMAWeights takes it out before the best weights are kept.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained: list[Any] = []
+        self.back = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._take_out())
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        averages = optimizer._model_variables_moving_average  # Keras has no public name for them
+        variables = self.model.trainable_variables
+        self.trained = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for variable, average in zip(variables, averages, strict=True):
+            variable.assign(average)
+
+    def _take_out(self) -> None:
+        for variable, value in zip(self.model.trainable_variables, self.trained, strict=True):
+            variable.assign(value)
 
 
 def _summary(logs: Logs) -> str:

@@ -40,8 +40,9 @@ class Checkpoint(History):
     """Writes the state to `folder` after each epoch, in one step, and at the start takes up what is there.
 
     `remembering` are the callbacks whose memory belongs to the state; they must come before this one. `identity` is
-    what makes the fit this fit: flat config values and digests of the data. Raises TrainingError for the state of a
-    fit that was another one, naming what differs, and OSError where nothing can be written.
+    what makes the fit this fit: flat config values and digests of the data. A fit in stages sets `stage`; a stage that
+    begins with the weights of the one before has an optimizer of its own. Raises TrainingError for the state of a fit
+    that was another one, naming what differs, and OSError where nothing can be written.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Checkpoint(History):
         super().__init__()
         self.folder, self.remembering, self.identity = folder, remembering, dict(identity)
         self.arrays: list[np.ndarray] = []
+        self.stage = 0
         found = _read(folder)
         if found is None:
             return
@@ -61,17 +63,21 @@ class Checkpoint(History):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.model.optimizer.build(self.model.trainable_variables)
-        if not self.epochs_done:
+        if not self.arrays:
             return
-        variables = self._variables()
-        if [value.shape for value in self.arrays[: len(variables)]] != [tuple(each.shape) for each in variables]:
+        arrays, self.arrays = self.arrays, []
+        same_stage = self.facts.get("stage", 0) == self.stage
+        variables = self._variables() if same_stage else self.model.variables
+        if [value.shape for value in arrays[: len(variables)]] != [tuple(each.shape) for each in variables]:
             raise TrainingError(f"{self.folder}: holds the state of another model")
-        for variable, value in zip(variables, self.arrays, strict=False):
+        for variable, value in zip(variables, arrays, strict=False):
             variable.assign(value)
+        if not same_stage:
+            return
         for callback, memory in zip(self.remembering, self.facts["memories"], strict=True):
             vars(callback).update(memory)
-            if hasattr(callback, "best_weights") and len(self.arrays) > len(variables):
-                callback.best_weights = self.arrays[len(variables) :]
+            if hasattr(callback, "best_weights") and len(arrays) > len(variables):
+                callback.best_weights = arrays[len(variables) :]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -83,6 +89,7 @@ class Checkpoint(History):
             "history": self.history,
             "memories": [_memory(callback) for callback in self.remembering],
             "identity": self.identity,
+            "stage": self.stage,
         }
         try:
             _write(self.folder, arrays, facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from ..config import Config, project_path
-from ..config.identity import flat_params
+from ..config.identity import deciding_params
 from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
 from ..errors import TrainingError
@@ -21,9 +21,17 @@ from ..models.augmentation import Augmentation
 from .backend import use_xla
 from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
-from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, TerminateOnNonFiniteLoss
+from .callbacks import (
+    AverageWeights,
+    Logs,
+    ReportEpochs,
+    ShowProgress,
+    StopAtPerfection,
+    TerminateOnNonFiniteLoss,
+)
 from .checkpoint import Checkpoint, History
 from .optimizers import create_optimizer, plateau_callback
+from .stages import Stage, stages
 
 Report = Callable[[Logs, int], None]
 
@@ -79,43 +87,56 @@ def fit(
     report: Report,
     console: Console,
     state: Path | None = None,
+    targets: np.ndarray | None = None,
 ) -> Fit:
     """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
 
+    `targets` (rows,) are what the probabilities of training pictures are fitted to, their labels where None. With
+    `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
     epochs, from which the fit goes on; `trainer.checkpoint` stands before it. Raises TrainingError for a loss that is
-    not finite, or for the state of another fit.
+    not finite, or for the state of another fit, and ConfigError where there is nothing to freeze.
     """
     trainer = config.trainer
-    train, validation = _batches(dataset, config)
-    model = _compiled(classifier, config, len(train))
-    progress = ShowProgress(console)
+    train, validation = _batches(dataset, config, targets)
+    last = min(trainer.epochs, trainer.stop_after or trainer.epochs)
+    progress = ShowProgress(console, last)
     stopping = _stopping(config)
     folder = project_path(trainer.checkpoint) if trainer.checkpoint else state
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
-    reporters = [ReportEpochs(report, len(train.rows)), progress]
-    statistics = _statistics(classifier, dataset, config, train.rows)
-    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *statistics, *reporters, *stopping, checkpoint]
+    augmentation = Augmentation(config.aug)
     start = time.perf_counter()
     try:
-        model.fit(
-            train,
-            validation_data=validation,
-            initial_epoch=checkpoint.epochs_done,
-            epochs=min(trainer.epochs, trainer.stop_after or trainer.epochs),
-            callbacks=callbacks,
-            shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
-            verbose=0,
-        )
+        for stage in stages(config):
+            checkpoint.stage = stage.number
+            if stage.is_over(checkpoint.epochs_done) or stage.begin >= last:
+                continue
+            stage.set_trainable(classifier, config)
+            average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
+            callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *average]
+            callbacks += _statistics(classifier, dataset, config, train.rows)
+            callbacks += [ReportEpochs(report, len(train.rows)), progress, *(stopping if stage.is_last else [])]
+            callbacks += [*(each.back for each in average), checkpoint]
+            model = _compiled(classifier, augmentation, config, len(train), stage, ema=trainer.ema if average else 0.0)
+            model.fit(
+                train,
+                validation_data=validation,
+                initial_epoch=max(stage.begin, checkpoint.epochs_done),
+                epochs=min(stage.end, last),
+                callbacks=callbacks,
+                shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
+                verbose=0,
+            )
     finally:
         progress.close()
+        classifier.trainable = True
     history = checkpoint.history
     if trainer.overfit and history["accuracy"][-1] < 1:
         raise TrainingError(
             f"one batch was not learned in {trainer.epochs} epochs (accuracy {history['accuracy'][-1]:.3f}); "
             "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
         )
-    return Fit(history, _best_epoch(history, trainer.monitor), time.perf_counter() - start)
+    return Fit(history, _best_epoch(history, config), time.perf_counter() - start)
 
 
 def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
@@ -125,17 +146,20 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     free = ["trainer.stop_after", *([] if config.optimizer.schedule == "cosine" else ["trainer.epochs"])]
     params = {
         key: value
-        for key, value in flat_params(config).items()
+        for key, value in deciding_params(config).items()
         if role_of(key, Config) is None and key not in free and not key.startswith("evaluation.")
     }
     splits = {f"digest.{split}": digest for split, digest in dataset.split_digests.items()}
     return {**params, "digest.data": dataset.digest, **splits}
 
 
-def _compiled(classifier: keras.Model, config: Config, steps_per_epoch: int) -> TrainingModel:
-    model = TrainingModel(classifier, Augmentation(config.aug))
+def _compiled(
+    classifier: keras.Model, augmentation: Augmentation, config: Config, steps_per_epoch: int, stage: Stage, ema: float
+) -> TrainingModel:
+    model = TrainingModel(classifier, augmentation)
+    optimizer = replace(config.optimizer, learning_rate=stage.rate * config.optimizer.learning_rate)
     model.compile(
-        optimizer=create_optimizer(config.optimizer, steps_per_epoch, config.trainer.epochs),
+        optimizer=create_optimizer(optimizer, steps_per_epoch, stage.end - stage.begin, ema=ema),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         jit_compile=use_xla(),
@@ -152,13 +176,15 @@ def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
     return np.sort(np.concatenate(halves))
 
 
-def _batches(dataset: PreparedDataset, config: Config) -> tuple[Batches, Batches | None]:
+def _batches(dataset: PreparedDataset, config: Config, targets: np.ndarray | None) -> tuple[Batches, Batches | None]:
     trainer, labels = config.trainer, dataset.table["label"].to_numpy()
     rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    train = Batches(dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights)
+    train = Batches(
+        dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets
+    )
     if trainer.overfit:
         return train, None
     return train, Batches(dataset.images, labels, dataset.rows("validation"), trainer.batch_size)
@@ -191,9 +217,11 @@ def _mode(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
 
 
-def _best_epoch(history: dict[str, list[float]], monitor: str) -> int:
-    values = history.get(monitor)
+def _best_epoch(history: dict[str, list[float]], config: Config) -> int:
+    """The best of the epochs whose weights may be kept, from 1; the last one where none was validated."""
+    begin = stages(config)[-1].begin
+    values = history.get(config.trainer.monitor, [])[begin:]
     if not values:
         return len(history["loss"])
-    best = np.argmin if _mode(monitor) == "min" else np.argmax
-    return int(best(values)) + 1
+    best = np.argmin if _mode(config.trainer.monitor) == "min" else np.argmax
+    return begin + int(best(values)) + 1

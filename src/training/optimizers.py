@@ -7,8 +7,12 @@ import keras
 from ..config import OptimizerConfig
 
 
-def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
+def create_optimizer(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int, *, ema: float = 0.0
+) -> keras.optimizers.Optimizer:
     """The optimizer that `config` names, with its schedule laid over `epochs` of `steps_per_epoch` updates.
+
+    `ema` is the momentum of a moving average of the weights (Polyak and Juditsky 1992, doi 10.1137/0330046); 0 is none.
 
     `plateau` starts constant here; `plateau_callback` lowers the rate while fitting. Where the global dtype policy
     is mixed_float16 the loss is scaled, so that small gradients do not vanish (Micikevicius et al. 2018, arXiv
@@ -18,6 +22,7 @@ def create_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int)
         "learning_rate": learning_rate(config, steps_per_epoch, epochs),
         "weight_decay": config.weight_decay or None,
         "global_clipnorm": config.clip_norm,
+        **({"use_ema": True, "ema_momentum": ema} if ema else {}),
     }
     if config.name == "sgd":
         optimizer = keras.optimizers.SGD(momentum=config.momentum, nesterov=config.momentum > 0, **common)

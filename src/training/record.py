@@ -31,6 +31,7 @@ from ..tracking.recording import Run, start_run
 from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
+from .origins import Origins
 
 SHOWN_PICTURES = 16
 
@@ -51,10 +52,11 @@ class Record:
         """The folder for the state of the fit, where it is to be kept."""
         return self.run.checkpoint if self.config.trainer.keep_state else None
 
-    def data(self, dataset: PreparedDataset, report: DataReport) -> None:
+    def data(self, dataset: PreparedDataset, report: DataReport, origins: Origins) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
         self.dataset = dataset
-        fitted_on(dataset).to_parquet(self.run.path(FINGERPRINTS), index=False)
+        self.run.set_tags(origins.tags)
+        fitted_on(dataset, origins.seen).to_parquet(self.run.path(FINGERPRINTS), index=False)
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = ", ".join(f"{len(dataset.rows(split)):,} {split}" for split in dataset.split_digests)

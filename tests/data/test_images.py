@@ -31,6 +31,28 @@ def quarters(size: int = 64) -> Image.Image:
     return image
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_banner_is_stretched_cropped_or_padded(mode: str, orientation: int) -> None:
+    """Black, white and black thirds of a banner, seen along the line through all three."""
+    values = np.repeat(np.array([0, 255, 0], np.uint8), 40)[None].repeat(40, axis=0)
+    image = Image.fromarray(values.astype(np.uint16) * 257 if mode == "I;16" else values)
+    data = encoded(image if mode == "I;16" else image.convert(mode), "TIFF", exif={0x0112: orientation})
+
+    def line(fit: str) -> list[int]:
+        pixels = decode_image(data, 24, fit=fit)
+        assert pixels.shape == (24, 24, 3)
+        middle = pixels[:, 12, 0] if orientation == 6 else pixels[12, :, 0]
+        across = pixels[12, :, 0] if orientation == 6 else pixels[:, 12, 0]
+        return [int(value) for value in (*middle[[2, 12, 21]], across[1])]
+
+    assert line("stretch") == [0, 255, 0, 255]
+    assert line("crop") == [255, 255, 255, 255]
+    assert line("pad") == [0, 255, 0, 255]
+    corner = decode_image(data, 24, fit="pad")[1, 1]
+    assert corner.tolist() == [255, 255, 255]
+
+
 def corners(pixels: np.ndarray) -> list[str]:
     """The colors of the four quarters, row by row."""
     near, far = len(pixels) // 4, 3 * len(pixels) // 4

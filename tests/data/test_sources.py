@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig
+from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig, VotesConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples, manifest
 from src.errors import DataError
@@ -309,6 +309,7 @@ def test_manifest_paths_stay_below_its_folder(tmp_path: Path) -> None:
     [
         ({"split": "fold3"}, "accepts train, validation and test"),
         ({"weight": "heavy"}, "is no weight"),
+        ({"target": "1.2"}, "'1.2' is no target; a number from 0 to 1 is needed"),
         ({"weight": "-1"}, "is no weight"),
     ],
 )
@@ -317,6 +318,63 @@ def test_what_a_manifest_may_not_say(tmp_path: Path, change: dict[str, object], 
     write_manifest(tmp_path / "list.csv", [row | change for row in rows])
     with pytest.raises(DataError, match=message):
         listed(tmp_path / "list.csv", source="manifest")
+
+
+def test_targets_of_a_manifest_are_trained_towards_where_there_is_one(tmp_path: Path) -> None:
+    rows = [row | {"target": (0.7, "")[number % 2]} for number, row in enumerate(manifest_rows(tmp_path))]
+    config = config_of(tmp_path / "list.csv", tmp_path / "cache", source="manifest")
+    write_manifest(tmp_path / "list.csv", [{**row, "target": ""} for row in rows])
+    hard = prepare(config)
+    write_manifest(tmp_path / "list.csv", rows)
+    soft = prepare(config)
+    assert "target" not in hard.table
+    assert (hard.targets == hard.table["label"]).all()
+    wanted = {str(row["path"]): row["target"] or (row["label"] == "happy") for row in rows}
+    assert soft.targets == pytest.approx([wanted[path] for path in soft.table["path"]])
+    assert soft.digest != hard.digest
+
+
+VOTES = "part,name,happiness,sadness,anger\ntrain,000.png,6,2,2\ntrain,001.png,0,0,9\n"
+
+
+def test_votes_become_targets_and_weights(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(VOTES)
+    root, votes = class_folders(tmp_path / "root", 3), VotesConfig(path=str(tmp_path / "votes.csv"))
+    samples = {sample.path: sample for sample in listed(root, votes=votes).samples}
+    happy, sad = samples["happy/000.png"], samples["sad/000.png"]
+    assert (happy.target, happy.weight) == pytest.approx((7 / 9, 9 / 11))
+    assert (sad.target, sad.weight) == pytest.approx((6 / 9, 9 / 11))
+    assert (samples["sad/001.png"].target, samples["sad/001.png"].weight) == pytest.approx((0, 1 / 10))
+    assert (samples["happy/002.png"].target, samples["happy/002.png"].weight) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,happiness\na.png,1\n", "no column 'sadness'; there is name, happiness"),
+        ("name,happiness,sadness\na.png,1,2\n", "names none of the pictures, such as 'happy/000.png'"),
+        ("name,happiness,sadness\n000.png,many,2\n", "votes must be numbers of at least 0"),
+        ("name,happiness,sadness\n000.png,-1,2\n", "votes must be numbers of at least 0"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_what_votes_may_not_say(tmp_path: Path, text: str | None, message: str) -> None:
+    if text:
+        (tmp_path / "votes.csv").write_text(text)
+    votes = VotesConfig(path=str(tmp_path / "votes.csv"))
+    with pytest.raises(DataError, match=message):
+        listed(class_folders(tmp_path / "root", 1), votes=votes)
+
+
+def test_other_votes_prepare_an_archive_anew(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for file in sorted(class_folders(tmp_path / "root").rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path / "root"))
+    (tmp_path / "votes.csv").write_text(VOTES)
+    config = config_of(tmp_path / "faces.zip", tmp_path / "cache", votes=VotesConfig(path=str(tmp_path / "votes.csv")))
+    first = prepare(config).targets
+    (tmp_path / "votes.csv").write_text(VOTES.replace("6,2,2", "4,4,22"))
+    assert not np.array_equal(prepare(config).targets, first)
 
 
 def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_none_leaves_pictures_and_labels_alone(make_config: Callable[..., Config
         {"saturation": 0.3},
         {"hue": 0.3},
         {"grayscale": 1.0},
+        {"resolution": 1.0},
+        {"randaugment": 0.2},
         {"erasing": 1.0},
     ],
     ids=lambda value: next(iter(value)),
@@ -52,6 +54,12 @@ def test_each_change_alone_alters_pictures_within_range_and_keeps_labels(value: 
     assert images.min() >= 0
     assert images.max() <= 255
     assert np.array_equal(labels, batch()["labels"])
+
+
+def test_a_share_of_the_pictures_is_of_a_lower_resolution() -> None:
+    images, _ = augment(AugmentationConfig(name="coarse", resolution=0.5))
+    assert 0 < (images != batch()["images"]).any(axis=(1, 2, 3)).sum() < len(images)
+    assert images.mean() == pytest.approx(batch()["images"].mean(), rel=0.02)
 
 
 def test_mixup_blends_labels_as_it_blends_pictures() -> None:

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
 
 from src.config import Config, ModelConfig
 from src.errors import ConfigError
-from src.models.classifier import create_classifier, last_convolution
+from src.explanation.saliency import grad_cam
+from src.models.backbones import imagenet_weights
+from src.models.classifier import backbone, create_classifier, last_convolution
 from src.models.inspection import count_flops
-from src.models.weights import full_precision, weights_digest
+from src.models.weights import full_precision, load_weights, weights_digest
 from src.training.backend import reset
 
 
@@ -106,6 +111,34 @@ def test_full_precision_keeps_the_weights_and_computes_in_float32(make_config: C
     assert weights_digest(final) == weights_digest(trained)
     assert {layer.compute_dtype for layer in final.layers} == {"float32"}
     assert "bfloat16" in {layer.compute_dtype for layer in trained.layers}
+
+
+def test_a_backbone_takes_keras_weights_and_is_costed_and_explained(tmp_path: Path) -> None:
+    config = ModelConfig(name="small", architecture="mobilenet_v3_small", grey=True, head="global_average", dense=[])
+    source, model = (create_classifier(config, 32) for _ in range(2))
+    with h5py.File(tmp_path / "no_top.h5", "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, backbone(source))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    load_weights(model, tmp_path / "no_top.h5", "model.weights=no_top.h5")
+    assert weights_digest(backbone(model)) == weights_digest(backbone(source)) != weights_digest(source)
+    assert count_flops(model) > 1e6
+    assert grad_cam(model, pictures).shape == (2, 32, 32)
+    with pytest.raises(ConfigError, match=r"^key: no_top\.h5 does not hold the weights of this network: the arch"):
+        load_weights(create_classifier(ModelConfig(name="cnn"), 32), tmp_path / "no_top.h5", "key")
+
+
+def test_weights_that_cannot_be_fetched_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("pooch.retrieve", offline)
+    with pytest.raises(ConfigError, match=rf"no_top_v2\.h5 cannot be fetched; put it into {tmp_path}/models, or begin"):
+        imagenet_weights("mobilenet_v3_small")
+    file = tmp_path / "models" / "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+    file.parent.mkdir()
+    file.touch()
+    assert imagenet_weights("mobilenet_v3_small") == file
 
 
 def test_a_grey_model_sees_lightness_only() -> None:

@@ -11,13 +11,14 @@ from collections import Counter
 from dataclasses import fields, replace
 
 from ...config import DatasetConfig, SourceConfig, suggest
-from ...config.roles import PLACE, role_of
+from ...config.roles import PLACE, described, role_of
 from ...errors import ConfigError, DataError
 from ..samples import Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
 from .folders import entries_of
 from .listing import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, register_source
+from .votes import votes_signature, with_votes
 
 __all__ = [
     "Listing",
@@ -60,8 +61,8 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
-    names = (field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE)
-    values = tuple(repr(getattr(config, name)) for name in names)
+    names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE]
+    values = (*(described(getattr(config, name)) for name in names if name != "votes"), *votes_signature(config.votes))
     if changes_with == "config":
         return values
     path = source_path(config) if changes_with == "file" else None
@@ -75,7 +76,8 @@ def _list_source(config: SourceConfig, name: str) -> Listing:
     listing = _registered(config).list(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
     rejections = [replace(rejection, source=name) for rejection in listing.rejections]
-    return Listing(_with_subjects(samples, config.group_pattern), rejections, listing.ignored)
+    samples = with_votes(_with_subjects(samples, config.group_pattern), config.votes)
+    return Listing(samples, rejections, listing.ignored)
 
 
 def _registered(config: SourceConfig) -> Source:

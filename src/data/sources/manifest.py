@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -35,9 +36,7 @@ def list_manifest(config: SourceConfig) -> Listing:
 def list_metadata(config: SourceConfig) -> Listing:
     """Samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
     root = source_path(config)
-    columns = ManifestConfig(
-        "file_name", *(getattr(config.manifest, name) for name in ("label", "split", "group", "weight"))
-    )
+    columns = replace(config.manifest, path="file_name")
     listing = Listing([])
     for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
         for path in (folder / name for name in _METADATA_NAMES if (folder / name).is_file()):
@@ -98,7 +97,7 @@ def _listed(
     samples: list[Sample] = []
     rejections: list[Rejection] = []
     ignored: Counter[str] = Counter()
-    known = [name for name in (columns.split, columns.group, columns.weight) if name in table]
+    known = [name for name in (columns.split, columns.group, columns.weight, columns.target) if name in table]
     for row in table[[columns.path, columns.label, *known]].to_dict("records"):
         name, label = _text(row[columns.path]), labels.get(_text(row[columns.label]).casefold())
         if label is None:
@@ -110,7 +109,8 @@ def _listed(
             continue
         shipped = split or _split_name(_text(row.get(columns.split)), path, columns.split)
         subject, weight = _text(row.get(columns.group)) or None, _weight(_text(row.get(columns.weight)), path)
-        samples.append(Sample(prefix + name, label, located, shipped, subject, weight))
+        target = _target(_text(row.get(columns.target)), path)
+        samples.append(Sample(prefix + name, label, located, shipped, subject, weight, target=target))
     return Listing(samples, rejections, dict(ignored))
 
 
@@ -142,3 +142,13 @@ def _weight(text: str, path: Path) -> float:
     if not 0 < weight < float("inf"):
         raise DataError(f"{path}: {text!r} is no weight; a number above 0 is needed")
     return weight
+
+
+def _target(text: str, path: Path) -> float | None:
+    try:
+        target = float(text) if text else None
+    except ValueError:
+        target = -1.0
+    if target is not None and not 0 <= target <= 1:
+        raise DataError(f"{path}: {text!r} is no target; a number from 0 to 1 is needed")
+    return target

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...config import SourceConfig
 from ...synthetic.faces import draw_face
-from ..samples import DecodedPicture, Limits, Sample
+from ..samples import DecodedPicture, Fit, Limits, Sample
 from .listing import Listing, register_source
 
 
@@ -28,7 +28,7 @@ class SyntheticLocator:
         """Nothing: there is no file."""
         return b""
 
-    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
         """The face, drawn; its factors but for the label are further columns."""
         pixels, factors = draw_face(self.seed, self.index, size, self.ambiguity)
         columns = {name: value for name, value in factors.columns().items() if name != "label"}

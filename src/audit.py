@@ -1,0 +1,86 @@
+"""Find labels that are likely wrong: `python -m src.audit dataset=photos dataset.path=PATH model=residual`.
+
+Each picture is answered by a model that was trained on other groups; where it is sure of the other class, the label is
+shown. The manifest that is written can be mended and trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .cli.hydra_command import hydra_command
+from .config import AuditConfig, Config, project_path
+from .train import train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  # noqa: ARG001
+    """Train one model for each fold, look for label errors and write page and manifest; the table behind the page.
+
+    Raises DataError for pictures that are no files, and what training raises.
+    """
+    import numpy as np
+
+    from .data.prepared import prepare
+    from .data.store import readable_disk_errors
+    from .metrics.label_errors import find_label_errors
+    from .reports.label_audit import MANIFEST, audit_table, auditable_samples, write_audit_page, write_manifest
+    from .tracking.store import check_store
+
+    check_store(config.tracking)
+    samples = auditable_samples(config.dataset)
+    dataset = prepare(config.dataset)
+    probabilities = np.full(len(dataset.table), np.nan)
+    for fold in range(config.dataset.split.folds):
+        evaluation = train(_fold(config, fold)).evaluation
+        assert evaluation is not None  # noqa: S101  (AuditConfig rejects trainer=overfit)
+        held_out = evaluation.split("test")
+        probabilities[held_out.index] = held_out["probability"]
+    known = np.isfinite(probabilities)
+    errors = find_label_errors(dataset.table["label"].to_numpy()[known], probabilities[known])
+    table = audit_table(dataset, probabilities, errors)
+    folder = project_path(config.output or f"outputs/audit/{config.dataset.name}")
+    with readable_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        page = write_audit_page(table, dataset, errors, folder, config.shown)
+        root = write_manifest(table, dataset, samples, config.dataset, folder)
+    _report(table, config, page, folder / MANIFEST, root)
+    return table
+
+
+def _fold(config: AuditConfig, fold: int) -> Config:
+    """The run of one fold, of whose evaluation only the probabilities are wanted."""
+    values = {name: getattr(config, name) for name in Config.__dataclass_fields__}
+    split = replace(config.dataset.split, method="kfold", fold=fold)
+    evaluation = replace(config.evaluation, explanations=0, pointing_pictures=0, slices=False, figures=False)
+    values |= {"dataset": replace(config.dataset, split=split), "evaluation": evaluation, "output": None}
+    return Config(**values | {"name": f"audit-{config.dataset.name}-fold{fold}"})
+
+
+def _report(table: pd.DataFrame, config: AuditConfig, page: Path, manifest: Path, root: str) -> None:
+    from rich.console import Console
+
+    from .cli.composition import quoted
+    from .tracking.read import log_report
+
+    console = Console(soft_wrap=True, highlight=False)
+    count = int(table["suspect"].sum())
+    console.print(f"{config.dataset.name}: {count:,} of {len(table):,} labels are likely wrong; look: {page}")
+    named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
+    console.print(f"mend {manifest} (the column label, or delete lines), then train on it:")
+    paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]
+    console.print(f"  python -m src.train dataset=manifest {' '.join([*paths, *named])}")
+    if config.tracking.name != "off":
+        metrics = {"audit/pictures": float(len(table)), "audit/suspects": float(count)}
+        log_report(config.tracking, "audit", page.parent, name=f"audit of {config.dataset.name}", metrics=metrics)
+
+
+main = hydra_command(audit, schema=AuditConfig, config_name="audit")
+
+if __name__ == "__main__":
+    main()

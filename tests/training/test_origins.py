@@ -1,0 +1,122 @@
+"""A run that starts from another's weights or learns from teachers, and what it must not be evaluated on then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.config import Config
+from src.data.prepared import PreparedDataset, prepare
+from src.errors import ConfigError, DataError
+from src.evaluation.leaks import FINGERPRINTS, LEAKED, own_and_inherited
+from src.models.classifier import create_classifier, head_layers
+from src.train import TrainResult, train
+from src.training.origins import find_origins
+from tests.composing import compose_config
+from tests.trained_model import Trained
+
+FEW = ["tracking=off", "trainer.epochs=2", "trainer.precision=float32", "trainer.statistics_pictures=0"]
+MORE = ["dataset.split.train=0.4", "dataset.split.validation=0.3", "dataset.split.test=0.3"]
+
+
+def config_from(trained: Trained, *overrides: str) -> Config:
+    return compose_config(*trained.overrides, *FEW, *overrides)
+
+
+@pytest.fixture(scope="module")
+def tuned(trained: Trained, record: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
+    """The recorded model, of which the head alone is trained on, and learns from that model as its teacher too."""
+    folder = tmp_path_factory.mktemp("tuned")
+    values = [f"model.weights={record}", "trainer.freeze=2", f"trainer.teachers=[{record}]", "evaluation.flip=true"]
+    return folder, train(config_from(trained, *values, f"output={folder}", "seed=1"))
+
+
+def test_the_frozen_body_stays_and_the_head_learns(record: Path, tuned: tuple[Path, TrainResult]) -> None:
+    before = keras.saving.load_model(record / "model.keras")
+    after = keras.saving.load_model(tuned[0] / "model.keras").layers[1]
+    changed = [not np.array_equal(*pair) for pair in zip(before.get_weights(), after.get_weights(), strict=True)]
+    head = sum(len(layer.weights) for layer in head_layers(after))
+    assert changed == [False] * (len(changed) - head) + [True] * head
+
+
+def test_it_begins_where_the_recorded_model_ended(trained: Trained, tuned: tuple[Path, TrainResult]) -> None:
+    assert tuned[1].fit.history["val_accuracy"][0] > 0.95
+    fresh = create_classifier(config_from(trained).model, 32)
+    find_origins(config_from(trained)).initialize(fresh, config_from(trained))  # nothing to start from: as drawn
+
+
+def test_the_kept_model_answers_for_the_mirror_image_alike(tuned: tuple[Path, TrainResult]) -> None:
+    model = keras.saving.load_model(tuned[0] / "model.keras")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    inner = model.layers[1]
+    mean = (np.asarray(inner(pictures)) + np.asarray(inner(pictures[:, :, ::-1]))) / 2
+    np.testing.assert_allclose(model(pictures), mean, rtol=1e-5)
+    np.testing.assert_allclose(model(pictures), model(pictures[:, :, ::-1]), rtol=1e-5)
+    assert tuned[1].cost.flops == pytest.approx(2 * find_flops(inner))
+
+
+def find_flops(model: keras.Model) -> int:
+    from src.models.inspection import count_flops
+
+    return count_flops(model) or 0
+
+
+def test_what_the_earlier_model_has_seen_is_remembered(tuned: tuple[Path, TrainResult], record: Path) -> None:
+    own, inherited = own_and_inherited(pd.read_parquet(tuned[0] / FINGERPRINTS))
+    assert set(inherited["sha256"]) == set(pd.read_parquet(record / FINGERPRINTS)["sha256"]) == set(own["sha256"])
+
+
+def test_pictures_on_which_the_earlier_model_was_trained_are_not_evaluated(trained: Trained, record: Path) -> None:
+    config = config_from(trained, f"model.weights={record}", "dataset.split.seed=5", *MORE)
+    dataset = prepare(config.dataset)
+    origins = find_origins(config)
+    kept = origins.without_seen(dataset, config)
+    left_out = dataset.table[(kept.table["split"] == LEAKED).to_numpy()]
+    seen = origins.seen
+    assert seen is not None
+    trained_on = set(seen.loc[seen["split"] == "train", "sha256"])
+    assert len(left_out) > 5
+    assert set(left_out["sha256"]) <= set(seen["sha256"])
+    assert not trained_on & set(sha_of(kept, "validation") + sha_of(kept, "test"))
+    assert not set(seen["sha256"]) & set(sha_of(kept, "test"))
+    assert kept.split_digests["test"] != dataset.split_digests["test"]
+    everything = seen.assign(split="train")
+    with pytest.raises(DataError, match="were fitted on the validation split"):
+        type(origins)(None, None, [], everything).without_seen(prepare(config_from(trained).dataset), config)
+
+
+def sha_of(dataset: PreparedDataset, split: str) -> list[str]:
+    return dataset.table["sha256"].iloc[dataset.rows(split)].tolist()
+
+
+def test_teachers_share_the_target_of_training_pictures(trained: Trained, record: Path) -> None:
+    config = config_from(trained, f"trainer.teachers=[{record},{record}]", "trainer.teacher_weight=0.25")
+    dataset = prepare(config.dataset)
+    targets = find_origins(config).targets(dataset, config)
+    labels, train_rows = dataset.table["label"].to_numpy(), dataset.rows("train")
+    taught = (targets[train_rows] - 0.75 * labels[train_rows]) / 0.25
+    assert ((taught > 0) & (taught < 1)).all()
+    assert np.mean((taught > 0.5) == (labels[train_rows] == 1)) > 0.95
+    rest = dataset.rows("test")
+    assert (targets[rest] == labels[rest]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (["model.weights=nothing"], r"^model\.weights=nothing: tracking=off keeps no runs"),
+        (["model.weights=RECORD", "model.filters=[4]"], r"network: model\.filters is \[8, 16\] there, \[4\] here"),
+        (["model.weights=RECORD/config.yaml"], r"config\.yaml: accepts a file \.keras or \.h5"),
+        (["model.weights=imagenet"], r"^model\.weights=imagenet: of mobilenet_v3_small, .* not of .*architecture=cnn"),
+        (["trainer.teachers=[nothing]"], r"^trainer\.teachers=nothing: tracking=off keeps no runs"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_one_line_before_the_work(
+    trained: Trained, record: Path, values: list[str], line: str
+) -> None:
+    with pytest.raises(ConfigError, match=line):
+        find_origins(config_from(trained, *(value.replace("RECORD", str(record)) for value in values)))
