@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+TIE = 1e-9
+"""Where all answers of a class are alike, their mean may lie a rounding above each."""
+
 
 @dataclass(frozen=True)
 class LabelErrors:
@@ -33,7 +36,7 @@ def find_label_errors(labels: ArrayLike, probabilities: ArrayLike) -> LabelError
     positive = np.asarray(probabilities, dtype=np.float64)
     by_class = np.stack([1 - positive, positive], axis=1)
     thresholds = np.array([by_class[given == label, label].mean() for label in (0, 1)])
-    reached = np.where(by_class >= thresholds, by_class, -1.0)
+    reached = np.where(by_class >= thresholds - TIE, by_class, -1.0)
     counted = reached.max(axis=1) >= 0
     likely = reached.argmax(axis=1)
     own = by_class[np.arange(len(given)), given]

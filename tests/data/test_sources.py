@@ -329,7 +329,7 @@ def test_targets_of_a_manifest_are_trained_towards_where_there_is_one(tmp_path: 
     soft = prepare(config)
     assert "target" not in hard.table
     assert (hard.targets == hard.table["label"]).all()
-    wanted = {str(row["path"]): row["target"] or (row["label"] == "happy") for row in rows}
+    wanted = {str(row["path"]): float(row["target"] or row["label"] == "happy") for row in rows}
     assert soft.targets == pytest.approx([wanted[path] for path in soft.table["path"]])
     assert soft.digest != hard.digest
 
