@@ -40,10 +40,15 @@ def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Even
             _deliver_one(mlflow, client, run_id, folder, event)
     except mlflow.MlflowException as error:
         status = error.get_http_status_code()
-        rejected = 400 <= status < 500 and status != TOO_MANY_REQUESTS
+        rejected = 400 <= status < 500 and status != TOO_MANY_REQUESTS and not _lost_a_race(error)
         raise (ServerRejectedError if rejected else ServerAwayError)(first_line(error)) from error
     except store_errors() as error:
         raise ServerAwayError(first_line(error)) from error
+
+
+def _lost_a_race(error: Exception) -> bool:
+    """Whether MLflow looked for a row, such as a data set's, and another run added it first: it is there next time."""
+    return any(reason in str(error) for reason in ("IntegrityError", "UniqueViolation"))
 
 
 def _metrics(mlflow: ModuleType, events: Sequence[Event]) -> list[Any]:

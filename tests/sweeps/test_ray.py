@@ -75,7 +75,15 @@ def test_a_sweep_outlives_a_node_and_each_job_shows_up_once(
     monkeypatch.setattr(
         sys,
         "argv",
-        ["src/train.py", *arguments, *SMALL, f"trainer.epochs={EPOCHS}", "trainer.early_stopping=0", *sandbox],
+        [
+            "src/train.py",
+            *arguments,
+            *SMALL,
+            f"trainer.epochs={EPOCHS}",
+            "trainer.early_stopping=0",
+            "evaluation.figures=true",
+            *sandbox,
+        ],
     )
     thread = threading.Thread(target=lose_a_node, daemon=True)
     thread.start()

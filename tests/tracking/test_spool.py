@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from src.tracking.delivery import deliver
 from src.tracking.spool import (
     EVENTS,
     METRICS_PER_REQUEST,
@@ -52,6 +54,18 @@ def test_an_event_is_on_disk_before_the_run_goes_on(tmp_path: Path, monkeypatch:
     spool.add(metric(1))
     assert '"step": 1' in synced[-1]
     spool.close(patience=0.1)
+
+
+def test_a_data_set_that_two_runs_add_at_once_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    def raced(*_: object) -> None:
+        raise mlflow.MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", BAD_REQUEST)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", raced)
+    event = {"dataset": "faces", "digest": "0", "splits": {"train": "1"}, "source": "here"}
+    with pytest.raises(ServerAwayError, match="UNIQUE"):
+        deliver(mlflow, "run", tmp_path, [event])
 
 
 def test_a_refusal_ends_the_sending_and_is_told(tmp_path: Path) -> None:
