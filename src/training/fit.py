@@ -23,6 +23,7 @@ from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
 from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, TerminateOnNonFiniteLoss
 from .checkpoint import Checkpoint, History
+from .device_pictures import DevicePictures, device_pictures
 from .optimizers import create_optimizer, plateau_callback
 
 Report = Callable[[Logs, int], None]
@@ -41,20 +42,24 @@ class TrainingModel(keras.Model):
     """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
 
     The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all.
+    augmentation is not run at all. With `on_device`, batches name pictures that lie there already.
     """
 
-    def __init__(self, classifier: keras.Model, augmentation: Augmentation) -> None:
+    def __init__(
+        self, classifier: keras.Model, augmentation: Augmentation, on_device: DevicePictures | None = None
+    ) -> None:
         super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
         self.classifier = classifier
         self.augmentation = augmentation
+        self.on_device = on_device
 
     def build(self, input_shape: Any) -> None:
         """Nothing to make: the classifier comes built."""
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        batch = self.augmentation(inputs) if training else inputs
+        batch = self.on_device.take(inputs) if self.on_device else inputs
+        batch = self.augmentation(batch) if training else batch
         return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
 
     def compute_loss(
@@ -88,19 +93,19 @@ def fit(
     """
     trainer = config.trainer
     train, validation = _batches(dataset, config)
-    model = _compiled(classifier, config, len(train))
+    model = compiled(classifier, config, len(train), train.on_device)
     progress = ShowProgress(console)
     stopping = _stopping(config)
     folder = project_path(trainer.checkpoint) if trainer.checkpoint else state
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
     reporters = [ReportEpochs(report, len(train.rows)), progress]
     statistics = _statistics(classifier, dataset, config, train.rows)
-    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *statistics, *reporters, *stopping, checkpoint]
+    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *reporters, *statistics, *stopping, checkpoint]
     start = time.perf_counter()
     try:
         model.fit(
-            train,
-            validation_data=validation,
+            train.feed(),
+            validation_data=validation.feed() if validation else None,
             initial_epoch=checkpoint.epochs_done,
             epochs=min(trainer.epochs, trainer.stop_after or trainer.epochs),
             callbacks=callbacks,
@@ -132,8 +137,11 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     return {**params, "digest.data": dataset.digest, **splits}
 
 
-def _compiled(classifier: keras.Model, config: Config, steps_per_epoch: int) -> TrainingModel:
-    model = TrainingModel(classifier, Augmentation(config.aug))
+def compiled(
+    classifier: keras.Model, config: Config, steps_per_epoch: int, on_device: DevicePictures | None = None
+) -> TrainingModel:
+    """The model that is fitted, with its augmentation, optimizer, loss and metrics."""
+    model = TrainingModel(classifier, Augmentation(config.aug), on_device)
     model.compile(
         optimizer=create_optimizer(config.optimizer, steps_per_epoch, config.trainer.epochs),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
@@ -158,10 +166,12 @@ def _batches(dataset: PreparedDataset, config: Config) -> tuple[Batches, Batches
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    train = Batches(dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights)
+    pictures = (dataset.images, labels)
+    place = device_pictures(dataset.images)
+    train = Batches(*pictures, rows, trainer.batch_size, seed=config.seed, sample_weights=weights, on_device=place)
     if trainer.overfit:
         return train, None
-    return train, Batches(dataset.images, labels, dataset.rows("validation"), trainer.batch_size)
+    return train, Batches(*pictures, dataset.rows("validation"), trainer.batch_size, on_device=place)
 
 
 def _statistics(
