@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from .device_pictures import DevicePictures
+
 Batch = tuple[dict[str, Any], Any, Any]
 
 
@@ -15,8 +17,9 @@ class Batches(keras.utils.PyDataset):
 
     A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, 1)}, labels, sample weights (n,)). Metrics
     are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the labels), which
-    augmentation may mix. With a `seed`, every epoch is a new permutation drawn
-    from (seed, epoch), so that batches are the same whichever thread makes them; without one, rows keep their order.
+    augmentation may mix. Where the pictures lie on the device (`on_device`), it holds what `DevicePictures.take` makes
+    "images" of instead. With a `seed`, every epoch is a new permutation drawn from (seed, epoch), so that batches are
+    the same whichever thread makes them; without one, rows keep their order. `feed` is what a fit reads.
     """
 
     def __init__(
@@ -29,9 +32,10 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         sample_weights: np.ndarray | None = None,
         targets: np.ndarray | None = None,
+        on_device: DevicePictures | None = None,
     ) -> None:
-        # Two threads: with one, Keras turns on tf.data's autotuning, which stalls at the end of an epoch.
-        super().__init__(workers=2, max_queue_size=4)
+        # Row numbers are made faster than handed from thread to thread.
+        super().__init__(workers=1 if on_device else 2, max_queue_size=4)
         self.images = images
         self.labels = labels.astype("float32").reshape(-1, 1)
         self.targets = self.labels if targets is None else targets.astype("float32").reshape(-1, 1)
@@ -39,6 +43,7 @@ class Batches(keras.utils.PyDataset):
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
+        self.on_device = on_device
         self.epoch = 0
         self.order = self._draw_order()
 
@@ -48,8 +53,27 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         start = index * self.batch_size
         rows = self.order[start : start + self.batch_size]
-        inputs = {"images": self.images[rows], "labels": self.targets[rows]}
-        return inputs, self.labels[rows], self.sample_weights[rows]
+        pictures = self.on_device.batch(rows) if self.on_device else {"images": self.images[rows]}
+        return {**pictures, "labels": self.targets[rows]}, self.labels[rows], self.sample_weights[rows]
+
+    def feed(self) -> Any:
+        """These batches for `fit`: under TensorFlow a data set of its own kind.
+
+        Keras's way from one to the other waits a tenth of a second for its threads at the end of each pass, or turns
+        on tf.data's autotuning, which stalls there for longer.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        signature = tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), self[0])
+        made = tf.data.Dataset.from_generator(
+            lambda: map(self.__getitem__, range(len(self))), output_signature=signature
+        )
+        made = made.apply(tf.data.experimental.assert_cardinality(len(self)))
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return (made if self.on_device else made.prefetch(2)).with_options(options)
 
     def go_to(self, epoch: int) -> None:
         """Take the order of `epoch`, counted from 0."""

@@ -40,7 +40,10 @@ class StopAtPerfection(keras.callbacks.Callback):
 
 
 class ReportEpochs(keras.callbacks.Callback):
-    """Hand each epoch's metrics, with the learning rate and the pictures per second, to `report(metrics, epoch)`."""
+    """Hand each epoch's metrics, with the learning rate and the speed, to `report(metrics, epoch)`.
+
+    `epoch_seconds` are those of the whole epoch, `pictures_per_second` that of its training without validation.
+    """
 
     def __init__(self, report: Callable[[Logs, int], None], pictures: int) -> None:
         super().__init__()
@@ -49,13 +52,17 @@ class ReportEpochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.start = time.perf_counter()
+        self.trained: float | None = None
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self.trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        seconds = time.perf_counter() - self.start
+        end = time.perf_counter()
         extra = {
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            "epoch_seconds": seconds,
-            "pictures_per_second": self.pictures / seconds,
+            "epoch_seconds": end - self.start,
+            "pictures_per_second": self.pictures / ((self.trained or end) - self.start),
         }
         self.report({**(logs or {}), **extra}, epoch)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .callbacks import (
     TerminateOnNonFiniteLoss,
 )
 from .checkpoint import Checkpoint, History
+from .device_pictures import DevicePictures, device_pictures
 from .optimizers import create_optimizer, plateau_callback
 from .stages import Stage, stages
 
@@ -49,20 +51,24 @@ class TrainingModel(keras.Model):
     """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
 
     The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all.
+    augmentation is not run at all. With `on_device`, batches name pictures that lie there already.
     """
 
-    def __init__(self, classifier: keras.Model, augmentation: Augmentation) -> None:
+    def __init__(
+        self, classifier: keras.Model, augmentation: Augmentation, on_device: DevicePictures | None = None
+    ) -> None:
         super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
         self.classifier = classifier
         self.augmentation = augmentation
+        self.on_device = on_device
 
     def build(self, input_shape: Any) -> None:
         """Nothing to make: the classifier comes built."""
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        batch = self.augmentation(inputs) if training else inputs
+        batch = self.on_device.take(inputs) if self.on_device else inputs
+        batch = self.augmentation(batch) if training else batch
         return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
 
     def compute_loss(
@@ -113,14 +119,19 @@ def fit(
                 continue
             stage.set_trainable(classifier, config)
             average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
-            callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *average]
-            callbacks += _statistics(classifier, dataset, config, train.rows)
-            callbacks += [ReportEpochs(report, len(train.rows)), progress, *(stopping if stage.is_last else [])]
-            callbacks += [*(each.back for each in average), checkpoint]
-            model = _compiled(classifier, augmentation, config, len(train), stage, ema=trainer.ema if average else 0.0)
+            callbacks = [
+                OrderBatches(train),
+                TerminateOnNonFiniteLoss(),
+                ReportEpochs(report, len(train.rows)),
+                progress,
+            ]
+            callbacks += [*average, *_statistics(classifier, dataset, config, train.rows)]
+            callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
+            model = TrainingModel(classifier, augmentation, train.on_device)
+            compile_model(model, config, len(train), stage, ema=trainer.ema if average else 0.0)
             model.fit(
-                train,
-                validation_data=validation,
+                train.feed(),
+                validation_data=validation.feed() if validation else None,
                 initial_epoch=max(stage.begin, checkpoint.epochs_done),
                 epochs=min(stage.end, last),
                 callbacks=callbacks,
@@ -153,10 +164,10 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     return {**params, "digest.data": dataset.digest, **splits}
 
 
-def _compiled(
-    classifier: keras.Model, augmentation: Augmentation, config: Config, steps_per_epoch: int, stage: Stage, ema: float
-) -> TrainingModel:
-    model = TrainingModel(classifier, augmentation)
+def compile_model(
+    model: TrainingModel, config: Config, steps_per_epoch: int, stage: Stage, *, ema: float = 0.0
+) -> None:
+    """Give the model its optimizer, loss and metrics for a stage of the fit."""
     optimizer = replace(config.optimizer, learning_rate=stage.rate * config.optimizer.learning_rate)
     model.compile(
         optimizer=create_optimizer(optimizer, steps_per_epoch, stage.end - stage.begin, ema=ema),
@@ -165,7 +176,6 @@ def _compiled(
         jit_compile=use_xla(),
         steps_per_execution=min(config.trainer.steps_per_execution, steps_per_epoch),
     )
-    return model
 
 
 def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
@@ -182,12 +192,9 @@ def _batches(dataset: PreparedDataset, config: Config, targets: np.ndarray | Non
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    train = Batches(
-        dataset.images, labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets
-    )
-    if trainer.overfit:
-        return train, None
-    return train, Batches(dataset.images, labels, dataset.rows("validation"), trainer.batch_size)
+    make = partial(Batches, dataset.images, labels, on_device=device_pictures(dataset.images))
+    train = make(rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets)
+    return train, None if trainer.overfit else make(dataset.rows("validation"), trainer.batch_size)
 
 
 def _statistics(

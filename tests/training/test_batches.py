@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import keras
 import numpy as np
 
 from src.training.batches import Batches, balanced_weights
+from src.training.device_pictures import device_pictures
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0, 1, 1, 1])
 IMAGES = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
@@ -43,3 +47,40 @@ def test_balanced_weights_give_both_classes_the_same_sum() -> None:
     weights = balanced_weights(LABELS, rows)[rows]
     assert np.isclose(weights[LABELS[rows] == 0].sum(), weights[LABELS[rows] == 1].sum())
     assert np.isclose(weights.mean(), 1)
+
+
+def mapped(folder: Path) -> np.ndarray:
+    file = folder / "pictures"
+    IMAGES.tofile(file)
+    return np.memmap(file, np.uint8, "r", shape=IMAGES.shape)
+
+
+def test_a_row_number_stands_for_its_picture_where_the_pictures_lie_on_the_device(tmp_path: Path) -> None:
+    images = mapped(tmp_path)
+    on_device = device_pictures(images)
+    assert on_device is not None
+    named = Batches(images, LABELS, np.arange(10), 4, seed=0, on_device=on_device)
+    held = Batches(images, LABELS, np.arange(10), 4, seed=0)
+    for index in range(len(named)):
+        inputs, labels, _ = named[index]
+        assert "images" not in inputs
+        taken = on_device.take(inputs)
+        assert np.array_equal(keras.ops.convert_to_numpy(taken["images"]), held[index][0]["images"])
+        assert np.array_equal(taken["labels"], labels)
+
+
+def test_what_is_no_whole_memory_map_is_fed_picture_by_picture(tmp_path: Path) -> None:
+    images = mapped(tmp_path)
+    assert device_pictures(images[2:]) is None
+    assert device_pictures(np.array(images)) is None
+
+
+def test_every_pass_over_a_feed_takes_the_order_of_its_epoch(tmp_path: Path) -> None:
+    images = mapped(tmp_path)
+    batches = Batches(images, LABELS, np.arange(10), 4, seed=0, on_device=device_pictures(images))
+    feed = batches.feed()
+    assert int(feed.cardinality()) == 3
+    for epoch in (0, 1):
+        batches.go_to(epoch)
+        rows = np.concatenate([inputs["rows"] for inputs, _, _ in feed.as_numpy_iterator()])
+        assert rows.tolist() == batches.order.tolist()
