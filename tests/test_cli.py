@@ -34,7 +34,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("model=deeep", "model=deeep: accepts baseline, deep, mobile, residual; did you mean deep?"),
+        (
+            "model=deeep",
+            "model=deeep: accepts baseline, convnext_tiny, deep, efficientnet_v2_b0, mobile, mobilenet_v3_small, residual; did you mean deep?",
+        ),
         ("modle=deep", "modle: no such key; did you mean model?"),
         ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: accepts a number, above 0 and at most 10"),
         ("dataset.image_size=0", "dataset.image_size=0: accepts an integer, at least 8 and at most 1024"),
@@ -45,7 +48,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         ("+experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
         ("seed=${nowhere}", "seed"),
         ("dataset=0", "dataset=0: accepts affectnet, combined"),
-        ("aug=1.0", "aug=1.0: accepts light, none, strong"),
+        ("aug=1.0", "aug=1.0: accepts light, none, photos, randaugment, strong"),
         ("optimizer=nan", "optimizer=nan: accepts adam, adamw, sgd"),
         ("+experiment=0", "experiment=0: accepts"),
         ("model=null", "model=null: accepts baseline"),
@@ -206,8 +209,8 @@ def test_a_command_that_is_ended_says_so_with_its_exit_code(how: signal.Signals,
 def test_help_lists_groups_and_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "--help")
     assert code == 0
-    assert "model: baseline, deep, mobile, residual" in out
-    assert "aug: light, none, strong" in out
+    assert "model: baseline, convnext_tiny, deep, efficientnet_v2_b0, mobile, mobilenet_v3_small, residual" in out
+    assert "aug: light, none, photos, randaugment, strong" in out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["model=deeep"], ["seed=-1"], ["print_config=true"]])

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from src.config import Config, plain
+from src.config import Config, plain, with_absolute_paths
 from src.data.prepared import prepare
 from src.errors import TrainingError
 from src.evaluation.summary import looked_for
@@ -79,7 +79,7 @@ def test_the_record_holds_config_figures_predictions_and_a_model_that_repeats_th
     config, result = finished
     mlflow = open_store(config.tracking)
     folder = Path(mlflow.artifacts.download_artifacts(run_id=result.run_id, dst_path=str(tmp_path / "got")))
-    assert yaml.safe_load((folder / "config.yaml").read_text()) == plain(config)
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == with_absolute_paths(plain(config))
     assert f"<title>{config.dataset.name}: data report" in (folder / "data_report.html").read_text()
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert {"confusion_matrix", "roc_curve", "precision_recall_curve", "learning_curves", "most_wrong"} <= figures

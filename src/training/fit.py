@@ -33,7 +33,7 @@ from .callbacks import (
 from .checkpoint import Checkpoint, History
 from .device_pictures import DevicePictures, device_pictures
 from .optimizers import create_optimizer, plateau_callback
-from .stages import Stage, stages
+from .stages import Stage, stages, unfreeze
 
 Report = Callable[[Logs, int], None]
 
@@ -140,7 +140,7 @@ def fit(
             )
     finally:
         progress.close()
-        classifier.trainable = True
+        unfreeze(classifier)
     history = checkpoint.history
     if trainer.overfit and history["accuracy"][-1] < 1:
         raise TrainingError(

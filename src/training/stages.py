@@ -33,7 +33,7 @@ class Stage:
         """Freeze all but the head, or nothing. A frozen layer of batch normalization keeps its statistics, in training
         too. Raises ConfigError for a model of which the head is all.
         """
-        classifier.trainable = True
+        unfreeze(classifier)
         if not self.head_only:
             return
         head = head_layers(classifier)
@@ -42,6 +42,12 @@ class Stage:
             layer.trainable = False
         if not any(layer.weights for layer in body):
             raise ConfigError(f"trainer.freeze={config.trainer.freeze}: model={config.model.name} is all head")
+
+
+def unfreeze(classifier: keras.Model) -> None:
+    """Make every layer trainable. A functional model's own `trainable` does not reach its layers."""
+    for layer in classifier.layers:
+        layer.trainable = True
 
 
 def stages(config: Config) -> list[Stage]:

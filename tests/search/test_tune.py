@@ -69,7 +69,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
         ("tuner.objective=test/accuracy", "the test part is never searched on"),
         ("tuner.objective=accuracy", "tuner: objective=accuracy: accepts val_loss"),
         ("+space.modle={choice: [deep]}", "modle: no such key"),
-        ("space.aug.choice=[none,storng]", "aug=storng: accepts light, none, strong"),
+        ("space.aug.choice=[none,storng]", "aug=storng: accepts light, none, photos, randaugment, strong"),
     ],
 )
 def test_a_mistake_in_a_search_is_found_before_its_first_trial(
