@@ -18,13 +18,21 @@ from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
-from .backend import use_xla
+from .backend import is_out_of_memory, memory_errors, use_xla
 from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
-from .callbacks import Logs, ReportEpochs, ShowProgress, StopAtPerfection, TerminateOnNonFiniteLoss
+from .callbacks import (
+    Logs,
+    NonFiniteLossError,
+    ReportEpochs,
+    ShowProgress,
+    StopAtPerfection,
+    TerminateOnNonFiniteLoss,
+)
 from .checkpoint import Checkpoint, History
 from .optimizers import create_optimizer, plateau_callback
 
+LAST_GOOD = "last_good.keras"
 Report = Callable[[Logs, int], None]
 
 
@@ -84,7 +92,8 @@ def fit(
 
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
     epochs, from which the fit goes on; `trainer.checkpoint` stands before it. Raises TrainingError for a loss that is
-    not finite, or for the state of another fit.
+    not finite (the best weights until then are left in that folder), for a lack of memory, or for the state of another
+    fit.
     """
     trainer = config.trainer
     train, validation = _batches(dataset, config)
@@ -95,7 +104,8 @@ def fit(
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
     reporters = [ReportEpochs(report, len(train.rows)), progress]
     statistics = _statistics(classifier, dataset, config, train.rows)
-    callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(), *statistics, *reporters, *stopping, checkpoint]
+    guard = TerminateOnNonFiniteLoss(train, dataset.table["path"].tolist())
+    callbacks = [OrderBatches(train), guard, *statistics, *reporters, *stopping, checkpoint]
     start = time.perf_counter()
     try:
         model.fit(
@@ -107,6 +117,15 @@ def fit(
             shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
             verbose=0,
         )
+    except NonFiniteLossError as error:
+        raise TrainingError(f"{error}{_best_weights_kept(classifier, stopping, folder)}") from None
+    except memory_errors() as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory: lower trainer.batch_size (it is {trainer.batch_size}), dataset.image_size "
+            f"({config.dataset.image_size}) or the model's width (model.filters, model.dense)"
+        ) from None
     finally:
         progress.close()
     history = checkpoint.history
@@ -116,6 +135,17 @@ def fit(
             "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
         )
     return Fit(history, _best_epoch(history, trainer.monitor), time.perf_counter() - start)
+
+
+def _best_weights_kept(classifier: keras.Model, stopping: list[keras.callbacks.Callback], folder: Path | None) -> str:
+    """Leave the best weights of a fit that broke off in `folder` and say where; empty where there are none yet."""
+    best = next((callback for callback in stopping if getattr(callback, "best_weights", None) is not None), None)
+    if best is None or folder is None:
+        return ""
+    best.model.set_weights(best.best_weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    classifier.save(folder / LAST_GOOD)
+    return f"; the weights of epoch {best.best_epoch + 1} are kept in {folder / LAST_GOOD}"
 
 
 def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
