@@ -49,9 +49,11 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report
+    from .tracking.moved import check_place
     from .tracking.store import check_store
 
     check_store(config.tracking, patient=link is not None)
+    check_place(config.tracking)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume

@@ -13,6 +13,7 @@ from .commands import (
     ParameterConfig,
     PrepareConfig,
     RegisterConfig,
+    RerunConfig,
     TuneConfig,
     TunerConfig,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "ParameterConfig",
     "PrepareConfig",
     "RegisterConfig",
+    "RerunConfig",
     "SourceConfig",
     "SplitConfig",
     "SweepConfig",

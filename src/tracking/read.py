@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ..config import TrackingConfig, suggest
 from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
-from .store import DATA_TAG, check_server, tracking_uri
+from .moved import check_place
+from .store import DATA_TAG, check_server, tracking_uri, why_unusable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,6 +157,7 @@ def connect(config: TrackingConfig) -> ModuleType:
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
+    check_place(config)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
@@ -170,7 +172,7 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
         experiment = mlflow.get_experiment_by_name(config.experiment)
         known = [found.name for found in mlflow.search_experiments()] if experiment is None else []
     except mlflow.MlflowException as error:
-        raise TrackingError(f"the tracking store {uri} cannot be read: {str(error).splitlines()[0]}") from error
+        raise TrackingError(f"the tracking store {uri} cannot be read: {why_unusable(error, uri)}") from error
     if experiment is None:
         hint = suggest(config.experiment, known) or f"; there are {', '.join(known)}"
         raise TrackingError(f"tracking.experiment={config.experiment}: no such experiment in {uri}{hint}")
