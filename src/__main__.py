@@ -14,8 +14,10 @@ COMMANDS = {
     "audit": "find labels that are likely wrong",
     "predict": "classify pictures",
     "export": "write a recorded model as LiteRT, int8 and ONNX",
+    "rerun": "repeat a recorded run and compare",
     "register": "move an alias of MLflow's registry to a model that is not worse",
     "serve": "serve a model with a web page and an API",
+    "relocate": "mend a local store of runs whose folder was renamed or moved",
     "send": "send what runs could not send to their tracking server",
 }
 

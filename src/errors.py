@@ -35,5 +35,9 @@ class BundleError(UserError):
     """An exported model that is missing, damaged, made by another version, or out of its tolerance."""
 
 
+class RerunError(UserError):
+    """A repeated run that does not come out as it did, or that cannot be compared."""
+
+
 class GateError(UserError):
     """A model that may not take an alias: found worse than its holder, or not comparable with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,11 +13,19 @@ from .errors import DataError
 
 
 def append_entry(file: Path, entry: Mapping[str, Any]) -> None:
-    """Add one line, made where there is no file yet; it is on disk when this returns. Raises OSError."""
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(entry) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Add one line, made where there is no file yet; it is on disk when this returns. Raises OSError, and then nothing
+    of the line is left for a later one to follow.
+    """
+    size = file.stat().st_size if file.exists() else 0
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(file, size)
+        raise
 
 
 def read_entries(file: Path) -> list[dict[str, Any]]:

@@ -50,11 +50,13 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report
+    from .tracking.moved import check_place
     from .tracking.store import check_store, say_store
     from .training.origins import find_origins
 
     check_store(config.tracking, patient=link is not None)
     _check_model_and_folders(config)
+    check_place(config.tracking)
     say_store(config.tracking)
     if config.resume:
         from .tracking.link import RunLink

@@ -36,7 +36,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     [
         (
             "model=deeep",
-            "model=deeep: accepts baseline, convnext_tiny, deep, efficientnet_v2_b0, mobile, mobilenet_v3_small, residual; did you mean deep?",
+            "mobile, mobilenet_v3_small, residual; did you mean deep?",
         ),
         ("modle=deep", "modle: no such key; did you mean model?"),
         ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: accepts a number, above 0 and at most 10"),

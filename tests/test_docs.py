@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 
 from docs.draw_layers import TARGET, draw
-from src import predict, send, serve
+from src import predict, relocate, send, serve
 from src.cli.composition import plain_tree
 from src.compare import as_override
 from src.config import (
@@ -33,6 +33,7 @@ from src.config import (
     ExportConfig,
     PrepareConfig,
     RegisterConfig,
+    RerunConfig,
     TuneConfig,
     to_config,
 )
@@ -52,8 +53,9 @@ SCHEMAS = {
     "audit": ("audit", AuditConfig),
     "export": ("export", ExportConfig),
     "register": ("register", RegisterConfig),
+    "rerun": ("rerun", RerunConfig),
 }
-OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send}
+OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send, "relocate": relocate.relocate}
 WITH_DIFFS = "## Adding to it"
 REJECTED = "model=deeep"  # shown with the line that it gives
 

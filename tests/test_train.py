@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from src.evaluation.summary import looked_for
 from src.tracking.store import open_store
 from src.train import TrainResult, main, train
 from src.training import callbacks, fit
+from src.training.batches import Batches
 from tests.composing import TINY, compose_config, private_places
 
 MakeConfig = Callable[..., Config]
@@ -137,12 +139,32 @@ def test_a_lost_loss_ends_the_run_as_failed_with_its_reason(make_config: MakeCon
         "optimizer.clip_norm=null",
         "model.activation=leaky_relu",
         "trainer.epochs=30",
+        "optimizer.warmup_epochs=20",
     )
-    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d+, batch \d+; lower optimizer"):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d+, batch \d+; lower") as told:
         train(config)
+    assert re.search(r"learning_rate \(it was [\d.e+-]+\).*the batch was 0000\d\d, .* and 2 more", str(told.value))
+    kept = Path(str(told.value).rpartition("are kept in ")[2])
+    assert kept.name == "last_good.keras"
+    assert all(np.isfinite(weight).all() for weight in keras.saving.load_model(kept).get_weights())
     (run,) = open_store(config.tracking).search_runs(output_format="list")
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"].startswith("TrainingError: the loss became")
+
+
+@pytest.mark.parametrize("place", [(keras.Model, "fit"), (Batches, "go_to")])
+def test_a_lack_of_memory_is_one_line_that_says_what_to_lower(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
+) -> None:
+    """Before the first batch, where the bar is not shown yet, and in an epoch."""
+    import tensorflow as tf
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,256]")
+
+    monkeypatch.setattr(*place, exhausted)
+    with pytest.raises(TrainingError, match=r"out of memory: lower trainer\.batch_size \(it is 8\), dataset\.image_s"):
+        train(make_config("tracking=off"))
 
 
 def test_ctrl_c_ends_the_run_as_killed(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from .commands import (
     ParameterConfig,
     PrepareConfig,
     RegisterConfig,
+    RerunConfig,
     TuneConfig,
     TunerConfig,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "ParameterConfig",
     "PrepareConfig",
     "RegisterConfig",
+    "RerunConfig",
     "SourceConfig",
     "SplitConfig",
     "SweepConfig",

@@ -169,6 +169,15 @@ class ExportConfig(Strict):
 
 
 @dataclass(frozen=True)
+class RerunConfig(Strict):
+    """Which recorded run to repeat and compare with."""
+
+    tracking: TrackingConfig
+    run: str = "latest"
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
 class RegisterConfig(Strict):
     """Which recorded model to register as a version of `name`, and which alias it is to hold.
 

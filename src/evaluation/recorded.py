@@ -6,7 +6,8 @@ fetched from or recorded; its pictures are read where it says, as nothing else h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,14 +82,32 @@ def _from_files(
     missing = [part for part in found if part not in files] + ([] if models_found else ["model.keras"])
     if missing:
         raise TrackingError(f"run={name}: cannot be evaluated again, it lacks {', '.join(missing)}")
-    try:
-        tree = present_tree(yaml.safe_load(files[CONFIG].read_text()))
+    config = _read_config(name, files[CONFIG], tracking)
+    with _readable(name):
         decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
-        config = to_config(_without_places(tree, tracking), Config)
+    return RecordedModel(name, models_found[0], config, decision, fitted_on, run)
+
+
+def recorded_config(run: RecordedRun, tracking: TrackingConfig) -> Config:
+    """The config of a run, with this project's own places. Raises TrackingError or ConfigError."""
+    file = artifact(run, CONFIG)
+    if file is None:
+        raise TrackingError(f"run={run.name}: lacks {CONFIG}")
+    return _read_config(run.name, file, tracking)
+
+
+def _read_config(name: str, file: Path, tracking: TrackingConfig) -> Config:
+    with _readable(name):
+        return to_config(_without_places(present_tree(yaml.safe_load(file.read_text())), tracking), Config)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(f"run={name}: its record cannot be read: {type(error).__name__}: {reason}") from None
-    return RecordedModel(name, models_found[0], config, decision, fitted_on, run)
 
 
 def _without_places(tree: Mapping[str, Any], tracking: TrackingConfig) -> dict[str, Any]:

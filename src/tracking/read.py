@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from ..config import TrackingConfig, suggest
 from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
+from .moved import check_place
 from .sqlite_store import SQLITE
-from .store import DATA_TAG, GIVEN_RUN, check_server, point_at, tracking_uri
+from .store import DATA_TAG, GIVEN_RUN, check_server, point_at, tracking_uri, why_unusable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +158,7 @@ def connect(config: TrackingConfig) -> ModuleType:
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
+    check_place(config)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
@@ -171,7 +173,7 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
         experiment = mlflow.get_experiment_by_name(config.experiment)
         known = [found.name for found in mlflow.search_experiments()] if experiment is None else []
     except mlflow.MlflowException as error:
-        raise TrackingError(f"the tracking store {uri} cannot be read: {str(error).splitlines()[0]}") from error
+        raise TrackingError(f"the tracking store {uri} cannot be read: {why_unusable(error, uri)}") from error
     if experiment is None:
         hint = suggest(config.experiment, known) or f"; there are {', '.join(known)}"
         raise TrackingError(f"tracking.experiment={config.experiment}: no such experiment in {uri}{hint}")

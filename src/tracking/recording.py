@@ -8,6 +8,7 @@ come, and the rest when the run ends. Where the store is away or locked by then,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
 
 PATIENCE_SECONDS = 15.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Run:
@@ -138,12 +140,29 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
     Ctrl-C, now or when its store can be reached again.
 
     `Run.folder` is `config.output`, or a temporary one that is gone afterwards. Raises TrackingError where the store
-    cannot be used at the start.
+    cannot be used at the start, and for a disk that is full by then or later.
     """
-    if config.tracking.name == "off":
-        with _output_folder(config) as folder:
-            yield Run(folder)
-        return
+    off = config.tracking.name == "off"
+    with _full_disk_in_one_line("start again" if off else "go on with the run: resume=auto"):
+        if off:
+            with _output_folder(config) as folder:
+                yield Run(folder)
+        else:
+            yield from _start_tracked(config, name, tags, link)
+
+
+@contextlib.contextmanager
+def _full_disk_in_one_line(onward: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = error.filename2 or error.filename or "the record of the run"
+        raise TrackingError(f"{where}: {error.strerror}; make room and {onward}") from None
+
+
+def _start_tracked(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None) -> Iterator[Run]:
     mlflow = open_store(config.tracking, patient=link is not None)
     for closed in close_dead_runs(config.tracking):
         if link is None or closed != link.resumed:
@@ -177,11 +196,17 @@ def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool
         status = "KILLED"
         raise
     except Exception as error:
-        spool.add({"tags": {"failure": f"{type(error).__name__}: {error}"[:5000]}})
+        with contextlib.suppress(OSError):  # the same full disk, perhaps
+            spool.add({"tags": {"failure": f"{type(error).__name__}: {error}"[:5000]}})
         raise
     finally:
-        spool.add({"end": status, "time": milliseconds()})
-        _finish(mlflow, spool, run.model)
+        try:
+            spool.add({"end": status, "time": milliseconds()})
+        except OSError as error:
+            spool.close(PATIENCE_SECONDS)
+            print(f"{spool.folder}: {error.strerror}; the next run here closes run {run.id}", file=sys.stderr)
+        else:
+            _finish(mlflow, spool, run.model)
 
 
 def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None:
@@ -192,7 +217,7 @@ def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None
             complete(mlflow, spool.folder, model)
         except store_errors() as error:
             reason = first_line(error)
-    reason = reason or spool.rejected or ("" if spool.delivered else "it does not answer")
+    reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
     if reason:
         print(
             f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest is kept in "

@@ -7,6 +7,7 @@ a metric again by its key, value, step and time, and all four are in the event.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ class Spool:
         self.events = read_events(folder)
         self.sent = _read_sent(folder)
         self.rejected = ""
+        self.reason = ""  # of the store's being away
         self.away = False
         self.changed = threading.Condition()
         self.closing = threading.Event()
@@ -55,7 +57,7 @@ class Spool:
         return self.sent == len(self.events)
 
     def add(self, event: Event) -> None:
-        """Keep an event for sending; it survives the end of this process from now on."""
+        """Keep an event for sending; it survives the end of this process from now on. Raises OSError."""
         with self.changed:  # threads that add events write them in the order in which they are sent
             append_entry(self.folder / EVENTS, event)
             self.events.append(event)
@@ -103,14 +105,15 @@ class Spool:
     def _note_sent(self, count: int) -> None:
         with self.changed:
             self.sent += count
-            (self.folder / SENT).write_text(str(self.sent))
+            with contextlib.suppress(OSError):  # on a full disk: then what was sent is sent again, which is harmless
+                (self.folder / SENT).write_text(str(self.sent))
             self.changed.notify_all()
         if self.away:
             self.away = False
             print("the tracking store is back", file=sys.stderr)
 
     def _tell_away(self, reason: str) -> None:
-        told, self.away = self.away, True
+        told, self.away, self.reason = self.away, True, reason
         if not told and not self.closing.is_set():  # after that, whoever closed the spool says it
             print(f"the tracking store does not answer ({reason}); metrics wait in {self.folder}", file=sys.stderr)
 

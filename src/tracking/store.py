@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from importlib.util import find_spec
@@ -169,8 +170,9 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     check_folder(uri)
     check_server(config, patient=patient)
     # The first use of a store runs its schema migrations, each with a line on stderr.
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for name in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of a full or locked database
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
@@ -180,11 +182,24 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
         create_database(uri)
         select_experiment(mlflow, config)
     except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise TrackingError(
-            f"the tracking store {uri} cannot be used: {reason}; name another with tracking.uri=, or tracking=off"
+            f"the tracking store {uri} cannot be used: {why_unusable(error, uri)}; name another with tracking.uri=, or "
+            "tracking=off"
         ) from error
     return mlflow
+
+
+def why_unusable(error: Exception, uri: str) -> str:
+    """What a store's error says, in one line. MLflow calls a newer store "out-of-date" as well."""
+    found = re.search(r"out-of-date database schema \(found version (\w+)", str(error))
+    if found is None:
+        return str(error).splitlines()[0]
+    import mlflow
+
+    known = Path(mlflow.__file__).parent.glob(f"store/db_migrations/versions/{found[1]}_*.py")
+    if any(known):
+        return f"it was made by an older MLflow than {mlflow.__version__}; keep a copy and run mlflow db upgrade {uri}"
+    return f"it was made by a newer MLflow than the {mlflow.__version__} that is installed here; install that one"
 
 
 def point_at(mlflow: ModuleType, uri: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -104,6 +105,25 @@ def use_xla() -> bool | str:
     import keras
 
     return "auto" if keras.backend.backend() == "jax" or gpus() else False
+
+
+def memory_errors() -> tuple[type[Exception], ...]:
+    """What a fit raises for a lack of memory, among other things: see `is_out_of_memory`."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return (MemoryError, tf.errors.OpError)
+    import jax
+
+    return (MemoryError, jax.errors.JaxRuntimeError)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether one of `memory_errors` says that memory, of the machine or of a GPU, was not enough."""
+    said = re.search("Resource_?Exhausted|out of memory", f"{type(error).__name__}: {error}", re.IGNORECASE)
+    return isinstance(error, MemoryError) or said is not None
 
 
 def device_name() -> str:

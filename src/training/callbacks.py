@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,23 +12,44 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import TrainingError
+from ..terminal import printable
+from .batches import Batches
 
 Logs = dict[str, float]
+MAX_NAMED = 6  # pictures of a batch
+
+
+class NonFiniteLossError(TrainingError):
+    """A training loss that is no finite number any more."""
 
 
 class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raise TrainingError as soon as the training loss is no longer a finite number."""
+    """Raise NonFiniteLossError as soon as the training loss is no longer a finite number.
+
+    `paths` names the pictures of the array that `batches` are of.
+    """
+
+    def __init__(self, batches: Batches, paths: Sequence[str]) -> None:
+        super().__init__()
+        self.batches, self.paths = batches, paths
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epoch = epoch
+        self.epoch, self.last = epoch, -1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}; lower optimizer.learning_rate, "
-                "set optimizer.clip_norm=1 or use trainer.precision=float32"
-            )
+        loss, first, self.last = float((logs or {}).get("loss", 0.0)), self.last + 1, batch
+        if math.isfinite(loss):
+            return
+        size = self.batches.batch_size
+        rows = self.batches.order[first * size : (batch + 1) * size]  # of several, with steps_per_execution
+        named = ", ".join(printable(self.paths[row]) for row in rows[:MAX_NAMED])
+        more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        raise NonFiniteLossError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}; lower optimizer.learning_rate "
+            f"(it was {rate:.3g}), set optimizer.clip_norm=1 or use trainer.precision=float32; the batch was "
+            f"{named}{more}"
+        )
 
 
 class StopAtPerfection(keras.callbacks.Callback):
@@ -115,8 +136,9 @@ class ShowProgress(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Take the bar off the screen, also where the fit broke off."""
-        self.progress.stop()
+        """Take the bar off the screen, also where the fit broke off, or never began."""
+        if hasattr(self, "progress"):
+            self.progress.stop()
 
 
 class AverageWeights(keras.callbacks.Callback):

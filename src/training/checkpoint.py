@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from ..errors import TrainingError
 
 MEMORY = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 STATE, PREVIOUS = "state.npz", "previous.npz"
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+"""What a file raises that is no longer what was written, wherever it was changed."""
 
 
 class History(keras.callbacks.Callback):
@@ -117,14 +121,22 @@ def _read(folder: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """The newest state that can be read, the one before where a file is damaged; None where there is none."""
     for name in (STATE, PREVIOUS):
         try:
+            _check_sums(folder / name)
             with np.load(folder / name) as stored:
                 arrays = [stored[f"array{number}"] for number in range(len(stored.files) - 1)]
                 return arrays, json.loads(str(stored["facts"]))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except _DAMAGED:
             print(f"warning: {folder / name} is damaged", file=sys.stderr)
     return None
+
+
+def _check_sums(file: Path) -> None:
+    """Raise one of `_DAMAGED` for a member whose bytes are not those that were written: NumPy reads headers first."""
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def _write(folder: Path, arrays: Sequence[np.ndarray], facts: Mapping[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,22 +19,25 @@ from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
-from .backend import use_xla
+from .backend import is_out_of_memory, memory_errors
 from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
 from .callbacks import (
     AverageWeights,
     Logs,
+    NonFiniteLossError,
     ReportEpochs,
     ShowProgress,
     StopAtPerfection,
     TerminateOnNonFiniteLoss,
 )
 from .checkpoint import Checkpoint, History
-from .device_pictures import DevicePictures, device_pictures
-from .optimizers import create_optimizer, plateau_callback
-from .stages import Stage, stages, unfreeze
+from .device_pictures import device_pictures
+from .optimizers import plateau_callback
+from .stages import stages, unfreeze
+from .training_model import TrainingModel, compile_model
 
+LAST_GOOD = "last_good.keras"
 Report = Callable[[Logs, int], None]
 
 
@@ -45,44 +48,6 @@ class Fit:
     history: dict[str, list[float]]
     best_epoch: int
     seconds: float
-
-
-class TrainingModel(keras.Model):
-    """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
-
-    The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all. With `on_device`, batches name pictures that lie there already.
-    """
-
-    def __init__(
-        self, classifier: keras.Model, augmentation: Augmentation, on_device: DevicePictures | None = None
-    ) -> None:
-        super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
-        self.classifier = classifier
-        self.augmentation = augmentation
-        self.on_device = on_device
-
-    def build(self, input_shape: Any) -> None:
-        """Nothing to make: the classifier comes built."""
-        self.built = True
-
-    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        batch = self.on_device.take(inputs) if self.on_device else inputs
-        batch = self.augmentation(batch) if training else batch
-        return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        return super().compute_loss(x, y_pred["label"], y_pred["probability"], sample_weight, training)
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().compute_metrics(x, y, y_pred["probability"], sample_weight)
 
 
 def fit(
@@ -101,7 +66,8 @@ def fit(
     `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
     epochs, from which the fit goes on; `trainer.checkpoint` stands before it. Raises TrainingError for a loss that is
-    not finite, or for the state of another fit, and ConfigError where there is nothing to freeze.
+    not finite (the best weights until then are left in that folder), for a lack of memory, or for the state of another
+    fit, and ConfigError where there is nothing to freeze.
     """
     trainer = config.trainer
     train, validation = _batches(dataset, config, targets)
@@ -112,7 +78,7 @@ def fit(
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
     augmentation = Augmentation(config.aug)
     start = time.perf_counter()
-    try:
+    with contextlib.closing(progress), _faults_told(classifier, config, stopping, folder):
         for stage in stages(config):
             checkpoint.stage = stage.number
             if stage.is_over(checkpoint.epochs_done) or stage.begin >= last:
@@ -121,7 +87,7 @@ def fit(
             average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
             callbacks = [
                 OrderBatches(train),
-                TerminateOnNonFiniteLoss(),
+                TerminateOnNonFiniteLoss(train, dataset.table["path"].tolist()),
                 ReportEpochs(report, len(train.rows)),
                 progress,
             ]
@@ -138,9 +104,6 @@ def fit(
                 shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
                 verbose=0,
             )
-    finally:
-        progress.close()
-        unfreeze(classifier)
     history = checkpoint.history
     if trainer.overfit and history["accuracy"][-1] < 1:
         raise TrainingError(
@@ -148,6 +111,37 @@ def fit(
             "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
         )
     return Fit(history, _best_epoch(history, config), time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _faults_told(
+    classifier: keras.Model, config: Config, stopping: list[keras.callbacks.Callback], folder: Path | None
+) -> Iterator[None]:
+    """TrainingError for a lack of memory, and for a loss that is not finite once the best weights are in `folder`."""
+    try:
+        yield
+    except NonFiniteLossError as error:
+        raise TrainingError(f"{error}{_best_weights_kept(classifier, stopping, folder)}") from None
+    except memory_errors() as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory: lower trainer.batch_size (it is {config.trainer.batch_size}), dataset.image_size "
+            f"({config.dataset.image_size}) or the model's width (model.filters, model.dense)"
+        ) from None
+    finally:
+        unfreeze(classifier)
+
+
+def _best_weights_kept(classifier: keras.Model, stopping: list[keras.callbacks.Callback], folder: Path | None) -> str:
+    """Leave the best weights of a fit that broke off in `folder` and say where; empty where there are none yet."""
+    best = next((callback for callback in stopping if getattr(callback, "best_weights", None) is not None), None)
+    if best is None or folder is None:
+        return ""
+    best.model.set_weights(best.best_weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    classifier.save(folder / LAST_GOOD)
+    return f"; the weights of epoch {best.best_epoch + 1} are kept in {folder / LAST_GOOD}"
 
 
 def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
@@ -162,20 +156,6 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     }
     splits = {f"digest.{split}": digest for split, digest in dataset.split_digests.items()}
     return {**params, "digest.data": dataset.digest, **splits}
-
-
-def compile_model(
-    model: TrainingModel, config: Config, steps_per_epoch: int, stage: Stage, *, ema: float = 0.0
-) -> None:
-    """Give the model its optimizer, loss and metrics for a stage of the fit."""
-    optimizer = replace(config.optimizer, learning_rate=stage.rate * config.optimizer.learning_rate)
-    model.compile(
-        optimizer=create_optimizer(optimizer, steps_per_epoch, stage.end - stage.begin, ema=ema),
-        loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
-        jit_compile=use_xla(),
-        steps_per_execution=min(config.trainer.steps_per_execution, steps_per_epoch),
-    )
 
 
 def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:

@@ -12,9 +12,10 @@ import pytest
 
 from src.config import PROJECT_ROOT, Config
 from src.config.identity import config_digest
-from src.errors import ConfigError, TrainingError
+from src.errors import ConfigError, TrackingError, TrainingError
+from src.tracking import spool
 from src.tracking.delivery import ABOUT
-from src.tracking.recording import start_run
+from src.tracking.recording import Run, start_run
 from src.tracking.resuming import close_dead_runs, run_to_resume
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.train import train
@@ -127,6 +128,33 @@ def test_a_full_disk_ends_a_run_in_one_line_that_can_be_resumed(
     (failed,) = runs_of(config)
     assert failed.info.status == "FAILED"
     assert train(make_config("model=mobile", "model.filters=[8]", "resume=auto")).run_id == failed.info.run_id
+
+
+def test_a_disk_that_is_full_while_a_record_is_written_is_one_line(make_config: Callable[..., Config]) -> None:
+    config = make_config()
+    said = r"^there/card\.html: No space left on device; make room and .*resume=auto$"
+    with pytest.raises(TrackingError, match=said), start_run(config, "full", {}):
+        raise OSError(28, "No space left on device", "here.html", None, "there/card.html")
+    assert [run.info.status for run in runs_of(config)] == ["FAILED"]
+
+
+def test_a_run_that_can_write_nothing_down_is_closed_by_the_next(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill_up(run: Run) -> None:
+        monkeypatch.setattr(spool, "append_entry", full)
+        run.log_metrics({"loss": 1.0})
+
+    config = make_config()
+    with pytest.raises(TrackingError, match="No space left on device"), start_run(config, "full", {}) as run:
+        fill_up(run)
+    monkeypatch.undo()
+    assert f"the next run here closes run {run.id}" in capsys.readouterr().err
+    assert close_dead_runs(config.tracking) == [run.id]
+    assert [run.info.status for run in runs_of(config)] == ["KILLED"]
 
 
 def test_a_run_can_only_be_found_once_it_is_locked(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from src.journal import append_entry, read_entries
 from src.tracking.delivery import deliver
 from src.tracking.spool import (
     EVENTS,
@@ -84,3 +85,19 @@ def test_metrics_go_together_as_far_as_a_request_holds_them() -> None:
     assert leading_batch([tags, metric(1)]) == [tags]
     half = METRICS_PER_REQUEST // 2 + 1
     assert leading_batch([metric(1, half), metric(2, half)]) == [metric(1, half)]
+
+
+def test_a_full_disk_leaves_no_half_a_line_for_the_next_to_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_entry(tmp_path / EVENTS, {"step": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            append_entry(tmp_path / EVENTS, {"step": 2})
+    append_entry(tmp_path / EVENTS, {"step": 3})
+    assert [event["step"] for event in read_entries(tmp_path / EVENTS)] == [1, 3]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +14,12 @@ from pathlib import Path
 import pytest
 
 from src.config import PROJECT_ROOT, TrackingConfig
+from src.errors import TrackingError
+from src.evaluation.recorded import open_recorded
+from src.tracking.moved import LOCATIONS, relocate
+from src.tracking.read import artifact, find_run
 from src.tracking.store import open_store
+from tests.trained_model import Trained
 
 OPEN = "import sys; from src.config import TrackingConfig; from src.tracking.store import open_store; "
 OPEN += "open_store(TrackingConfig('local', uri=sys.argv[1]))"
@@ -39,6 +47,49 @@ def test_a_first_use_that_is_killed_leaves_a_store_that_works(tmp_path: Path) ->
     assert process.returncode == -signal.SIGKILL
     assert not (store / "mlflow.db").exists()
     assert open_store(TrackingConfig("local", uri=uri)).get_experiment_by_name("happy-sad") is not None
+
+
+def test_a_store_whose_folder_was_renamed_says_so_and_is_mended(trained: Trained, tmp_path: Path) -> None:
+    """Else its artifacts are not found, and those of new runs go to the old place."""
+    earlier = Path(str(trained.tracking.uri).removeprefix("sqlite:///")).parent
+    (tmp_path / "old").mkdir()
+    shutil.copytree(earlier, tmp_path / "old" / "mlruns")
+    old = TrackingConfig("local", uri=f"sqlite:///{tmp_path}/old/mlruns/mlflow.db")
+    rename(str(earlier), f"{tmp_path}/old/mlruns", tmp_path / "old" / "mlruns" / "mlflow.db")
+    assert relocate(old) is None
+    (tmp_path / "old").rename(tmp_path / "new name")
+    moved = TrackingConfig("local", uri=f"sqlite:///{tmp_path}/new name/mlruns/mlflow.db")
+    with pytest.raises(TrackingError, match=r"was moved here.*old/mlruns/artifacts.*python -m src\.relocate"):
+        find_run(moved, trained.run_id)
+    assert relocate(moved) == f"file://{tmp_path}/old/mlruns/artifacts"
+    assert artifact(find_run(moved, trained.run_id), "config.yaml").is_relative_to(tmp_path / "new name")
+    assert open_recorded(moved, trained.run_id).load().count_params()
+    assert relocate(moved) is None
+    assert not (tmp_path / "old").exists()
+
+
+def rename(earlier: str, now: str, database: Path) -> None:
+    """Make the copy of a store as if it had been made in its place."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in LOCATIONS:
+            if column in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
+                connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (earlier, now))  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"), [("ffff12345678", "by a newer MLflow than"), ("0584bdc529eb", "mlflow db upgrade sqlite:")]
+)
+def test_a_store_of_another_version_is_named_for_what_it_is(
+    tmp_path: Path, empty_store: Path, revision: str, said: str
+) -> None:
+    database = Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    config = TrackingConfig("local", uri=f"sqlite:///{database}")
+    with pytest.raises(TrackingError, match=said):
+        open_store(config)
+    with pytest.raises(TrackingError, match=said):
+        find_run(config, "latest")
 
 
 def test_a_store_that_was_never_completed_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

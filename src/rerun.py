@@ -1,0 +1,128 @@
+"""Repeat a recorded run and compare: `python -m src.rerun run=RUN_ID`.
+
+What differs from then is listed first: data, code, versions, device. With nothing different the weights must be the
+same to the bit; otherwise the scores on test must lie within the intervals of the recorded ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .cli.hydra_command import hydra_command
+from .config import RerunConfig, TrackingConfig
+from .errors import RerunError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .config import Config
+    from .tracking.read import RecordedRun
+    from .train import TrainResult
+
+CODE_AND_MACHINE = ("backend", "device", "precision", "git.commit", "git.dirty")
+COMPARED = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a repetition came out: `identical` weights to the bit, and of each score on test what was recorded, the ends
+    of its interval, and what it is now.
+    """
+
+    identical: bool
+    scores: dict[str, tuple[float, float, float, float]]
+
+    @property
+    def outside(self) -> list[str]:
+        """The scores that lie outside the recorded intervals."""
+        return [name for name, (_, low, high, now) in self.scores.items() if not low <= now <= high]
+
+
+def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Comparison:
+    """Repeat the run that `config.run` names, unrecorded. Raises RerunError where it does not come out as it did, and
+    TrackingError or DataError where it cannot be repeated.
+    """
+    from rich.console import Console
+
+    from .data.prepared import prepare
+    from .evaluation.recorded import recorded_config
+    from .tracking.read import find_run
+    from .train import train
+
+    console = Console(soft_wrap=True, highlight=False)
+    run = find_run(config.tracking, config.run)
+    if "weights.sha256" not in run.tags:
+        raise RerunError(f"run={config.run}: was not fitted to its end, so there is nothing to compare with")
+    recipe = replace(recorded_config(run, config.tracking), tracking=TrackingConfig("off"))
+    data = {f"data.{split}": digest for split, digest in prepare(recipe.dataset).split_digests.items()}
+    different = differences(run.tags, _present(recipe) | data)
+    console.print(f"{run.name} (run {run.id}): {'differs now:' if different else 'nothing differs now'}", markup=False)
+    for line in different:
+        console.print(f"  {line}", markup=False)
+    comparison = compare(run, train(recipe))
+    if comparison.identical:
+        console.print(f"the same weights to the bit, sha256 {run.tags['weights.sha256'][:12]}")
+        return comparison
+    console.print(_table(comparison))
+    if not different:
+        raise RerunError(f"{run.name}: other weights, although data, code, versions and device are the same")
+    if comparison.outside:
+        names = ", ".join(comparison.outside)
+        raise RerunError(f"{run.name}: {names} outside the recorded intervals; what differs is listed above")
+    console.print("other weights, as what differs lets expect; every score is within its recorded interval")
+    return comparison
+
+
+def _present(recipe: Config) -> dict[str, str]:
+    """The tags that a run of this recipe would be given here and now."""
+    from .training.backend import device_name, resolve_precision, start_backend
+
+    backend = start_backend()
+    from .config.identity import config_digest
+    from .tracking.provenance import provenance_tags
+
+    tags = provenance_tags("", backend, device_name(), resolve_precision(recipe.trainer.precision))
+    return tags | {"config.digest": config_digest(recipe)}
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """A line for each tag about data, config, code, versions and machine that was recorded otherwise than it is now."""
+
+    def tells(key: str) -> bool:
+        return key in CODE_AND_MACHINE or key.startswith(("data.", "version.", "config."))
+
+    keys = sorted(key for key in then.keys() | now.keys() if tells(key))
+    return [
+        f"{key}: {then.get(key, 'not recorded')} then, {now.get(key, 'not known')} now"
+        for key in keys
+        if then.get(key) != now.get(key) or (key == "git.dirty" and then[key] == "true")
+    ]
+
+
+def compare(run: RecordedRun, result: TrainResult) -> Comparison:
+    """The repetition's weights and scores on test against the recorded ones."""
+    scores = {}
+    for name in COMPARED:
+        keys = [f"test/{name}", f"test/{name}_low", f"test/{name}_high"]
+        if all(key in run.metrics for key in keys) and keys[0] in result.scores:
+            value, low, high = (run.metrics[key] for key in keys)
+            scores[name] = (value, low, high, result.scores[keys[0]])
+    return Comparison(result.weights_digest == run.tags["weights.sha256"], scores)
+
+
+def _table(comparison: Comparison) -> Table:
+    from rich.table import Table
+
+    table = Table("on test", "recorded", "now", "within", title="Not the same weights", title_justify="left")
+    for name, (value, low, high, now) in comparison.scores.items():
+        within = "no" if name in comparison.outside else "yes"
+        table.add_row(name.replace("_", " "), f"{value:.4f} [{low:.3f}, {high:.3f}]", f"{now:.4f}", within)
+    return table
+
+
+main = hydra_command(rerun, schema=RerunConfig, config_name="rerun")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The model that is fitted: a classifier behind the augmentation of its training pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from ..config import Config
+from ..models.augmentation import Augmentation
+from .backend import use_xla
+from .device_pictures import DevicePictures
+from .optimizers import create_optimizer
+from .stages import Stage
+
+
+class TrainingModel(keras.Model):
+    """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
+
+    The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
+    augmentation is not run at all. With `on_device`, batches name pictures that lie there already.
+    """
+
+    def __init__(
+        self, classifier: keras.Model, augmentation: Augmentation, on_device: DevicePictures | None = None
+    ) -> None:
+        super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
+        self.classifier = classifier
+        self.augmentation = augmentation
+        self.on_device = on_device
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to make: the classifier comes built."""
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        batch = self.on_device.take(inputs) if self.on_device else inputs
+        batch = self.augmentation(batch) if training else batch
+        return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        return super().compute_loss(x, y_pred["label"], y_pred["probability"], sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().compute_metrics(x, y, y_pred["probability"], sample_weight)
+
+
+def compile_model(
+    model: TrainingModel, config: Config, steps_per_epoch: int, stage: Stage, *, ema: float = 0.0
+) -> None:
+    """Give the model its optimizer, loss and metrics for a stage of the fit."""
+    optimizer = replace(config.optimizer, learning_rate=stage.rate * config.optimizer.learning_rate)
+    model.compile(
+        optimizer=create_optimizer(optimizer, steps_per_epoch, stage.end - stage.begin, ema=ema),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        jit_compile=use_xla(),
+        steps_per_execution=min(config.trainer.steps_per_execution, steps_per_epoch),
+    )
