@@ -191,7 +191,9 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         else "",
         "Says which of two apparent expressions, *{}* or *{}*, a photo shows. Faces are looked for first; a face model "
         "judges each, a scene model the whole picture, and a logistic model fuses both into one probability. A picture "
-        "no larger than a face model's input counts as one face.".format(*bundle.class_names),
+        "as small as the face model's input, or enlarged from so small a one, counts as one face.".format(
+            *bundle.class_names
+        ),
         "## Whole photos",
         markdown_table(header, [_row(title, part) for title, part in parts]),
         "In brackets: 95 % intervals over groups. Accuracy counts every picture; `answered` are those not `unsure`.",

@@ -123,7 +123,7 @@ def said_by_the_api(server: Server, file: Path) -> str:
         f"{server.url}/v1/predict", content=file.read_bytes(), headers={"Authorization": f"Bearer {TOKEN}"}
     )
     answer = body.json()["answers"][0]
-    return f"{answer['label']} {answer['confidence']:.0%} likely"
+    return f"{answer['label']} {answer['confidence']:.0%} likely" if answer["label"] else str(answer["verdict"])
 
 
 def give(page: Page, *files: Path) -> None:
