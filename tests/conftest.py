@@ -15,6 +15,9 @@ import pytest
 from src.config import PROJECT_ROOT, Config
 from tests.composing import compose_config
 
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):  # the user's own
+    os.environ.pop(name, None)
+
 pytest_plugins = ["tests.trained_model"]
 
 TINY = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
