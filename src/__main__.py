@@ -29,10 +29,18 @@ def main() -> None:
         sys.argv[:2] = [f"{sys.argv[0]} {name}"]
         importlib.import_module(f".{name}", __package__).main()
         return
+    if name in ("--completion", "--complete"):
+        from .cli.completion import bash_script, completions
+
+        if name == "--completion":
+            print(bash_script(), end="")
+        else:
+            completions(list(COMMANDS), lambda command: importlib.import_module(f".{command}", __package__))
+        return
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")
-    print("\nhappy-sad COMMAND --help says more.")
+    print("\nhappy-sad COMMAND --help says more; --completion prints what makes bash complete commands and values.")
     if name not in ("--help", "-h"):
         sys.exit(f"error: {name}: no such command")
 

@@ -15,6 +15,9 @@ from src.config import PROJECT_ROOT, Config
 from src.search import session
 from tests.composing import TINY, compose_config, private_places
 
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):  # the user's own
+    os.environ.pop(name, None)
+
 pytest_plugins = ["tests.trained_model"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from src.__main__ import main as happy_sad
 from src.cli.hydra_command import hydra_command
 from src.config import PROJECT_ROOT, Config
 from src.train import main
@@ -185,6 +186,7 @@ def test_another_launcher_runs_the_jobs_and_says_what_it_leaves_out(
 
 SLEEPER = """
 import time
+from src.__main__ import main as happy_sad
 from src.cli.hydra_command import hydra_command
 from src.config import CompareConfig
 def sleep(config, overrides):
@@ -236,3 +238,23 @@ def test_help_into_a_pipe_that_closes_leaves_no_traceback() -> None:
     )  # fmt: skip
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("python -m src.tr", "src.train "),
+        ("python -m src.train model=d", "model=deep "),
+        ("python -m src.train seed=1 optimizer.l", "optimizer.learning_rate="),
+        ("python -m src.predict photo.jpg --sort", "--sort-into "),
+        ("happy-sad train aug=", "aug=strong "),
+        ("happy-sad comp", "compare "),
+    ],
+)
+def test_the_tab_key_offers_commands_groups_options_and_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, offered: str
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr(sys, "argv", ["happy-sad", "--complete"])
+    happy_sad()
+    assert offered in capsys.readouterr().out.split("\n")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -20,10 +21,13 @@ from src.config import (
     TuneConfig,
     plain,
     to_config,
+    with_absolute_paths,
 )
+from src.config.identity import run_name
 from src.config.run import Objective
 from src.errors import ConfigError
 from src.metrics.scores import SCORES
+from tests.composing import compose_config
 
 
 def with_value(config: Config, key: str, value: object) -> dict:
@@ -111,6 +115,43 @@ def test_every_model_composes_with_every_trainer() -> None:
         for model, trainer in itertools.product(options["model"], options["trainer"]):
             config = compose_checked([f"model={model}", f"trainer={trainer}"], Config)
             assert (config.model.name, config.trainer.name) == (model, trainer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "baseline-none-adam-synthetic-s0"),
+        (["seed=3", "model=deep"], "s3-deep-none-adam-synthetic"),
+        (["optimizer.learning_rate=3e-4", "aug=light", "optimizer.learning_rate=1e-4"], None),
+        (["dataset=photos", "dataset.path=/my/photos", "trainer=debug"], "photos-debug-baseline-none-adam-s0"),
+    ],
+)
+def test_the_name_of_a_run_begins_with_what_differs(overrides: list[str], name: str | None) -> None:
+    expected = name or "learning_rate=1e-4-light-baseline-adam-synthetic-s0"
+    assert run_name(compose_config(*overrides), overrides) == expected
+
+
+def test_mlflows_variables_say_where_runs_go_unless_the_config_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "faces")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "1234")
+    tracking = compose_config().tracking
+    assert (tracking.uri, tracking.experiment) == ("http://tracking:5000", "faces")
+    assert compose_config("tracking=local").tracking.uri is None
+    assert compose_config("tracking=server").tracking.uri == "http://tracking:5000"
+    assert compose_config("tracking.experiment=mine").tracking.experiment == "mine"
+    assert compose_config(schema=EvaluateConfig, name="evaluate").run == "1234"
+
+
+def test_recorded_paths_are_absolute_and_columns_stay_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded = with_absolute_paths(plain(compose_config("dataset=photos", "dataset.path=my photos", "output=~/out")))
+    assert recorded["dataset"]["path"] == str(tmp_path / "my photos")
+    assert recorded["dataset"]["cache"] == str(tmp_path / ".cache" / "prepared")
+    assert recorded["dataset"]["manifest"]["path"] == "path"
+    assert recorded["output"] == str(Path.home() / "out")
 
 
 def test_no_folder_of_options_is_missed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from src.comparison.gate import compare_with_holder
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
@@ -248,3 +250,29 @@ def test_a_run_is_exported_once(contest: Contest, monkeypatch: pytest.MonkeyPatc
     written = (first.folder / "model.tflite").stat().st_mtime_ns
     assert export_run(run, contest.trained.tracking).model_id == first.model_id
     assert (first.folder / "model.tflite").stat().st_mtime_ns == written
+
+
+def test_a_version_says_how_good_it_is_and_loads_in_both_ways(contest: Contest, album: Path) -> None:
+    import mlflow
+
+    number = contest.register(contest.good, "named")
+    mlflow.set_tracking_uri(contest.trained.tracking.uri)
+    version = mlflow.MlflowClient().get_model_version("named", number)
+    run = find_run(contest.trained.tracking, contest.good)
+    low, high = (run.metrics[f"test/accuracy_{end}"] for end in ("low", "high"))
+    assert version.tags["test/accuracy"] == f"{run.metrics['test/accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    assert contest.good in version.description
+    assert "mlflow.keras.load_model" in version.description
+
+    uri, data = f"models:/named/{number}", (album / "a.png").read_bytes()
+    pixels = np.asarray(Image.open(album / "a.png").convert("RGB"))
+    assert mlflow.keras.load_model(uri).output_shape == (None, 1)
+    model = mlflow.pyfunc.load_model(uri)
+    (expected,) = model.predict({"picture": [data]}).to_dict("records")
+    text = base64.b64encode(data).decode()
+    for given in (pd.DataFrame({"image": [text]}), [data], data, [text], pixels, pixels[None].astype("float32")):
+        assert model.predict(given).to_dict("records") == [expected]
+    assert model.predict([data, text, pixels]).to_dict("records") == [expected] * 3
+    assert len(model.predict(model.input_example)) == 1
+    with pytest.raises(mlflow.MlflowException, match=r"^pictures are wanted, .*; got DataFrame with columns a, b$"):
+        model.predict(pd.DataFrame({"a": [1], "b": [2]}))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from src.config import PROJECT_ROOT, TrackingConfig
+from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.evaluation.recorded import open_recorded
 from src.tracking.moved import LOCATIONS, relocate
 from src.tracking.read import artifact, find_run
-from src.tracking.store import open_store
+from src.tracking.recording import start_run
+from src.tracking.store import check_store, open_store
+from src.tracking.system_metrics import system_metrics
 from tests.trained_model import Trained
 
 OPEN = "import sys; from src.config import TrackingConfig; from src.tracking.store import open_store; "
@@ -97,3 +101,53 @@ def test_a_store_that_was_never_completed_is_put_aside(tmp_path: Path, capsys: p
     assert open_store(TrackingConfig("local", uri=f"sqlite:///{tmp_path}/mlflow.db")) is not None
     assert "never completed" in capsys.readouterr().out
     assert (tmp_path / "mlflow.db.incomplete").exists()
+
+
+def test_a_run_is_recorded_into_the_one_that_mlflow_run_id_names(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    mlflow = open_store(config.tracking)
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # where a later config would find it
+    client = mlflow.MlflowClient()
+    experiment = mlflow.get_experiment_by_name(config.tracking.experiment).experiment_id
+    given = client.create_run(experiment, run_name="given").info.run_id
+    client.set_terminated(given)
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    check_store(config.tracking)
+    with start_run(config, "ours", {"kind": "test"}) as run:
+        assert run.id == given
+    ended = client.get_run(given)
+    assert (ended.info.status, ended.info.run_name, ended.data.tags["kind"]) == ("FINISHED", "given", "test")
+    assert ended.data.params["model.name"] == "baseline"
+    with start_run(config, "ours", {}) as run:
+        assert run.id != given
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    with pytest.raises(TrackingError, match=f"^MLFLOW_RUN_ID={given}: is a run of tracking.experiment=happy-sad$"):
+        check_store(make_config("tracking.experiment=another").tracking)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "nothing")
+    with pytest.raises(TrackingError, match=r"^MLFLOW_RUN_ID=nothing: "):
+        check_store(config.tracking)
+
+
+def test_a_deleted_experiment_is_told_before_the_work(make_config: Callable[..., Config]) -> None:
+    tracking = make_config("tracking.experiment=gone #1?").tracking
+    mlflow = open_store(tracking)
+    check_store(tracking)
+    mlflow.MlflowClient().delete_experiment(mlflow.get_experiment_by_name("gone #1?").experiment_id)
+    with pytest.raises(TrackingError, match=r"^tracking.experiment=gone #1\?: was deleted; name another"):
+        check_store(tracking)
+
+
+def test_the_use_of_the_machine_is_sampled_while_the_body_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    said: list[tuple[dict[str, float], int]] = []
+    with system_metrics("run", lambda metrics, step: said.append((dict(metrics), step)), first_step=7):
+        while len(said) < 2:
+            time.sleep(0.01)
+    assert [step for _, step in said][:2] == [7, 8]
+    assert 0 <= said[0][0]["system/cpu_utilization_percentage"] <= 100
+    after = len(said)
+    time.sleep(0.05)
+    assert len(said) == after

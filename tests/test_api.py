@@ -1,0 +1,59 @@
+"""The commands as functions, and the notebook that shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.api import compare, load_model, predict, train
+from src.config import PROJECT_ROOT
+from src.errors import ConfigError
+from src.runtime.bundle import Bundle
+from tests.trained_model import Trained
+
+NOTEBOOK = PROJECT_ROOT / "docs" / "first_run.ipynb"
+
+
+def test_a_mistake_is_raised_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match="did you mean deep"):
+        train("model=deeep")
+
+
+def test_pictures_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bundle, album: Path) -> None:
+    file = album / "a.png"
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    answers = predict([str(file), file, file.read_bytes(), pixels], model=str(bundle.folder))
+    assert len(answers) == 4
+    assert answers.drop(columns="path").drop_duplicates().shape[0] == 1
+    assert len(predict(pixels[None], model=str(bundle.folder))) == 1
+    assert len(predict(album, model=str(bundle.folder))) == 5
+
+
+def test_recorded_runs_are_opened_and_compared(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(trained.tracking.uri))
+    assert load_model(trained.run_id).output_shape == (None, 1)
+    comparison = compare(
+        "resamples=100", f"output={tmp_path}", "log=false", f"filter=attributes.run_id = '{trained.run_id}'"
+    )
+    assert [run.id for run in comparison.rankings[0].candidates[0].runs] == [trained.run_id]
+
+
+def test_the_notebook_runs(sandbox: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sandbox[0].removeprefix("tracking.uri="))
+    notebook = json.loads(NOTEBOOK.read_text())
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs")
+        if cell["cell_type"] == "code":
+            exec(compile(cell["source"], NOTEBOOK.name, "exec"), names)  # noqa: S102 - our own
+    assert names["model"].count_params() == names["result"].cost.parameters
+    assert names["again"].scores["test"]["accuracy"].value == names["result"].scores["test/accuracy"]
