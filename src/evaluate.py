@@ -61,14 +61,13 @@ def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedD
     for what the leak check finds.
     """
     from .data.prepared import prepare
-    from .evaluation.leaks import fitted_on, own_and_inherited, without_inherited
+    from .evaluation.leaks import as_evaluated, fitted_on, own_and_inherited
 
     own = recorded.config.dataset
     dataset = prepare(replace(config.dataset or own, image_size=own.image_size, fit=own.fit))
     if config.dataset is None:
-        fitted, inherited = own_and_inherited(recorded.fitted_on)
-        if len(inherited):
-            dataset = without_inherited(dataset, inherited, own)
+        dataset = as_evaluated(dataset, recorded.fitted_on, own)
+        fitted = own_and_inherited(recorded.fitted_on)[0]
         if set(fitted_on(dataset)["sha256"]) == set(fitted["sha256"]):
             return dataset, [f"{recorded.name} on its own data"]
     return _without_leaks(dataset, recorded, config)

@@ -66,11 +66,13 @@ def _exported(
     from .conversion.exporting import build_bundle
     from .conversion.parity import parity_metrics, parity_table
     from .data.prepared import prepare
+    from .evaluation.leaks import as_evaluated
     from .evaluation.recorded import open_recorded
     from .tracking.read import log_report
 
     recorded = open_recorded(config.tracking, which)
-    dataset = prepare(recorded.config.dataset)
+    own = recorded.config.dataset
+    dataset = as_evaluated(prepare(own), recorded.fitted_on, own)
     folder.mkdir()
     bundle, parities = build_bundle(recorded, dataset, config, folder, folder.name)
     console.print(parity_table(parities))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -23,7 +24,9 @@ from src.config import (
     to_config,
     with_absolute_paths,
 )
-from src.config.identity import run_name
+from src.config.earlier_names import present_params
+from src.config.identity import config_digest, deciding_params, flat_params, run_name
+from src.config.roles import added_defaults
 from src.config.run import Objective
 from src.errors import ConfigError
 from src.metrics.scores import SCORES
@@ -85,6 +88,20 @@ def test_values_that_would_be_ignored_or_do_harm_are_refused(make_config: Callab
 def test_a_checked_config_survives_the_way_through_plain_values(make_config: Callable[..., Config]) -> None:
     config = make_config("model=deep", "aug=strong", "optimizer=sgd")
     assert to_config(plain(config), Config) == config
+
+
+def test_what_was_added_later_is_part_of_a_run_only_where_it_is_used(make_config: Callable[..., Config]) -> None:
+    config = make_config("dataset=combined", "dataset.sources.photos.path=PHOTOS")
+    added = set(added_defaults(Config))
+    assert {"model.weights", "trainer.ema", "dataset.votes.path"} <= added
+    assert not {key.replace(".sources.photos", "") for key in deciding_params(config)} & added
+    assert added <= set(flat_params(config))
+    averaged = replace(config, trainer=replace(config.trainer, ema=0.9))
+    assert deciding_params(averaged).items() - deciding_params(config).items() == {("trainer.ema", "0.9")}
+    assert config_digest(averaged) != config_digest(config)
+    earlier = present_params({"trainer.name": "default"})
+    assert (earlier["trainer.ema"], earlier["trainer.teachers"]) == ("0.0", "[]")
+    assert "model.weights" not in earlier
 
 
 COMMANDS = {

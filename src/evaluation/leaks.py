@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.lookalikes import compact, lookalike_pairs
+from ..data.lookalikes import compact, features_of, lookalike_pairs
 from ..data.near_duplicates import connected_groups, perceptual_hashes
 from ..data.prepared import split_digest
 
@@ -34,7 +34,8 @@ def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -
     own = fingerprints(dataset, rows).assign(split=dataset.table["split"].to_numpy()[rows], inherited=False)
     if inherited is None:
         return compact(own)
-    return compact(pd.concat([own, inherited.assign(inherited=True)], ignore_index=True))
+    both = pd.concat([own, inherited.assign(inherited=True)], ignore_index=True)
+    return compact(both.assign(**features_of(both)))  # those of models recorded before there were any are empty
 
 
 def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.DataFrame:
@@ -66,6 +67,12 @@ def own_and_inherited(seen: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What `fitted_on` has kept, taken apart again; models recorded without that column inherited nothing."""
     inherited = seen.get("inherited", pd.Series(False, seen.index)).to_numpy(dtype=bool)
     return seen[~inherited], seen[inherited]
+
+
+def as_evaluated(dataset: PreparedDataset, seen: pd.DataFrame, config: DatasetConfig) -> PreparedDataset:
+    """A model's own `dataset` with the splits on which it was evaluated; `seen` is what `fitted_on` has kept of it."""
+    inherited = own_and_inherited(seen)[1]
+    return without_inherited(dataset, inherited, config) if len(inherited) else dataset
 
 
 def without_inherited(dataset: PreparedDataset, inherited: pd.DataFrame, config: DatasetConfig) -> PreparedDataset:

@@ -49,7 +49,7 @@ def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
         else:
             whole = file.name.endswith(".weights.h5")
             (classifier if whole else backbone(classifier)).load_weights(file)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{key}: {file.name} does not hold the weights of this network: {reason}") from None
 

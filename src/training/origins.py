@@ -98,6 +98,9 @@ def find_origins(config: Config) -> Origins:
     """The models that `config` names, found and checked before any work. Raises ConfigError."""
     weights, start, file = config.model.weights, None, None
     if weights == "imagenet":
+        from .backend import start_backend
+
+        start_backend()  # quietly: the backbones import Keras
         from ..models.backbones import imagenet_weights
 
         file = imagenet_weights(config.model.architecture)

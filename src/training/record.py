@@ -55,7 +55,8 @@ class Record:
     def data(self, dataset: PreparedDataset, report: DataReport, origins: Origins) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
         self.dataset = dataset
-        self.run.set_tags(origins.tags)
+        if origins.tags:
+            self.run.set_tags(origins.tags)
         fitted_on(dataset, origins.seen).to_parquet(self.run.path(FINGERPRINTS), index=False)
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
