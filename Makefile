@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup train test lint ui tracking-server lock clean
+.PHONY: help setup train test lint bench ui tracking-server lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -18,6 +18,9 @@ test: .venv/dev.done ## run the tests, a process a core: pytest ARGS
 
 lint: .venv/dev.done ## check style and types: ruff, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/dev.done ## measure what benchmarks/RESULTS.md holds: leave the machine alone for 20 minutes
+	$(BIN)/python -m benchmarks $(ARGS)
 
 ui: .venv/base.done ## compare runs in the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --port 5000

@@ -27,16 +27,21 @@ def main(count: int = 1_000_000) -> None:
     """Print one row for each kind of hashes."""
     table = Table("hashes", "seconds", "peak GB", "copies found", "groups", title=f"{count:,} hashes of 64 bits")
     for name, make in KINDS.items():
-        random = np.random.default_rng(0)
-        phash, dhash = make(count, random), make(count, random)
-        copied, copies = _change_copies(phash, dhash, random)
-        started = time.perf_counter()
-        groups = connected_groups(count, near_duplicate_pairs(phash, dhash, DISTANCE, DHASH_DISTANCE))
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        found = float((groups[copied] == groups[copies]).mean())
-        table.add_row(name, f"{seconds:.1f}", f"{peak:.2f}", f"{found:.2%}", f"{groups.max() + 1:,}")
+        seconds, peak, found, groups = group(make, count)
+        table.add_row(name, f"{seconds:.1f}", f"{peak:.2f}", f"{found:.2%}", f"{groups:,}")
     Console().print(table)
+
+
+def group(make: Callable[[int, np.random.Generator], Hashes], count: int) -> tuple[float, float, float, int]:
+    """Seconds, peak memory of this process in GB, the share of copies that were found, and the number of groups."""
+    random = np.random.default_rng(0)
+    phash, dhash = make(count, random), make(count, random)
+    copied, copies = _change_copies(phash, dhash, random)
+    started = time.perf_counter()
+    groups = connected_groups(count, near_duplicate_pairs(phash, dhash, DISTANCE, DHASH_DISTANCE))
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return seconds, peak, float((groups[copied] == groups[copies]).mean()), int(groups.max()) + 1
 
 
 def _unrelated(count: int, random: np.random.Generator) -> Hashes:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.harness import in_turn
 from src.config import PROJECT_ROOT
 from src.conversion.opening import open_model
 from src.runtime.classifier import BATCH_SIZE, Classifier
@@ -37,21 +37,14 @@ def write_pictures(folder: Path, count: int, side: int) -> None:
             face.save(folder / f"{place:06}.jpg", quality=90)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def command(path: Path) -> None:
     """The command on a file or folder, its answers thrown away."""
     arguments = [sys.executable, "-m", "src.predict", str(path)]
     subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, check=True)
 
 
-def measure(folder: Path, rounds: int) -> None:
-    """Time all of them in turn, `rounds` times,, and report."""
+def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of all of them in turn, `rounds` times, for the pictures in `folder`."""
     classifier, pictures = Classifier(open_model()), list_pictures([str(folder)], recursive=False)
     prepared = np.stack([np.asarray(classifier.prepare(picture)) for picture in pictures])
 
@@ -70,12 +63,7 @@ def measure(folder: Path, rounds: int) -> None:
         "command, folder": lambda: command(folder),
         "command, one picture": lambda: command(Path(pictures[0].path)),
     }
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds):
-        for name, work in works.items():
-            found[name].append(seconds(work))
-        print(f"round {number + 1}: " + ", ".join(f"{name} {took[-1]:.2f} s" for name, took in found.items()))
-    report({name: np.array(took) for name, took in found.items()}, len(pictures))
+    return in_turn(works, rounds)
 
 
 def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
@@ -95,4 +83,5 @@ if __name__ == "__main__":
     wanted = [int(argument) for argument in sys.argv[1:]] + [3000, 512, 5][len(sys.argv) - 1 :]
     with tempfile.TemporaryDirectory() as temporary:
         write_pictures(Path(temporary), wanted[0], wanted[1])
-        measure(Path(temporary), wanted[2])
+        took = measure(Path(temporary), wanted[2])
+        report({name: np.array(seconds) for name, seconds in took.items()}, wanted[0])

@@ -31,12 +31,13 @@ def main(size: int = 64, *counts: int) -> None:
     table = Table("faces", "seconds", "faces/s", "peak MB", title=f"preparing synthetic faces of {size}x{size}x3")
     for count in counts or (10_000, 100_000):
         with tempfile.TemporaryDirectory() as cache:
-            seconds, peak = _prepare(size, count, cache)
+            seconds, peak = prepare_faces(size, count, cache)
         table.add_row(f"{count:,}", f"{seconds:.0f}", f"{count / seconds:.0f}", f"{peak / 1e6:.0f}")
     Console().print(table)
 
 
-def _prepare(size: int, count: int, cache: str) -> tuple[float, int]:
+def prepare_faces(size: int, count: int, cache: str) -> tuple[float, int]:
+    """Seconds, and the peak memory of all processes together in bytes."""
     started, peak = time.perf_counter(), 0
     child = subprocess.Popen([sys.executable, "-c", PREPARE, str(size), str(count), cache])
     process = psutil.Process(child.pid)

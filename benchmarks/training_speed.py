@@ -1,0 +1,202 @@
+"""A fit against the tutorial's pipeline and against a bare loop: `python -m benchmarks.training_speed [ROUNDS]`.
+
+Every contender fits in a thread of its own that waits for its turn after each epoch, so that epochs of real fits, with
+all their callbacks, are measured in turn. Measured are the seconds of training for 1,000 pictures, without validation.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from benchmarks.harness import ROUNDS, Row, faster, in_turn, show
+from src.config import Config
+from src.data.prepared import PreparedDataset, prepare
+from src.synthetic.faces import draw_face
+from src.training.backend import POLICIES, resolve_precision, start_backend
+from tests.composing import compose_config
+
+COUNT, SIDE, BATCH = 457, 256, 32
+MODELS = ("deep", "residual", "mobile")
+Report = Callable[[float], None]
+
+
+class Turns:
+    """A fit that goes on by one epoch at each call and returns its seconds; `first` are those of the first epoch.
+
+    `run(report)` fits, and calls `report(seconds)` after each epoch.
+    """
+
+    def __init__(self, run: Callable[[Report], None]) -> None:
+        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.seconds: float = 0.0
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, args=(run,), daemon=True)
+        self.thread.start()
+        self.first = self._wait()
+
+    def __call__(self) -> float:
+        self.go.release()
+        return self._wait()
+
+    def _run(self, run: Callable[[Report], None]) -> None:
+        try:
+            run(self._report)
+        except BaseException as error:  # noqa: BLE001 - raised again where the caller waits
+            self.failure = error
+        self.done.release()
+
+    def _report(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.done.release()
+        self.go.acquire()
+
+    def _wait(self) -> float:
+        self.done.acquire()
+        if self.failure:
+            raise self.failure
+        return self.seconds
+
+
+def ours(config: Config) -> Turns:
+    """The project's own fit."""
+
+    def run(report: Report) -> None:
+        from src.models.classifier import create_classifier
+        from src.training.fit import fit
+
+        _set_precision(config)
+        classifier = create_classifier(config.model, config.dataset.image_size)
+        fit(
+            classifier,
+            _dataset(config),
+            config,
+            report=lambda metrics, _: report(1000 / metrics["pictures_per_second"]),
+            console=Console(file=io.StringIO()),
+        )
+
+    return Turns(run)
+
+
+def tutorial(pictures: Path) -> Turns:
+    """The tutorial's pipeline and network, in float32 as it comes."""
+
+    def run(report: Report) -> None:
+        import keras
+
+        from benchmarks.tutorial import batches
+        from experiments.tutorial_leak.run import tutorial_network
+
+        class Seconds(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                self.started = time.perf_counter()
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                report(1000 * (time.perf_counter() - self.started) / (self.params["steps"] * BATCH))
+
+        keras.config.set_dtype_policy("float32")
+        training, _, _ = batches(pictures)
+        tutorial_network().fit(training, epochs=1000, verbose=0, callbacks=[Seconds()])
+
+    return Turns(run)
+
+
+def bare(config: Config) -> Callable[[], float]:
+    """`train_on_batch` on pictures in memory, with nothing around it: an epoch a call. Its first epoch is over."""
+    from src.models.classifier import create_classifier
+    from src.training.fit import compiled
+
+    _set_precision(config)
+    dataset = _dataset(config)
+    rows, images = dataset.rows("train"), np.array(dataset.images)
+    model = compiled(create_classifier(config.model, config.dataset.image_size), config, len(rows) // BATCH)
+    labels = dataset.table["label"].to_numpy("float32").reshape(-1, 1)
+    weights = np.ones(len(labels), "float32")
+
+    def epoch() -> float:
+        started, order = time.perf_counter(), np.random.default_rng(0).permutation(rows)
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            model.train_on_batch({"images": images[batch], "labels": labels[batch]}, labels[batch], weights[batch])
+        return 1000 * (time.perf_counter() - started) / len(rows)
+
+    epoch()
+    return epoch
+
+
+def training_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
+    """All rows about the speed of a fit; `folder` is for data."""
+    start_backend()
+    pictures, rows = write_faces(folder / "faces", COUNT, SIDE), []
+    fastest = resolve_precision("auto")
+    for precision in dict.fromkeys((fastest, "float32")):
+        config = _config(folder, f"trainer.precision={precision}")
+        fit = ours(config)
+        found = in_turn({"ours": fit, "tutorial": tutorial(pictures), "bare loop": bare(config)}, rounds)
+        what = f"training, baseline, {SIDE}x{SIDE}, batches of {BATCH}, {precision}"
+        bound = 1.2 if precision == "float32" else 2.2
+        rows += [faster(what, "tutorial's pipeline", found, ("ours", "tutorial"), bound), _share(what, found)]
+        if precision == fastest:
+            later = [fit.first / seconds for seconds in found["ours"]]
+            took = {"first": fit.first, "later": float(np.median(found["ours"]))}
+            rows.append(Row("first epoch", "later epochs", later, "x", 1.2, at_least=False, took=took))
+    for model in MODELS:
+        config = _config(folder, f"model={model}", "dataset.image_size=128")
+        found = in_turn({"ours": ours(config), "bare loop": bare(config)}, rounds)
+        rows.append(_share(f"training, {model}, 128x128, {fastest}", found))
+    return [*rows, _augmentation(folder, rounds)]
+
+
+def _share(what: str, found: dict[str, list[float]]) -> Row:
+    ratios = [100 * free / fit for fit, free in zip(found["ours"], found["bare loop"], strict=True)]
+    took = {f"{name}, pictures/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
+    return Row(what, "bare loop", ratios, "%", 97, took=took)
+
+
+def _augmentation(folder: Path, rounds: int) -> Row:
+    configs = {name: _config(folder, f"aug={name}") for name in ("strong", "none")}
+    found = in_turn({name: ours(config) for name, config in configs.items()}, rounds)
+    more = [100 * (strong / none - 1) for strong, none in zip(found["strong"], found["none"], strict=True)]
+    took = {f"{name}, pictures/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
+    return Row("aug=strong, share of a step added", "aug=none", more, "%", 15, at_least=False, took=took)
+
+
+def write_faces(folder: Path, count: int, side: int) -> Path:
+    """Synthetic faces as JPEG files in one folder for each class."""
+    for name in ("happy", "sad"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        pixels, factors = draw_face(0, index, side)
+        Image.fromarray(pixels).save(folder / ("happy" if factors.label else "sad") / f"{index:06}.jpg", quality=90)
+    return folder
+
+
+def _config(folder: Path, *overrides: str) -> Config:
+    source = ["dataset=photos", f"dataset.path={folder / 'faces'}", f"dataset.cache={folder / 'cache'}"]
+    source += ["dataset.near_duplicate_distance=null", "tracking=off", "trainer.early_stopping=0"]
+    return compose_config(*source, "trainer.epochs=1000", f"trainer.batch_size={BATCH}", *overrides)
+
+
+def _dataset(config: Config) -> PreparedDataset:
+    return prepare(config.dataset)
+
+
+def _set_precision(config: Config) -> None:
+    import keras
+
+    keras.config.set_dtype_policy(POLICIES[resolve_precision(config.trainer.precision)])  # of this thread alone
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        show(training_rows(Path(temporary), *(int(argument) for argument in sys.argv[1:])))

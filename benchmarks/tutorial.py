@@ -1,0 +1,53 @@
+"""The tutorial's program, as its users write it: `python -m benchmarks.tutorial PICTURES [EPOCHS]` trains.
+
+`PICTURES` has a folder for each class; `python -m benchmarks.tutorial MODEL.keras PICTURE` loads a model and predicts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import tensorflow as tf
+
+from experiments.tutorial_leak.run import BATCH, SIDE, tutorial_network
+
+
+def batches(pictures: Path) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
+    """Its training, validation and test batches: read and decoded anew on every pass, shuffled, divided by 255."""
+    data = keras.utils.image_dataset_from_directory(pictures, image_size=(SIDE, SIDE), batch_size=BATCH, verbose=False)
+    data = data.map(lambda images, labels: (images / 255, labels))
+    train_size, validation_size = int(len(data) * 0.7), int(len(data) * 0.2)
+    train, rest = data.take(train_size), data.skip(train_size)
+    return train, rest.take(validation_size), rest.skip(validation_size)
+
+
+def train(pictures: Path, epochs: int = 20) -> None:
+    """Fit, test and save: what the tutorial does, with nothing recorded."""
+    training, validation, test = batches(pictures)
+    network = tutorial_network()
+    network.fit(training, epochs=epochs, validation_data=validation, verbose=2)
+    accuracy = keras.metrics.BinaryAccuracy()
+    for images, labels in test.as_numpy_iterator():
+        accuracy.update_state(labels[:, None], network.predict(images, verbose=0))
+    print(f"test accuracy {float(accuracy.result()):.3f}")
+    network.save(pictures / "tutorial.keras")
+
+
+def predict(model: Path, picture: Path) -> None:
+    """Load and predict one picture."""
+    network = keras.models.load_model(model)
+    image = tf.image.resize(tf.io.decode_image(picture.read_bytes(), channels=3), (SIDE, SIDE))
+    print(float(network.predict(image[None] / 255, verbose=0)[0, 0]))
+
+
+if __name__ == "__main__":
+    first, *rest = sys.argv[1:]
+    if first.endswith(".keras"):
+        predict(Path(first), Path(rest[0]))
+    else:
+        train(Path(first), int(rest[0]) if rest else 20)
