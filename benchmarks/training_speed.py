@@ -113,13 +113,16 @@ def tutorial(pictures: Path) -> Turns:
 
 def bare(config: Config) -> Callable[[], float]:
     """`train_on_batch` on pictures in memory, with nothing around it: an epoch a call. Its first epoch is over."""
+    from src.models.augmentation import Augmentation
     from src.models.classifier import create_classifier
-    from src.training.fit import compiled
+    from src.training.stages import stages
+    from src.training.training_model import TrainingModel, compile_model
 
     _set_precision(config)
     dataset = _dataset(config)
     rows, images = dataset.rows("train"), np.array(dataset.images)
-    model = compiled(create_classifier(config.model, config.dataset.image_size), config, len(rows) // BATCH)
+    model = TrainingModel(create_classifier(config.model, config.dataset.image_size), Augmentation(config.aug))
+    compile_model(model, config, len(rows) // BATCH, stages(config)[-1])
     labels = dataset.table["label"].to_numpy("float32").reshape(-1, 1)
     weights = np.ones(len(labels), "float32")
 

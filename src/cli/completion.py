@@ -47,12 +47,11 @@ def completions(commands: Sequence[str], main_of: Callable[[str], Any]) -> None:
     if command not in commands:
         return
     module = main_of(command)
-    task = getattr(module, command, None)
     if command in ("predict", "serve", "send"):
         import typer
 
         app = typer.Typer(add_completion=False)
-        app.command()(task)
+        app.command()(getattr(module, command))
         options = (option for each in typer.main.get_command(app).params for option in each.opts)
         print("\n".join(f"{option} " for option in options if option.startswith("--")))
         return
