@@ -22,7 +22,11 @@ def relocate(
         raise ConfigError(f"{database}: no such file; name a store's mlflow.db")
     uri = None if database is None else f"sqlite:///{database.absolute()}"
     earlier = moved.relocate(TrackingConfig("local", uri))
-    print(f"its artifacts were recorded below {earlier}, now they are beside it" if earlier else "it was not moved")
+    print(
+        f"its artifacts were recorded below {earlier.removeprefix('file://')}, now they are beside it"
+        if earlier
+        else "it was not moved"
+    )
 
 
 main = typer_command(relocate)

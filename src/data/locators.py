@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,7 +21,10 @@ from PIL import Image
 from .images import decode_picture, prepare_image
 from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample
 
-READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+READ_ERRORS = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
+    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
+)
 """What reading a missing, locked, encrypted or damaged file or archive member raises."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,7 +31,7 @@ def check_place(config: TrackingConfig) -> None:
     if earlier is not None:
         raise TrackingError(
             f"{tracking_uri(config)}: was moved here, and its artifacts are recorded below {_path(earlier)}, which is "
-            f"not there; python -m src.relocate {_database(config)} writes down where they are now"
+            f"not there; python -m src.relocate {shlex.quote(str(_database(config)))} writes down where they are now"
         )
 
 

@@ -178,6 +178,16 @@ def test_members_that_share_their_bytes_are_rejected(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_in_an_archive_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    make_zip(tmp_path / "names.zip", class_folders(tmp_path / "root", 2))
+    with zipfile.ZipFile(tmp_path / "names.zip", "a") as archive:
+        archive.writestr("happy/\u00fc.png", png(7))
+    data = (tmp_path / "names.zip").read_bytes()
+    (tmp_path / "names.zip").write_bytes(data.replace("\u00fc".encode(), b"\xb6\xb6"))
+    with pytest.raises(DataError, match=r"names\.zip cannot be read as an archive"):
+        listed(tmp_path / "names.zip")
+
+
 def test_an_archive_that_grows_beyond_all_pictures_is_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
         for name in ("happy/0.png", "sad/0.png"):
