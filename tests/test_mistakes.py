@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from PIL import Image
 
 BEFORE_THE_WORK = [
     # values and groups
-    ("train model=deeep", "model=deeep: accepts baseline, deep, mobile, residual.*; did you mean deep"),
+    ("train model=deeep", "model=deeep: accepts baseline, deep, ... did you mean deep"),
     ("train modle=deep", "modle: no such key; did you mean model?"),
     ("train model.depth=3", "model.depth: no such key"),
     ("train deep", "deep: not understood; write key=value"),
@@ -44,7 +43,6 @@ BEFORE_THE_WORK = [
     ("train output=", "output= is empty; name a folder"),
     ("train +new.key=1", "new: no such key"),
     ("train ~model", "model"),
-    ("train 'optimizer={name: adam}'", "optimizer=.*"),
     # options of other programs
     ("train --seed 1", "--seed: no such option; a value is set by seed=1"),
     ("train --seed=1", "--seed=1: no such option; a value is set by seed=1"),
@@ -56,7 +54,7 @@ BEFORE_THE_WORK = [
     ("train 'tracking.experiment=\"  \"'", "tracking: experiment= is empty; name one"),
     ("train tracking=sever", "tracking=sever: accepts default, local, off, server; did you mean server?"),
     ("train tracking=server tracking.uri=http://127.0.0.1:9", "tracking.uri=http://127.0.0.1:9: nothing answers"),
-    ("train tracking=local tracking.uri=sqlite:////proc/x/mlflow.db", "/proc/x: .*name another store"),
+    ("train tracking=local tracking.uri=sqlite:////proc/x/mlflow.db", "/proc/x: ... name another store"),
     ("train resume=abc", "resume=abc: no such unfinished run"),
     ("train resume=auto tracking=off", "nothing is recorded with tracking=off"),
     # places
@@ -71,7 +69,7 @@ BEFORE_THE_WORK = [
     ("train dataset=photos", "dataset.path: no value given; name the folder or file that holds the data"),
     ("train dataset=photos dataset.path=NOWHERE", "dataset.path=NOWHERE: No such file or directory"),
     ("train dataset.path=PHOTOS", "is not read by synthetic faces; did you mean dataset=photos?"),
-    ("train dataset=photos dataset.path=EMPTY", "no pictures in folders named 'happy' and 'sad'"),
+    ("train dataset=photos dataset.path=EMPTY", "EMPTY is empty: folders with pictures of each class are needed"),
     (
         "train dataset=photos dataset.path=PETS",
         "there is cat, dog; dataset.positive and dataset.negative name the classes",
@@ -143,4 +141,4 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert stop.value.code in (1, 2)
     assert len(errors) == 1, said
     assert "Traceback" not in said
-    assert re.search(answer, errors[0]) or answer in errors[0]
+    assert all(part in errors[0] for part in answer.split(" ... ")), errors[0]
