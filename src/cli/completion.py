@@ -47,7 +47,7 @@ def completions(commands: Sequence[str], main_of: Callable[[str], Any]) -> None:
     if command not in commands:
         return
     module = main_of(command)
-    task = getattr(module, command, None)
+    task: Any = getattr(module, command, None)
     if command in ("predict", "serve", "send"):
         import typer
 
