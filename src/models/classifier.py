@@ -10,7 +10,7 @@ from keras import layers
 from ..config import ModelConfig
 from ..errors import ConfigError
 from . import cnn  # noqa: F401  (registers its architecture)
-from .registry import find_architecture as find_architecture
+from .registry import find_architecture
 
 
 def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
