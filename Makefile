@@ -13,8 +13,8 @@ setup: .venv/base.done ## make .venv with what running needs
 train: .venv/base.done ## train on the embedded default: python -m src.train ARGS
 	$(BIN)/python -m src.train $(ARGS)
 
-test: .venv/dev.done ## run the tests: python -m pytest ARGS
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/dev.done ## run the tests, a process a core: pytest ARGS
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/dev.done ## check style and types: ruff, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

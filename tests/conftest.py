@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging.config
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,16 +12,13 @@ from pathlib import Path
 import pytest
 
 from src.config import PROJECT_ROOT, Config
-from tests.composing import compose_config
+from src.search import session
+from tests.composing import TINY, compose_config, private_places
 
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):  # the user's own
     os.environ.pop(name, None)
 
 pytest_plugins = ["tests.trained_model"]
-
-TINY = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
-TINY += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
-TINY += ["evaluation.figures=false"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,9 +42,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sandbox(tmp_path: Path, empty_store: Path) -> list[str]:
     """Overrides that keep a run's store and cache inside the test's folder."""
-    (tmp_path / "store").mkdir()
-    shutil.copy(empty_store, tmp_path / "store" / "mlflow.db")
-    return [f"tracking.uri=sqlite:///{tmp_path}/store/mlflow.db", f"dataset.cache={tmp_path}/cache"]
+    return private_places(tmp_path, empty_store)
 
 
 @pytest.fixture
@@ -59,6 +53,14 @@ def make_config(sandbox: list[str]) -> Callable[..., Config]:
         return compose_config(*(TINY if tiny else []), *sandbox, *overrides)
 
     return make
+
+
+@pytest.fixture
+def experiments_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Searches write their experiments into the test's folder; the override with which they are found there."""
+    monkeypatch.setattr(session, "EXPERIMENTS", tmp_path / "configs" / "experiment")
+    (tmp_path / "configs").mkdir()
+    return f"hydra.searchpath=[file://{tmp_path}/configs]"
 
 
 @pytest.fixture

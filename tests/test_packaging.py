@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT
 from src.synthetic.faces import draw_face
-from tests.conftest import TINY
+from tests.composing import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -21,15 +21,18 @@ from src.evaluation.summary import looked_for
 from src.tracking.store import open_store
 from src.train import TrainResult, main, train
 from src.training import callbacks
+from tests.composing import TINY, compose_config, private_places
 
 MakeConfig = Callable[..., Config]
 FIGURES = "evaluation.figures=true"
 
 
-@pytest.fixture
-def finished(make_config: MakeConfig) -> tuple[Config, TrainResult]:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[Config, TrainResult]:
     overrides = ["dataset.synthetic.count=32", "model=mobile", "model.filters=[8]", "aug=light"]
-    config = make_config(*overrides, FIGURES)
+    config = compose_config(
+        *TINY, *private_places(tmp_path_factory.mktemp("finished"), empty_store), *overrides, FIGURES
+    )
     return config, train(config, overrides)
 
 

@@ -20,12 +20,11 @@ from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
 from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
-from tests.composing import compose_config
+from tests.composing import BRIEF_EVALUATION, compose_config
 
 SMALL = ["dataset=photos", "dataset.image_size=32", "dataset.near_duplicate_distance=null", "model.filters=[8,16]"]
 SMALL += ["model.dense=[16]", "optimizer.learning_rate=0.003", "trainer.epochs=6", "trainer.batch_size=16"]
-SMALL += ["trainer.early_stopping=0", "evaluation.resamples=100", "evaluation.explanations=0"]
-SMALL += ["evaluation.pointing_pictures=0", "evaluation.slices=false", "evaluation.figures=false"]
+SMALL += ["trainer.early_stopping=0", "evaluation.slices=false", *BRIEF_EVALUATION]
 
 
 def write_light_and_dark(folder: Path) -> None:

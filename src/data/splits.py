@@ -130,17 +130,16 @@ def _partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[floa
     for label in (0, 1):
         line = np.flatnonzero((counts[:, label] > 0) & (assigned < 0))
         line = line[np.argsort(groups.place[members[line]], kind="stable")]
-        cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], nonempty=len(mixed) == 0)
+        cuts = _cuts(counts[line, label], np.maximum(targets - placed, 0)[:, label], placed[:, label] == 0)
         assigned[line] = np.repeat(np.arange(len(shares)), np.diff([0, *cuts, len(line)]))
     return assigned
 
 
-def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, nonempty: bool) -> list[int]:
-    """Where to cut a line of groups of `sizes` into len(wanted) splits; with `nonempty`, none of them is empty."""
-    splits = len(wanted)
-    if nonempty and len(sizes) < splits:
+def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], empty: NDArray[np.bool_]) -> list[int]:
+    """Where to cut a line of groups of `sizes` into len(wanted) splits, each of which gets one if it is `empty` yet."""
+    if len(sizes) < empty.sum():
         raise DataError(
-            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {splits} splits; "
+            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {empty.sum()} splits; "
             "add pictures"
         )
     before = np.concatenate([[0], np.cumsum(sizes)])
@@ -148,8 +147,8 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], *, nonempty: bo
     cuts: list[int] = []
     for number, fraction in enumerate(fractions):
         nearest = int(np.argmin(np.abs(before - fraction * before[-1])))
-        earliest = (cuts[-1] if cuts else 0) + nonempty
-        latest = len(sizes) - nonempty * (splits - 1 - number)
+        earliest = (cuts[-1] if cuts else 0) + int(empty[number])
+        latest = len(sizes) - int(empty[number + 1 :].sum())
         cuts.append(min(max(nearest, earliest), latest))
     return cuts
 

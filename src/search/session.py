@@ -26,6 +26,9 @@ from .search_report import record, report, summary
 from .space import hyperparameters
 from .trials import Compose, Trials
 
+EXPERIMENTS = PROJECT_ROOT / "experiments"
+SEARCHES = PROJECT_ROOT / "outputs" / "tune"
+
 
 def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
     """The completed trial with the best score, the earliest of equals; None where none completed."""
@@ -49,7 +52,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
             groups.append({f"override /{key}": override.value()})
         else:
             _set(tree, key.split("."), _plain(override.value()))
-    file = PROJECT_ROOT / "experiments" / f"tuned_{name}.yaml"
+    file = EXPERIMENTS / f"tuned_{name}.yaml"
     head = [
         *facts,
         f"Again: python -m src.train experiment=tuned_{name}",
@@ -72,9 +75,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return value if isinstance(value, int | float | bool | None) else str(value)
-
-
-SEARCHES = PROJECT_ROOT / "outputs" / "tune"
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_intervals_cover_the_truth_in_93_to_97_percent_of_samples() -> None:
     generator = np.random.default_rng(2)
     for trial in range(trials):
         rows = generator.integers(0, labels.size, 400)
-        found = score(labels[rows], probabilities[rows], resamples=400, seed=trial)
+        found = score(labels[rows], probabilities[rows], resamples=200, seed=trial)
         for name in SCORES:
             covered[name] += found[name].low <= truth[name] <= found[name].high
     shares = {name: count / trials for name, count in covered.items()}

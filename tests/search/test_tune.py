@@ -8,25 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from src.config import PROJECT_ROOT, Config
+from src.config import Config
 from src.tracking.store import open_store
 from src.train import train
 from src.tune import main
+from tests.composing import BRIEF_EVALUATION
 
 SMALL = ["model=mobile", "dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "aug=light"]
-SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+SMALL += BRIEF_EVALUATION
 
 
 @pytest.fixture
 def arguments(sandbox: list[str], tmp_path: Path) -> list[str]:
     return [*SMALL, *sandbox, f"output={tmp_path}/search", "tuner.save_as=by_a_test"]
-
-
-@pytest.fixture
-def winner() -> object:
-    file = PROJECT_ROOT / "experiments" / "tuned_by_a_test.yaml"
-    yield file
-    file.unlink(missing_ok=True)
 
 
 def runs(config: Config, query: str) -> list:
@@ -36,7 +30,7 @@ def runs(config: Config, query: str) -> list:
 
 def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_winner_that_repeats(
     arguments: list[str],
-    winner: Path,
+    experiments_found: str,
     make_config: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -55,6 +49,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
     assert [1] in steps
     assert [2, 3] in steps
 
+    assert [trial.info.status for trial in trials] == ["FINISHED"] * 4
     best = max(trial.data.metrics["model/best_val_auc"] for trial in trials)
     assert parent.data.metrics["best/val_auc"] == best
     assert "experiment=tuned_by_a_test" in said
@@ -64,7 +59,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
         "parallel_coordinates.png",
     }
     (won,) = [trial for trial in trials if trial.info.run_id == parent.data.tags["winner.run"]]
-    again = train(make_config("experiment=tuned_by_a_test", "tracking=off", tiny=False))
+    again = train(make_config("experiment=tuned_by_a_test", experiments_found, "tracking=off", tiny=False))
     assert again.weights_digest == won.data.tags["weights.sha256"]
 
 

@@ -17,9 +17,10 @@ from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.sweeps.worker import slots
 from src.tracking.store import open_store
 from src.train import main, train
+from tests.composing import BRIEF_EVALUATION
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
-SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+SMALL += BRIEF_EVALUATION
 
 
 @pytest.fixture
@@ -92,47 +93,51 @@ def test_every_config_is_checked_before_the_first_job(
     assert runs(make_config(), "") == []
 
 
-MULTIRUN = ["src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
-TUNE = [
-    "src.tune",
-    "tuner=random",
-    "space=tiny",
-    "model=mobile",
-    "tuner.max_trials=2",
-    "tuner.save_as=killed_by_a_test",
-]
+MULTIRUN = ["-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
+TUNE_ELSEWHERE = """
+import os, pathlib
+from src.search import session
+from src import tune
+session.EXPERIMENTS = pathlib.Path(os.environ["EXPERIMENTS"])
+tune.main()
+"""
+TUNE = ["-c", TUNE_ELSEWHERE, "tuner=random", "space=tiny", "model=mobile", "tuner.max_trials=2"]
+TUNE += ["tuner.save_as=killed_by_a_test"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "how", "code"),
-    [(MULTIRUN, signal.SIGINT, 130), (MULTIRUN, signal.SIGKILL, -9), (TUNE, signal.SIGKILL, -9)],
+    ("arguments", "ends"),
+    [(MULTIRUN, [signal.SIGINT, signal.SIGKILL]), (TUNE, [signal.SIGKILL])],
+    ids=["sweep", "search"],
 )
 def test_what_is_ended_from_outside_is_taken_up_again(
     arguments: list[str],
-    how: signal.Signals,
-    code: int,
+    ends: list[signal.Signals],
     sandbox: list[str],
     make_config: Callable[..., Config],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracking = make_config().tracking
-    command = [sys.executable, "-m", *arguments, *SMALL, "trainer.epochs=12", *sandbox]
+    command = [sys.executable, *arguments, *SMALL, "trainer.epochs=12", *sandbox]
     command += [f"output={tmp_path}/search"] if arguments is TUNE else []
-    process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: statuses(tracking, "RUNNING") == 1)
-        process.send_signal(how)
-        assert process.wait(60) == code
-    finally:
-        process.kill()
-    if how == signal.SIGINT:
-        assert statuses(tracking, "KILLED") == 1
+    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
+    for end in ends:
+        process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: statuses(tracking, "RUNNING") == 1)
+            process.send_signal(end)
+            assert process.wait(60) == (130 if end == signal.SIGINT else -end)
+        finally:
+            process.kill()
+        if end == signal.SIGINT:
+            assert statuses(tracking, "KILLED") == 1
     subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=500)
-    (PROJECT_ROOT / "experiments" / "tuned_killed_by_a_test.yaml").unlink(missing_ok=True)
     assert (statuses(tracking, "FINISHED"), statuses(tracking, "RUNNING")) == (2, 0)
-    assert statuses(tracking, "KILLED") <= 1  # a worker may reach its end before it hears of the parent's
+    assert statuses(tracking, "KILLED") <= len(ends)  # a worker may reach its end before it hears of the parent's
     role = "tune" if arguments is TUNE else "sweep"
     assert len(runs(make_config(), f"tags.role = '{role}'")) == 1
+    assert (tmp_path / "tuned_killed_by_a_test.yaml").exists() == (arguments is TUNE)
 
 
 def statuses(tracking: TrackingConfig, status: str) -> int:

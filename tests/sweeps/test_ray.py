@@ -16,6 +16,7 @@ from src.config import ClusterConfig, Config
 from src.errors import SweepError
 from src.sweeps.ray_pool import QUIET, connect, environment
 from src.tracking.store import open_store
+from tests.composing import BRIEF_EVALUATION
 
 pytestmark = pytest.mark.cluster
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 EPOCHS = 15
 SMALL = ["model=mobile", "model.filters=[8]", "dataset.synthetic.count=32", "dataset.image_size=32"]
-SMALL += ["trainer.batch_size=8", "evaluation.resamples=100", "evaluation.explanations=0"]
-SMALL += ["evaluation.pointing_pictures=0"]
+SMALL += ["trainer.batch_size=8", *BRIEF_EVALUATION]
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +104,13 @@ def test_a_search_runs_its_trials_on_the_cluster(
     sandbox: list[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    experiments_found: str,
 ) -> None:
     arguments = [f"cluster.address={cluster.address}", "tuner.backend=ray", "tuner.max_trials=1", "space=optimizer"]
     arguments += [*SMALL, "trainer.epochs=1", f"output={tmp_path}/search", "tuner.save_as=on_ray_by_a_test"]
     monkeypatch.setattr(sys, "argv", ["src/tune.py", *arguments, *sandbox])
-    written = Path("experiments/tuned_on_ray_by_a_test.yaml")
-    try:
-        tune.main()
-        assert written.exists()
-    finally:
-        written.unlink(missing_ok=True)
+    tune.main()
+    make_config("experiment=tuned_on_ray_by_a_test", experiments_found, tiny=False)
     trials = children(make_config())
     assert [trial.info.status for trial in trials] == ["FINISHED"]
     assert all(trial.data.tags["sweep.job"] for trial in trials)

@@ -11,11 +11,12 @@ import pytest
 from src.config import Config
 from src.tracking.store import open_store
 from src.train import main
+from tests.composing import BRIEF_EVALUATION
 
 pytestmark = pytest.mark.cluster
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
-SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+SMALL += BRIEF_EVALUATION
 
 
 def test_jobs_given_to_submitit_are_children_of_one_sweep_and_a_failed_one_is_told(

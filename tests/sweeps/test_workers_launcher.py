@@ -20,10 +20,10 @@ import hydra_plugins
 from src.config import PROJECT_ROOT, Config
 from src.tracking.store import open_store
 from src.train import main
+from tests.composing import BRIEF_EVALUATION
 
 SMALL = ["model=mobile", "model.filters=[8]", "dataset.synthetic.count=32", "dataset.image_size=32"]
-SMALL += ["trainer.batch_size=8", "trainer.epochs=1", "evaluation.resamples=100", "evaluation.explanations=0"]
-SMALL += ["evaluation.pointing_pictures=0"]
+SMALL += ["trainer.batch_size=8", "trainer.epochs=1", *BRIEF_EVALUATION]
 
 
 @pytest.fixture(autouse=True)

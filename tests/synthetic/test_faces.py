@@ -172,5 +172,5 @@ def test_small_thumbnails_do_not_give_the_expression_away() -> None:
 
 
 def _thumbnail(index: int) -> np.ndarray:
-    picture, _ = draw_face(0, index)
-    return picture.reshape(16, 16, 16, 16, 3).mean(axis=(1, 3)).ravel()
+    picture, _ = draw_face(0, index, 128)
+    return picture.reshape(16, 8, 16, 8, 3).mean(axis=(1, 3)).ravel()

@@ -18,6 +18,7 @@ from src.tracking.recording import start_run
 from src.tracking.resuming import close_dead_runs, run_to_resume
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.train import train
+from tests.composing import BRIEF_EVALUATION
 
 VALUES = [
     "dataset.synthetic.count=48",
@@ -26,8 +27,7 @@ VALUES = [
     "model.filters=[8]",
     "trainer.epochs=4",
 ]
-VALUES += ["trainer.batch_size=8", "trainer.precision=float32", "evaluation.resamples=100", "evaluation.explanations=0"]
-VALUES += ["evaluation.pointing_pictures=0", "trainer.early_stopping=0"]
+VALUES += ["trainer.batch_size=8", "trainer.precision=float32", "trainer.early_stopping=0", *BRIEF_EVALUATION]
 
 
 def killed_after(epochs: int, overrides: list[str]) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from src.config import PROJECT_ROOT
+from tests.composing import BRIEF_EVALUATION
 
 pytestmark = pytest.mark.slow
 
-TINY_RUN = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "evaluation.explanations=0"]
+TINY_RUN = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", *BRIEF_EVALUATION]
 
 BLOCK_IMPORTS = """
 import sys
@@ -49,6 +50,7 @@ def test_the_debug_run_completes_on_jax_where_tensorflow_and_mlflow_are_missing(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(BLOCK_IMPORTS)
     arguments = ["tracking=off", "trainer=debug", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/record"]
+    arguments += [*BRIEF_EVALUATION, "evaluation.explanations=1"]
     answer = run_command("src.train", *arguments, KERAS_BACKEND="jax", PYTHONPATH=str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     assert "Warning" not in answer.stderr
