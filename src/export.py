@@ -33,9 +33,10 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
 
-    from .conversion.exporting import install
+    from .conversion.exporting import check_place, install
     from .conversion.photo_bundle import build_photo_bundle
 
+    check_place(folder)
     console = Console(markup=False)
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
         places = [Path(temporary) / part for part in ("faces", "scenes", folder.name)]

@@ -1,6 +1,12 @@
-"""Text that others chose, such as a file's name, made safe to print."""
+"""Text that others chose, such as a file's name, made safe to print; and how far long work is."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 def printable(text: str) -> str:
@@ -10,3 +16,20 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def shown(items: Sequence[Item], doing: str) -> Iterable[Item]:
+    """The same items, with a bar, how many are done and the time left on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+
+    def counted() -> Iterable[Item]:
+        with bar:
+            yield from bar.track(items, description=doing)
+
+    return counted()

@@ -57,7 +57,6 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     check_store(config.tracking, patient=link is not None)
     _check_model_and_folders(config)
     check_place(config.tracking)
-    say_store(config.tracking)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume
@@ -67,6 +66,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     origins = find_origins(config)
     dataset = origins.without_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)
+    say_store(config.tracking)
     print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
 
     from .training.backend import distribution, reset, start_backend
@@ -120,7 +120,8 @@ def _check_model_and_folders(config: Config) -> None:
         from .training.backend import start_backend
 
         start_backend()
-        from .models.classifier import find_architecture
+        from .models import classifier  # noqa: F401 - registers them
+        from .models.registry import find_architecture
 
         find_architecture(config.model.architecture)
 

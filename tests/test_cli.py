@@ -213,6 +213,13 @@ def test_help_lists_groups_and_options(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert code == 0
     assert "model: baseline, convnext_tiny, deep, efficientnet_v2_b0, mobile, mobilenet_v3_small, residual" in out
     assert "aug: light, none, photos, randaugment, strong" in out
+    assert "convolutions: 1" in out
+    lines = out[out.index("== Values") :].split("\n")
+    assert next(line for line in lines if "dropout: 0.0" in line).endswith(
+        "# share of the dense layers' units dropped in training"
+    )
+    worded, values = sum("#" in line for line in lines), sum(": " in line for line in lines)
+    assert worded > 0.75 * values
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["model=deeep"], ["seed=-1"], ["print_config=true"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.composing import private_places
 
 BEFORE_THE_WORK = [
     # values and groups
@@ -44,7 +45,6 @@ BEFORE_THE_WORK = [
     ("train output=", "output= is empty; name a folder"),
     ("train +new.key=1", "new: no such key"),
     ("train ~model", "model"),
-    ("train 'optimizer={name: adam}'", "optimizer=.*"),
     # options of other programs
     ("train --seed 1", "--seed: no such option; a value is set by seed=1"),
     ("train --seed=1", "--seed=1: no such option; a value is set by seed=1"),
@@ -56,7 +56,7 @@ BEFORE_THE_WORK = [
     ("train 'tracking.experiment=\"  \"'", "tracking: experiment= is empty; name one"),
     ("train tracking=sever", "tracking=sever: accepts default, local, off, server; did you mean server?"),
     ("train tracking=server tracking.uri=http://127.0.0.1:9", "tracking.uri=http://127.0.0.1:9: nothing answers"),
-    ("train tracking=local tracking.uri=sqlite:////proc/x/mlflow.db", "/proc/x: .*name another store"),
+    ("train tracking=local tracking.uri=sqlite:////proc/x/mlflow.db", "/proc/x: ... name another store"),
     ("train resume=abc", "resume=abc: no such unfinished run"),
     ("train resume=auto tracking=off", "nothing is recorded with tracking=off"),
     # places
@@ -71,7 +71,7 @@ BEFORE_THE_WORK = [
     ("train dataset=photos", "dataset.path: no value given; name the folder or file that holds the data"),
     ("train dataset=photos dataset.path=NOWHERE", "dataset.path=NOWHERE: No such file or directory"),
     ("train dataset.path=PHOTOS", "is not read by synthetic faces; did you mean dataset=photos?"),
-    ("train dataset=photos dataset.path=EMPTY", "no pictures in folders named 'happy' and 'sad'"),
+    ("train dataset=photos dataset.path=EMPTY", "EMPTY is empty: folders with pictures of each class are needed"),
     (
         "train dataset=photos dataset.path=PETS",
         "there is cat, dog; dataset.positive and dataset.negative name the classes",
@@ -122,7 +122,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
     (folder / "other.csv").write_text("file,label\na.png,happy\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store}")
+        store, _ = private_places(folder, empty_store)
+        patch.setenv("MLFLOW_TRACKING_URI", store.removeprefix("tracking.uri="))
         for name in ("src.data.building.build", "src.training.fit.fit", "src.evaluation.evaluation.evaluate_model"):
             module, _, function = name.rpartition(".")
             patch.setattr(import_module(module), function, lambda *_, **__: pytest.fail("the work began"))
@@ -143,4 +144,4 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert stop.value.code in (1, 2)
     assert len(errors) == 1, said
     assert "Traceback" not in said
-    assert re.search(answer, errors[0]) or answer in errors[0]
+    assert all(part in errors[0] for part in answer.split(" ... ")), errors[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from ..config import CONF, ConfigType, to_config
 from ..errors import ConfigError, UserError
 from ..terminal import printable
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
+from .value_help import with_comments
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -108,9 +110,22 @@ def hydra_command(
         OmegaConf.register_new_resolver("groups", group_options, replace=True)
         command = HydraCommand(function, schema, objective)
         main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(command)
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            main = _commented_help(main, config_name)
         _end_in_one_line(main, command)
 
     return entry
+
+
+def _commented_help(main: Callable[[], object], config_name: str) -> Callable[[], None]:
+    """`main`, which prints its help, with a word about each value in it."""
+
+    def show() -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+            main()
+        print(with_comments(said.getvalue(), config_name), end="", flush=True)
+
+    return show
 
 
 def _terminate(*_: object) -> NoReturn:

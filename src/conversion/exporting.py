@@ -28,6 +28,7 @@ from ..native_stderr import quiet_stderr
 from ..reports.pages import markdown_table
 from ..runtime.bundle import CARD, MANIFEST, MODEL_FILES, Bundle, create_bundle, finite_scores, write_manifest
 from ..runtime.runners import create_runner
+from ..terminal import shown
 from ..tracking.read import artifact
 from .parity import Parity, compare_outputs, measure, table_rows
 
@@ -41,13 +42,16 @@ def build_bundle(
     """Write the bundle `name` to `folder`. Raises BundleError for a format past its tolerance."""
     model = recorded.load()
     calibration = _calibration_pictures(dataset)
-    for model_format in config.formats:
+    for model_format in shown(config.formats, "writing formats"):
         write_model(model, model_format, folder, calibration)
     (folder / CARD).write_text("", encoding="utf-8")
     draft = write_manifest(_describe(recorded, dataset, config, folder, name))
     rows, labels = dataset.rows("validation"), dataset.labels("validation")
     reference = predict_rows(predictor(model), dataset, rows)
-    parities = [_compare(draft, model_format, dataset, rows, labels, reference) for model_format in draft.formats]
+    parities = [
+        _compare(draft, model_format, dataset, rows, labels, reference)
+        for model_format in shown(draft.formats, "comparing formats")
+    ]
     for parity in parities:
         parity.check(config.tolerance, config.int8_tolerance)
     recorded_card = _recorded_file(recorded, RECORDED_CARD).read_text()
@@ -55,10 +59,15 @@ def build_bundle(
     return write_manifest(replace(draft, formats=_preferred(parities))), parities
 
 
-def install(bundle: Bundle, folder: Path) -> Bundle:
-    """Move a finished bundle to `folder`, in place of the bundle there. Raises BundleError where other files stand."""
+def check_place(folder: Path) -> None:
+    """Raise BundleError where `folder` holds other files than a bundle, which an export would replace."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise BundleError(f"output={folder}: holds other files than a bundle; name another folder")
+
+
+def install(bundle: Bundle, folder: Path) -> Bundle:
+    """Move a finished bundle to `folder`, in place of the bundle there. Raises BundleError where other files stand."""
+    check_place(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
     for name in (MANIFEST, *bundle.files):

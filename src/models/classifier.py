@@ -10,7 +10,7 @@ from keras import layers
 from ..config import ModelConfig
 from ..errors import ConfigError
 from . import backbones, cnn  # noqa: F401  (each registers its architectures)
-from .registry import find_architecture as find_architecture
+from .registry import find_architecture
 
 
 def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:

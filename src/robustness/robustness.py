@@ -16,6 +16,7 @@ from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
 from ..models.predictions import PICTURES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
+from ..terminal import shown
 from .corruptions import CORRUPTIONS, corrupt
 
 
@@ -55,12 +56,12 @@ def measure_robustness(
     sample = np.asarray(pictures[rows.index.to_numpy()])
     truth, groups = rows["label"].to_numpy() == 1, rows["group"].to_numpy()
     started, found = time.perf_counter(), []
-    for name in CORRUPTIONS:
-        for severity in config.corruptions:
-            uncalibrated = _predict_corrupted(predict, sample, name, severity, config.seed)
-            predicted = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
-            accuracy = proportion(predicted == truth, groups)
-            found.append((name, severity, accuracy.value, accuracy.low, accuracy.high))
+    conditions = [(name, severity) for name in CORRUPTIONS for severity in config.corruptions]
+    for name, severity in shown(conditions, "robustness"):
+        uncalibrated = _predict_corrupted(predict, sample, name, severity, config.seed)
+        predicted = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
+        accuracy = proportion(predicted == truth, groups)
+        found.append((name, severity, accuracy.value, accuracy.low, accuracy.high))
     table = pd.DataFrame(found, columns=["corruption", "severity", "accuracy", "low", "high"])
     clean = proportion((rows["probability"] >= decision.threshold) == truth, groups)
     return Robustness(table, clean, count, count * len(found) / (time.perf_counter() - started))

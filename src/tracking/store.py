@@ -34,11 +34,11 @@ REQUESTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its line at the end of each run; ours says where that is
 }
-# Without its kind the MLflow UI takes an experiment for one about language models.
-# The UI's table with the score that counts, at /#/experiments/ID/runs?viewStateShareKey=scores
+# A view of the UI's table of runs, at /#/experiments/ID/runs?viewStateShareKey=scores: the score that counts first.
 SHOWN_SCORES = ("test/accuracy", "test/accuracy_low", "test/accuracy_high", "validation/accuracy")
 SCORES_VIEW = json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in SHOWN_SCORES), "attributes.`Dataset`"]})
 MODEL_TRAINING = {
+    # Without it the UI takes an experiment for one about language models.
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.sharedViewState.scores": SCORES_VIEW,
 }

@@ -124,7 +124,7 @@ def test_a_run_is_recorded_into_the_one_that_mlflow_run_id_names(
         assert run.id != given
 
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
-    with pytest.raises(TrackingError, match=f"^MLFLOW_RUN_ID={given}: is a run of tracking.experiment=happy-sad$"):
+    with pytest.raises(TrackingError, match=f"^MLFLOW_RUN_ID={given}: is a run of tracking.experiment=happy-sad, not"):
         check_store(make_config("tracking.experiment=another").tracking)
     monkeypatch.setenv("MLFLOW_RUN_ID", "nothing")
     with pytest.raises(TrackingError, match=r"^MLFLOW_RUN_ID=nothing: "):
@@ -132,7 +132,7 @@ def test_a_run_is_recorded_into_the_one_that_mlflow_run_id_names(
 
 
 def test_a_deleted_experiment_is_told_before_the_work(make_config: Callable[..., Config]) -> None:
-    tracking = make_config("tracking.experiment=gone #1?").tracking
+    tracking = make_config('tracking.experiment="gone #1?"').tracking
     mlflow = open_store(tracking)
     check_store(tracking)
     mlflow.MlflowClient().delete_experiment(mlflow.get_experiment_by_name("gone #1?").experiment_id)
