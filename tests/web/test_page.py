@@ -233,7 +233,7 @@ def test_a_phone_needs_no_sideways_scrolling(
 def test_nothing_leaves_the_machine(page: Page, server: Server, hosts: set[str]) -> None:
     """Stands after the others: it looks at what they asked for."""
     page.goto(f"{server.url}/docs")
-    expect(page.locator("pre")).to_contain_text(f"curl {server.url}/v1/predict")
+    expect(page.locator("pre").first).to_contain_text(f"curl {server.url}/v1/predict")
     assert hosts == {"127.0.0.1"}
     connections = psutil.Process(server.process.pid).net_connections()
     assert {connection.raddr.ip for connection in connections if connection.raddr} <= {"127.0.0.1"}
