@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from ..metrics.calibration import coverage_curve, expected_calibration_error, reliability
 from ..metrics.intervals import Score, wilson_interval
-from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hide_frame, styled
+from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hide_frame, legend_below, styled
 
 CLASS_NAMES = ("sad", "happy")
 MAX_SLICES = 24
@@ -93,7 +93,7 @@ def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, uncalibrate
     error = expected_calibration_error(labels, probabilities)
     ax.errorbar(after.predicted, after.observed, spread, fmt="o-", color=BLUE, label=f"calibrated{_error(error)}")
     ax.set(**UNIT_SQUARE)
-    ax.legend(loc="upper left")
+    legend_below(ax, columns=1)
     return figure
 
 
@@ -113,7 +113,7 @@ def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold:
     ax.plot(curve.coverage, curve.accuracy, color=BLUE)
     settled = low[trials >= min(20, trials.size)]  # the first few answers alone say nothing
     ax.set(xlim=(0, 1), ylim=(max(0.0, float(settled.min()) - 0.02), 1.005))
-    ax.legend(loc="lower left")
+    legend_below(ax)
     return figure
 
 
@@ -138,7 +138,7 @@ def probability_histogram(
     ax.set_ylim(bottom=0.7)  # a single picture still shows
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlim(0, 1)
-    ax.legend()
+    legend_below(ax, columns=3)
     return figure
 
 
@@ -165,7 +165,7 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
             label = f"best {validation[best]:.4g}, epoch {best + 1}"
             ax.plot(best + 1, validation[best], "o", color=GREEN, markersize=9, label=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend()
+        legend_below(ax)
     return figure
 
 

@@ -75,7 +75,8 @@ def parse(
 
     Raises HTTPException 400 or 413.
     """
-    length = len(body) if header_length is None else int(header_length) if header_length.isdecimal() else -1
+    announced = (header_length or "")[:20]
+    length = len(body) if header_length is None else int(announced) if announced.isdecimal() else -1
     if not 0 <= length <= len(body):
         raise HTTPException(400, f"{HEADER_LENGTH}: accepts 0 to the length of the body, {len(body)}")
     if length > MAX_JSON_BYTES:

@@ -149,6 +149,7 @@ def test_bytes_that_lie_about_their_length_are_one_line(client: TestClient) -> N
         assert "ends in the middle" in as_bytes(client, "BYTES", [1], data).json()["error"]
     assert client.post(INFER, content=b"{}", headers={LENGTH: "3"}).status_code == 400
     assert client.post(INFER, content=b"{}", headers={LENGTH: "-1"}).status_code == 400
+    assert client.post(INFER, content=b"{}", headers={LENGTH: "9" * 5000}).status_code == 400
     assert client.post(INFER, content=b"[" * 100_000).status_code == 400
     assert client.post(INFER, content=b" " * (MAX_JSON_BYTES + 1)).status_code == 413
     given = tensor("BYTES", [1], data=[ONE])
