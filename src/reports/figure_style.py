@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -56,7 +57,16 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def save_png(figure: Figure, target: Path | BytesIO) -> None:
-    """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes."""
+    """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes.
+
+    It is laid out here once: `savefig` would draw all of it unseen to do the same.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        FigureCanvasAgg(figure)
+        figure.set_dpi(DPI)
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     figure.savefig(target, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
 
 
