@@ -59,15 +59,11 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def save_png(figure: Figure, target: Path | BytesIO) -> None:
     """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes.
 
-    It is laid out here once: `savefig` would draw all of it unseen to do the same.
+    The canvas lays a figure out while it draws it; `savefig` would draw all of it unseen before.
     """
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        FigureCanvasAgg(figure)
-        figure.set_dpi(DPI)
-        engine.execute(figure)
-        figure.set_layout_engine("none")
-    figure.savefig(target, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
+    canvas.print_png(target, pil_kwargs={"compress_level": 3})
 
 
 def png(figure: Figure) -> bytes:
