@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -56,8 +57,13 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def save_png(figure: Figure, target: Path | BytesIO) -> None:
-    """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes."""
-    figure.savefig(target, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+    """Write a figure as PNG. Compressing it harder takes longer than drawing it and saves a few kilobytes.
+
+    The canvas lays a figure out while it draws it; `savefig` would draw all of it unseen before.
+    """
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
+    canvas.print_png(target, pil_kwargs={"compress_level": 3})
 
 
 def png(figure: Figure) -> bytes:

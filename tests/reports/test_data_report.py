@@ -9,11 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from src.config import DatasetConfig, PrepareConfig, SplitConfig
@@ -21,6 +25,7 @@ from src.data.prepared import prepare
 from src.prepare import prepare_and_report
 from src.reports.data_report import data_report, duplicate_groups, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
+from src.reports.figure_style import DPI, STYLE, axes, save_png
 from src.reports.leak_check import check_leaks
 from tests.picture_files import class_folders, config_of, picture, png, scene
 
@@ -268,3 +273,21 @@ def test_pictures_that_are_enlarged_more_than_twice_are_warned_of(
     for _ in ("written", "found again"):
         warned = [warning for warning in data_report(prepare(config), config).warnings if "enlarged" in warning]
         assert bool(warned) == enlarged  # they have 40 pixels
+
+
+def test_a_figure_is_drawn_once_and_looks_as_matplotlib_saves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def figure() -> Figure:
+        with matplotlib.rc_context(STYLE):
+            drawn, ax = axes(3.0, 2.0, "Title", "x", "y")
+        ax.plot([0, 1], [1, 0], label="line")
+        ax.legend()
+        return drawn
+
+    usual = BytesIO()
+    figure().savefig(usual, format="png", dpi=DPI)
+    calls, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: calls.append(1) or draw(self, renderer))
+    ours = BytesIO()
+    save_png(figure(), ours)
+    assert len(calls) == 1
+    assert np.array_equal(np.array(Image.open(ours)), np.array(Image.open(usual)))
