@@ -54,6 +54,6 @@ def test_the_notebook_runs(sandbox: list[str], tmp_path: Path, monkeypatch: pyte
     for cell in notebook["cells"]:
         assert not cell.get("outputs")
         if cell["cell_type"] == "code":
-            exec(compile(cell["source"], NOTEBOOK.name, "exec"), names)  # noqa: S102 - our own
+            exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)  # noqa: S102 - our own
     assert names["model"].count_params() == names["result"].cost.parameters
     assert names["again"].scores["test"]["accuracy"].value == names["result"].scores["test/accuracy"]
