@@ -164,7 +164,7 @@ def test_recorded_paths_are_absolute_and_columns_stay_what_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recorded = with_absolute_paths(plain(compose_config("dataset=photos", "dataset.path=my photos", "output=~/out")))
+    recorded = with_absolute_paths(plain(compose_config("dataset=photos", "dataset.path=my photos", "output='~/out'")))
     assert recorded["dataset"]["path"] == str(tmp_path / "my photos")
     assert recorded["dataset"]["cache"] == str(tmp_path / ".cache" / "prepared")
     assert recorded["dataset"]["manifest"]["path"] == "path"

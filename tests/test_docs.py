@@ -57,7 +57,7 @@ SCHEMAS = {
 }
 OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send, "relocate": relocate.relocate}
 WITH_DIFFS = "## Adding to it"
-REJECTED = "model=deeep"  # shown with the line that it gives
+REJECTED = "aug=storng"  # shown with the line that it gives
 
 
 def commands_in(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from tests.composing import private_places
 
 BEFORE_THE_WORK = [
     # values and groups
-    ("train model=deeep", "model=deeep: accepts baseline, .*deep, .*residual; did you mean deep"),
+    ("train model=deeep", "model=deeep: accepts baseline, ... did you mean deep"),
     ("train modle=deep", "modle: no such key; did you mean model?"),
     ("train model.depth=3", "model.depth: no such key"),
     ("train deep", "deep: not understood; write key=value"),
@@ -29,13 +29,13 @@ BEFORE_THE_WORK = [
     ("train trainer.epochs=0", "trainer.epochs=0: accepts an integer, at least 1"),
     ("train trainer.epochs=2.5", "trainer.epochs=2.5: accepts an integer"),
     ("train trainer.batch_size=", "trainer.batch_size=: accepts an integer"),
-    ("train optimizer=Adam", "optimizer=Adam: accepts adam, adamw, sgd; did you mean adam?"),
+    ("train optimizer=Adam", "optimizer=Adam: accepts adam, adamw, sgd; did you mean adam"),
     ("train optimizer.learning_rate=fast", "optimizer.learning_rate=fast: accepts a number"),
     ("train optimizer.lr=0.1", "optimizer.lr: no such key"),
     ("train aug.rotation=90", "aug.rotation=90: accepts a number, at least 0 and at most 0.5"),
     ("train aug=heavy", "aug=heavy: accepts light, none, photos, randaugment, strong"),
     ("train model.filters=16", "model.filters=16: accepts a list of 1 to 8 items"),
-    ("train model.architecture=vit", "model.architecture=vit: accepts .*cnn"),
+    ("train model.architecture=vit", "model.architecture=vit: accepts cnn"),
     ("train model=residual model.padding=valid", "residual=true needs padding=same"),
     ("train dataset.split.train=0.9", "train, validation and test must add up to 1"),
     ("train dataset.split.fold=7", "dataset.split: split.fold=7: accepts 0 to 4"),

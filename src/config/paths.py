@@ -26,6 +26,9 @@ SHIPPED_MODEL = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "models" / "happy
 PATHS = ("path", "cache", "downloads", "checkpoint", "output")
 """Keys of a config that hold paths; those below `manifest` are names of columns."""
 
+MODELS = ("weights", "teachers")
+"""Keys that may hold a path or the name of a recorded model."""
+
 
 def project_path(path: str) -> Path:
     """`path` made absolute, with `~` expanded: a relative one counts from where the user stands."""
@@ -50,6 +53,16 @@ def with_absolute_paths(tree: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in tree.items():
         if isinstance(value, Mapping) and key != "manifest":
             absolute[key] = with_absolute_paths(value)
+        elif key in PATHS and isinstance(value, str):
+            absolute[key] = str(project_path(value))
+        elif key in MODELS and isinstance(value, str):
+            absolute[key] = _model_place(value)
+        elif key in MODELS and isinstance(value, list | tuple):
+            absolute[key] = [_model_place(each) for each in value]
         else:
-            absolute[key] = str(project_path(value)) if key in PATHS and isinstance(value, str) else value
+            absolute[key] = value
     return absolute
+
+
+def _model_place(name: str) -> str:
+    return str(project_path(name)) if Path(name).expanduser().exists() else name
