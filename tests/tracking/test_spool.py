@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from src.config import Config
 from src.journal import append_entry, read_entries
 from src.tracking.delivery import deliver
 from src.tracking.spool import (
@@ -20,6 +21,7 @@ from src.tracking.spool import (
     Spool,
     leading_batch,
 )
+from src.tracking.store import open_store
 
 
 def metric(step: int, count: int = 1) -> Event:
@@ -57,8 +59,10 @@ def test_an_event_is_on_disk_before_the_run_goes_on(tmp_path: Path, monkeypatch:
     spool.close(patience=0.1)
 
 
-def test_a_data_set_that_two_runs_add_at_once_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
+def test_a_data_set_that_two_runs_add_at_once_is_sent_again(
+    tmp_path: Path, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = open_store(make_config().tracking)
 
     def raced(*_: object) -> None:
         raise mlflow.MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", BAD_REQUEST)
