@@ -106,7 +106,7 @@ def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Comman
 def test_the_installed_package_composes_its_own_configs(happy_sad: Command, tmp_path: Path) -> None:
     done = happy_sad(tmp_path, "train", "--help")
     assert done.returncode == 0, done.stderr
-    assert "model: baseline, deep, mobile, residual" in done.stdout
+    assert "model: baseline, convnext_tiny, deep," in done.stdout
     done = happy_sad(tmp_path, "train", "experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
     assert done.returncode == 0, done.stderr
     assert "path: PHOTOS" in done.stdout

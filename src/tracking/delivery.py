@@ -27,6 +27,7 @@ SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "test
 ABOUT, LOCK, MODEL, EXAMPLE = "run.json", "lock", "model.keras", "example.npy"
 TOO_MANY_REQUESTS = 429
 SEND_PATIENCE_SECONDS = 15.0
+DISCARD_ATTEMPTS = 5
 
 
 def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
@@ -108,8 +109,19 @@ def send(folder: Path) -> str:
         return ""
     except store_errors() as error:
         raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
-    shutil.rmtree(folder)
+    discard(folder)
     return str(about["run"])
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a run that its store has whole. Another start may be trying its lock, whose file comes back
+    with that; nobody finds the folder any more once `ABOUT` is gone.
+    """
+    (folder / ABOUT).unlink()
+    for _ in range(DISCARD_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def _send(mlflow: ModuleType, run_id: str, folder: Path) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from filelock import FileLock
 from ..config import Config, output_folder
 from ..errors import TrackingError
 from .beginning import Begun, begin_run
-from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, first_line, store_errors
+from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, discard, first_line, store_errors
 from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
@@ -225,7 +224,7 @@ def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None
             file=sys.stderr,
         )
     else:
-        shutil.rmtree(spool.folder)
+        discard(spool.folder)
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def test_tables_hold_what_json_says(predict: Run, album: Path, tmp_path: Path) -
         assert table[name].dropna().tolist() == [row[name] for row in printed if row["label"]]
 
 
-@pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet", "--explain=no/a.png"])
+@pytest.mark.parametrize("option", ["--csv=no/a.csv", "--parquet=no/a.parquet"])
 def test_a_file_that_cannot_be_written_is_one_line(predict: Run, album: Path, option: str) -> None:
     result = predict(album / "a.png", option)
     assert result.code == 1

@@ -140,5 +140,5 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SweepError, match=r"pip install 'happy-sad\[cluster\]'"):
+    with pytest.raises(SweepError, match=r"needs ray: pip install .*\[cluster\]"):
         connect(ClusterConfig())
