@@ -18,6 +18,8 @@ from .train import train
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .metrics.intervals import Score
+
 
 def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  # noqa: ARG001
     """Train one model for each fold, look for label errors and write page and manifest; the table behind the page.
@@ -28,6 +30,7 @@ def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  
 
     from .data.prepared import prepare
     from .data.store import readable_disk_errors
+    from .metrics.intervals import proportion
     from .metrics.label_errors import find_label_errors
     from .reports.label_audit import MANIFEST, audit_table, auditable_samples, write_audit_page, write_manifest
     from .tracking.store import check_store
@@ -42,14 +45,16 @@ def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  
         held_out = evaluation.split("test")
         probabilities[held_out.index] = held_out["probability"]
     known = np.isfinite(probabilities)
-    errors = find_label_errors(dataset.table["label"].to_numpy()[known], probabilities[known])
+    labels, groups = (dataset.table[name].to_numpy()[known] for name in ("label", "group"))
+    errors = find_label_errors(labels, probabilities[known])
+    agreement = proportion((probabilities[known] >= 0.5) == labels, groups)
     table = audit_table(dataset, probabilities, errors)
     folder = project_path(config.output or f"outputs/audit/{config.dataset.name}")
     with readable_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        page = write_audit_page(table, dataset, errors, folder, config.shown)
+        page = write_audit_page(table, dataset, errors, agreement, folder, config.shown)
         root = write_manifest(table, dataset, samples, config.dataset, folder)
-    _report(table, config, page, folder / MANIFEST, root)
+    _report(table, agreement, config, page, folder / MANIFEST, root)
     return table
 
 
@@ -62,7 +67,7 @@ def _fold(config: AuditConfig, fold: int) -> Config:
     return Config(**values | {"name": f"audit-{config.dataset.name}-fold{fold}"})
 
 
-def _report(table: pd.DataFrame, config: AuditConfig, page: Path, manifest: Path, root: str) -> None:
+def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Path, manifest: Path, root: str) -> None:
     from rich.console import Console
 
     from .cli.composition import quoted
@@ -70,7 +75,11 @@ def _report(table: pd.DataFrame, config: AuditConfig, page: Path, manifest: Path
 
     console = Console(soft_wrap=True, highlight=False)
     count = int(table["suspect"].sum())
-    console.print(f"{config.dataset.name}: {count:,} of {len(table):,} labels are likely wrong; look: {page}")
+    console.print(
+        f"{config.dataset.name}: {count:,} of {len(table):,} labels are doubted by models that did not see their "
+        f"pictures; these agree with {agreement.value:.3f} [{agreement.low:.3f}, {agreement.high:.3f}] of all labels, "
+        f"and the weaker they are, the more of what they doubt is their own error; look: {page}"
+    )
     named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
     console.print(f"mend {manifest} (the column label, or delete lines), then train on it:")
     paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]

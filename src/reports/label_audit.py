@@ -15,6 +15,7 @@ from ..data.prepared import PreparedDataset
 from ..data.samples import Limits, Sample
 from ..data.sources import list_samples
 from ..errors import DataError
+from ..metrics.intervals import Score
 from ..metrics.label_errors import LabelErrors
 from .pages import render, thumbnail, write_page
 
@@ -57,9 +58,16 @@ def audit_table(dataset: PreparedDataset, probabilities: NDArray[np.float64], er
 
 
 def write_audit_page(
-    table: pd.DataFrame, dataset: PreparedDataset, errors: LabelErrors, folder: Path, shown: int
+    table: pd.DataFrame,
+    dataset: PreparedDataset,
+    errors: LabelErrors,
+    agreement: Score,
+    folder: Path,
+    shown: int,
 ) -> Path:
-    """Write one self-contained page with the `shown` surest suspects into `folder`; returns its path."""
+    """Write one self-contained page with the `shown` surest suspects into `folder`; returns its path. `agreement` is
+    the share of all labels that the models give too.
+    """
     suspects = table[table["suspect"]].head(shown).to_dict("records")
     kinds = dict(zip(dataset.class_names, ("negative", "positive"), strict=True))
     pictures = [
@@ -72,7 +80,7 @@ def write_audit_page(
     ]
     captions = [f"{each['label']}: {each['p_label']:.2f}" for each in suspects]
     page = folder / PAGE
-    content = {"dataset": dataset, "table": table, "errors": errors, "manifest": MANIFEST}
+    content = {"dataset": dataset, "table": table, "errors": errors, "agreement": agreement, "manifest": MANIFEST}
     write_page(page, render("label_audit.html", shown=list(zip(pictures, captions, strict=True)), **content))
     return page
 
