@@ -26,8 +26,8 @@ from src.config import (
 )
 from src.config.earlier_names import present_params
 from src.config.identity import config_digest, deciding_params, flat_params, run_name
+from src.config.launching import Objective
 from src.config.roles import added_defaults
-from src.config.run import Objective
 from src.errors import ConfigError
 from src.metrics.scores import SCORES
 from tests.composing import compose_config

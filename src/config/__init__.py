@@ -19,6 +19,7 @@ from .commands import (
     TunerConfig,
 )
 from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig, VotesConfig
+from .launching import ClusterConfig, SweepConfig
 from .paths import (
     CONF,
     IN_CHECKOUT,
@@ -31,12 +32,10 @@ from .paths import (
 )
 from .run import (
     AugmentationConfig,
-    ClusterConfig,
     Config,
     EvaluationConfig,
     ModelConfig,
     OptimizerConfig,
-    SweepConfig,
     ThresholdConfig,
     TrackingConfig,
     TrainerConfig,

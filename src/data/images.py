@@ -6,18 +6,17 @@ a picture that cannot be decoded to its last row is rejected, never guessed.
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from io import BytesIO
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import ExifTags, Image
 
 from .pixel_budget import DECODING
-from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Verdict
+from .rejections import DECODE_ERRORS, FORMATS, UNOPENED, broken_verdict, one_line, unopened_verdict
+from .samples import DecodedPicture, Fit, Limits, RejectedPictureError
 
 __all__ = [
     "BACKGROUND",
@@ -33,9 +32,6 @@ __all__ = [
     "prepare_image",
     "upright_image",
 ]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
-"""The formats that are read, by Pillow's names. Of an animation only the first frame is."""
 
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
@@ -54,32 +50,7 @@ _UPRIGHT = {
 }
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _GRAY_RANGES = (1, 255, 65535, 2**32 - 1)
-_UNOPENED: dict[Verdict, str] = {
-    "not_an_image": "no picture format found",
-    "unsupported_format": f"a format other than {', '.join(FORMATS)}",
-    "truncated": "the file ends too early",
-    "unreadable": "its header cannot be understood",
-}
 _SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole picture once for every scan of a progressive JPEG
-_DECODE_ERRORS = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
-    *(OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error),
-    *(Image.DecompressionBombError, UnidentifiedImageError),
-)
-"""What Pillow's plugins raise on broken files: each is found in their source or by the mutation tests."""
-
-# Signatures of picture formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
-_FOREIGN_SIGNATURES = (
-    b"\xff\x0a",
-    b"\x00\x00\x00\x0cJXL ",
-    b"<svg",
-    b"8BPS",
-    b"FUJIFILM",
-    b"AT&TFORM",
-    b"qoif",
-    b"P7\n",
-)
-
 # Pillow warns from 89 megapixels on, where our own limit stands already, and of metadata that no pixel depends on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -111,8 +82,8 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit:
             with DECODING.hold(image.width * image.height / 1e6):
                 image.load()
                 pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
-        except _DECODE_ERRORS as error:
-            raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
+        except DECODE_ERRORS as error:
+            raise RejectedPictureError(broken_verdict(data, error), one_line(error)) from None
         return DecodedPicture(pixels, width, height, str(image.format), mode, turned=turned)
 
 
@@ -156,8 +127,8 @@ def open_checked(data: bytes) -> Image.Image:
             image.draft(None, (MAX_SIDE, MAX_SIDE))
             with DECODING.hold(image.width * image.height / 1e6):
                 return upright_image(image)
-        except _DECODE_ERRORS as error:
-            raise RejectedPictureError(_broken_verdict(data, error), _one_line(error)) from None
+        except DECODE_ERRORS as error:
+            raise RejectedPictureError(broken_verdict(data, error), one_line(error)) from None
 
 
 def upright_image(image: Image.Image) -> Image.Image:
@@ -174,7 +145,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8; a broken note about the camera is no reason to lose the picture."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return 1
 
 
@@ -182,10 +153,10 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise RejectedPictureError("too_large", _one_line(error)) from None
-    except _DECODE_ERRORS as error:
-        verdict = _unopened_verdict(data)
-        raise RejectedPictureError(verdict, _one_line(error, _UNOPENED[verdict])) from None
+        raise RejectedPictureError("too_large", one_line(error)) from None
+    except DECODE_ERRORS as error:
+        verdict = unopened_verdict(data)
+        raise RejectedPictureError(verdict, one_line(error, UNOPENED[verdict])) from None
 
 
 def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:
@@ -222,44 +193,3 @@ def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         raise ValueError("pixels that are no finite numbers")
     gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(gray).convert("RGB")
-
-
-def _broken_verdict(data: bytes, error: BaseException) -> Verdict:
-    if isinstance(error, MemoryError | Image.DecompressionBombError):
-        return "too_large"
-    text = str(error).lower()
-    if "conversion from" in text or "not supported" in text or "unsupported" in text or "unknown" in text:
-        return "unsupported_format"
-    return "truncated" if "truncated" in text or "end of file" in text or _ends_early(data) else "unreadable"
-
-
-def _unopened_verdict(data: bytes) -> Verdict:
-    """Why no plugin opened it: another picture format, a broken picture of one of ours, or no picture at all."""
-    Image.init()
-    prefix = data[:16].ljust(16, b"\0")  # some signature tests read beyond a shorter one
-    known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}
-    if known & set(FORMATS):
-        return "truncated" if _ends_early(data) else "unreadable"
-    foreign = data.lstrip()[:256].startswith(_FOREIGN_SIGNATURES) or prefix[4:8] == b"ftyp"
-    svg = data.lstrip()[:5] == b"<?xml" and b"<svg" in data[:1024]
-    return "unsupported_format" if known or foreign or svg else "not_an_image"
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether a file stops before the end that its format announces."""
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-64:]
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    if data.startswith(b"GIF8"):
-        return not data.rstrip(b"\0").endswith(b"\x3b")
-    if data.startswith(b"RIFF"):
-        return len(data) < 8 or len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if data.startswith(b"BM"):
-        return len(data) < int.from_bytes(data[2:6], "little")
-    return len(data) < 16
-
-
-def _one_line(error: BaseException, otherwise: str = "") -> str:
-    text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-    return (text or otherwise or type(error).__name__)[:200]
