@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
 from src.journal import append_entry, read_entries
-from src.tracking.delivery import deliver
+from src.tracking.delivery import ABOUT, LOCK, deliver, discard
 from src.tracking.spool import (
     EVENTS,
     METRICS_PER_REQUEST,
@@ -71,6 +73,25 @@ def test_a_data_set_that_two_runs_add_at_once_is_sent_again(
     event = {"dataset": "faces", "digest": "0", "splits": {"train": "1"}, "source": "here"}
     with pytest.raises(ServerAwayError, match="UNIQUE"):
         deliver(mlflow, "run", tmp_path, [event])
+
+
+def test_the_folder_of_a_delivered_run_goes_although_another_start_tries_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rmtree, removed = tmp_path / "run", shutil.rmtree, []
+
+    def raced(path: Path, **options: object) -> None:
+        rmtree(path, **options)  # type: ignore[arg-type]
+        if not removed:
+            FileLock(folder / LOCK).acquire()  # which makes folder and file
+        removed.append(path)
+
+    folder.mkdir()
+    (folder / ABOUT).write_text("{}")
+    monkeypatch.setattr(shutil, "rmtree", raced)
+    discard(folder)
+    assert len(removed) == 2
+    assert not folder.exists()
 
 
 def test_a_refusal_ends_the_sending_and_is_told(tmp_path: Path) -> None:
