@@ -10,7 +10,6 @@ raised as a `UserError` of one line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,7 @@ def predict(
     import pandas as pd
 
     from .conversion.opening import open_model
-    from .runtime.classifier import Answer
+    from .runtime.classifier import Answer, answer_fields
     from .runtime.photos import open_classifier
     from .runtime.pictures import list_pictures
 
@@ -90,7 +89,8 @@ def predict(
             answers += classifier.answers(list_pictures([str(each)], recursive=False))
         else:
             answers += classifier.answer_inputs([each])
-    return pd.DataFrame([asdict(answer) for answer in answers])
+    names = classifier.bundle.class_names
+    return pd.DataFrame([answer.fields(names) for answer in answers], columns=list(answer_fields(names)))
 
 
 def load_model(run: str = "latest") -> keras.Model:

@@ -26,7 +26,7 @@ COMPARED = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Repetition:
     """How a repetition came out: `identical` weights to the bit, and of each score on test what was recorded, the ends
     of its interval, and what it is now.
     """
@@ -40,7 +40,7 @@ class Comparison:
         return [name for name, (_, low, high, now) in self.scores.items() if not low <= now <= high]
 
 
-def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Comparison:
+def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
     """Repeat the run that `config.run` names, unrecorded. Raises RerunError where it does not come out as it did, and
     TrackingError or DataError where it cannot be repeated.
     """
@@ -61,18 +61,18 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Comparison:
     console.print(f"{run.name} (run {run.id}): {'differs now:' if different else 'nothing differs now'}", markup=False)
     for line in different:
         console.print(f"  {line}", markup=False)
-    comparison = compare(run, train(recipe))
-    if comparison.identical:
+    repetition = compare(run, train(recipe))
+    if repetition.identical:
         console.print(f"the same weights to the bit, sha256 {run.tags['weights.sha256'][:12]}")
-        return comparison
-    console.print(_table(comparison))
+        return repetition
+    console.print(_table(repetition))
     if not different:
         raise RerunError(f"{run.name}: other weights, although data, code, versions and device are the same")
-    if comparison.outside:
-        names = ", ".join(comparison.outside)
+    if repetition.outside:
+        names = ", ".join(repetition.outside)
         raise RerunError(f"{run.name}: {names} outside the recorded intervals; what differs is listed above")
     console.print("other weights, as what differs lets expect; every score is within its recorded interval")
-    return comparison
+    return repetition
 
 
 def _present(recipe: Config) -> dict[str, str]:
@@ -101,7 +101,7 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     ]
 
 
-def compare(run: RecordedRun, result: TrainResult) -> Comparison:
+def compare(run: RecordedRun, result: TrainResult) -> Repetition:
     """The repetition's weights and scores on test against the recorded ones."""
     scores = {}
     for name in COMPARED:
@@ -109,15 +109,15 @@ def compare(run: RecordedRun, result: TrainResult) -> Comparison:
         if all(key in run.metrics for key in keys) and keys[0] in result.scores:
             value, low, high = (run.metrics[key] for key in keys)
             scores[name] = (value, low, high, result.scores[keys[0]])
-    return Comparison(result.weights_digest == run.tags["weights.sha256"], scores)
+    return Repetition(result.weights_digest == run.tags["weights.sha256"], scores)
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(repetition: Repetition) -> Table:
     from rich.table import Table
 
     table = Table("on test", "recorded", "now", "within", title="Not the same weights", title_justify="left")
-    for name, (value, low, high, now) in comparison.scores.items():
-        within = "no" if name in comparison.outside else "yes"
+    for name, (value, low, high, now) in repetition.scores.items():
+        within = "no" if name in repetition.outside else "yes"
         table.add_row(name.replace("_", " "), f"{value:.4f} [{low:.3f}, {high:.3f}]", f"{now:.4f}", within)
     return table
 

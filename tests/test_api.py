@@ -29,6 +29,7 @@ def test_pictures_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bun
     pixels = np.asarray(Image.open(file).convert("RGB"))
     answers = predict([str(file), file, file.read_bytes(), pixels], model=str(bundle.folder))
     assert len(answers) == 4
+    assert {"p_happy", "confidence", "verdict", "evidence"} <= set(answers.columns)  # those of every other way
     assert answers.drop(columns="path").drop_duplicates().shape[0] == 1
     assert len(predict(pixels[None], model=str(bundle.folder))) == 1
     assert len(predict(album, model=str(bundle.folder))) == 5

@@ -17,6 +17,7 @@ from src.models.classifier import head_layers
 from src.models.inspection import count_flops
 from src.train import TrainResult, train
 from src.training.origins import find_origins
+from src.training.stages import stages
 from tests.composing import compose_config
 from tests.trained_model import Trained
 
@@ -42,6 +43,17 @@ def test_the_frozen_body_stays_and_the_head_learns(record: Path, tuned: tuple[Pa
     changed = [not np.array_equal(*pair) for pair in zip(before.get_weights(), after.get_weights(), strict=True)]
     head = sum(len(layer.weights) for layer in head_layers(after))
     assert changed == [False] * (len(changed) - head) + [True] * head
+
+
+def test_the_second_stage_trains_all_of_the_network(trained: Trained, record: Path) -> None:
+    config = config_from(trained, f"model.weights={record}", "trainer.freeze=1", "trainer.epochs=2")
+    classifier = keras.saving.load_model(record / "model.keras")
+    everything = len(classifier.trainable_variables)
+    head, rest = stages(config)
+    head.set_trainable(classifier, config)
+    assert 0 < len(classifier.trainable_variables) < everything
+    rest.set_trainable(classifier, config)
+    assert len(classifier.trainable_variables) == everything
 
 
 def test_it_begins_where_the_recorded_model_ended(tuned: tuple[Path, TrainResult]) -> None:
