@@ -71,6 +71,10 @@ def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Con
     console.print(f"{int((several > 1).sum()):,} groups of near-duplicates or of one person, each kept in one split")
     if dataset.ignored:
         console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
+    if dataset.auxiliary is not None:
+        trained, total = len(dataset.auxiliary.rows), len(dataset.auxiliary.table)
+        classes = ", ".join(dataset.auxiliary.classes)
+        console.print(f"auxiliary head: {classes}; {trained:,} of {total:,} pictures of neither class are trained on")
     if dataset.crossing_groups:
         console.print(
             f"{dataset.crossing_groups:,} groups cross the splits that the data ships; "

@@ -65,13 +65,17 @@ class ManifestConfig(Strict):
 @dataclass(frozen=True)
 class VotesConfig(Strict):
     """A CSV of raters' votes: its column `name` holds the file names of pictures; the columns `positive` and `negative`
-    count the votes for either class, and all other columns of numbers those for something else.
+    count the votes for either class, and all other columns of numbers those for something else. `others` are those of
+    these that the auxiliary head learns as well. Of fewer than `min_count` votes for one of its classes it learns
+    nothing.
     """
 
     path: str | None = added(default=None)
     name: str = added(default="name")
     positive: str = added(default="happiness")
     negative: str = added(default="sadness")
+    others: list[str] = added(default_factory=list)
+    min_count: Count = added(default=1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class SourceConfig(Strict):
     `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
     `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
     a picture's path: what its first group finds (or all of it) names the subject whose pictures stay together. `weight`
-    is the weight of each picture. `votes` turns labels into targets.
+    is the weight of each picture. `votes` turns labels into targets. `auxiliary` names further classes, whose pictures
+    are neither: they teach features through an auxiliary head and are never evaluated.
     """
 
     name: str
@@ -94,6 +99,7 @@ class SourceConfig(Strict):
     negative: str = "sad"
     group_pattern: str | None = None
     weight: PositiveNumber = 1.0
+    auxiliary: list[str] = added(default_factory=list)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     votes: VotesConfig = added(default_factory=VotesConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
@@ -102,6 +108,8 @@ class SourceConfig(Strict):
         reject_password("dataset.url", self.url)
         if self.source == "synthetic" and self.path:
             raise ValueError(f"path={self.path} is not read by synthetic faces; did you mean dataset=photos?")
+        if self.auxiliary and self.votes.path is not None and not self.votes.others:
+            raise ValueError("auxiliary classes with votes need votes.others: the columns that their head learns")
 
 
 @dataclass(frozen=True)

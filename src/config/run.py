@@ -102,6 +102,8 @@ class TrainerConfig(Strict):
     For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`. `ema`
     is the momentum of the weights' moving average, which is then validated and kept; 0 is none. `teachers` are recorded
     models, named as `model.weights` names one; the mean of their probabilities is `teacher_weight` of the target.
+
+    Where the data set has auxiliary classes, `auxiliary_weight` is that of their head's loss; 0 leaves them out.
     """
 
     name: str
@@ -119,6 +121,7 @@ class TrainerConfig(Strict):
     ema: Rate = added(default=0.0)
     teachers: list[str] = added(default_factory=list)
     teacher_weight: Annotated[float, Gt(0), Le(1)] = added(default=0.5)
+    auxiliary_weight: NonNegative = added(default=1.0)
     overfit: bool = False
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)

@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from ..config import DatasetConfig
 from ..errors import DataError
+from .auxiliary import SHARE
 from .decoding import Outcome, Preparation, decode_samples
 from .locators import with_streamed_bytes
 from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
 from .near_duplicates import Pairs, chained, connected_groups
-from .samples import Limits, Rejection, Sample
+from .samples import NEITHER, Limits, Rejection, Sample
 from .sources import Listing
 from .store import PIXELS, StoreInfo, write_tables
 
@@ -108,6 +109,7 @@ def build(
             described = {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
             has_file = {"has_file": sample.locator.has_file}
             described |= {} if sample.target is None else {"target": sample.target}
+            described |= {SHARE + name: share for name, share in (sample.shares or {}).items()}
             rows.append({"slot": slot} | has_file | described | {"sha256": outcome.sha256} | outcome.facts)
         else:
             rejection = Rejection(sample.path, sample.label, checked.verdict, checked.detail, sample.source)
@@ -135,14 +137,20 @@ def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected:
 
 
 def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
-    """Move the last pictures of the file into the slots of rejected ones and cut it; the table follows their order."""
+    """Move the last pictures of the file into the slots of rejected ones and cut it; the table follows their order.
+
+    Where there are pictures of neither class, which come last, all move up instead, so that they stay last.
+    """
     slots = table["slot"].to_numpy()
     count = len(slots)
-    free = np.setdiff1d(np.arange(count), slots)
     positions = slots.copy()
-    positions[slots >= count] = free
+    if (table["label"] == NEITHER).any():
+        positions = np.arange(count)
+    else:
+        positions[slots >= count] = np.setdiff1d(np.arange(count), slots)
+    moved = slots != positions
     with preparation.pixels.open("r+b") as file:
-        for slot, position in zip(slots[slots >= count], free, strict=True):
+        for slot, position in zip(slots[moved], positions[moved], strict=True):
             file.seek(int(slot) * preparation.slot_bytes)
             picture = file.read(preparation.slot_bytes)
             file.seek(int(position) * preparation.slot_bytes)
@@ -168,8 +176,8 @@ def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
         left, right = lookalike_pairs(table.iloc[rows], config)
         pairs.append((rows[left], rows[right]))
     alike = connected_groups(len(table), _joined(pairs))
-    share = np.bincount(alike, weights=table["label"].to_numpy()) / np.bincount(alike)
-    conflict = (share[alike] > 0) & (share[alike] < 1)
+    labels = table["label"].to_numpy()
+    conflict = np.bincount(alike, labels == 0)[alike].astype(bool) & np.bincount(alike, labels == 1)[alike].astype(bool)
     known = np.flatnonzero(table["subject"].notna().to_numpy())
     subjects = (table["source"] + "\0" + table["subject"]).to_numpy(dtype=object)[known]
     left, right = chained(subjects.astype(str))
@@ -189,4 +197,6 @@ def content_digest(table: pd.DataFrame) -> str:
     digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
     if "target" in table:
         digest.update(table["target"].to_numpy(dtype="<f4").tobytes())
+    for name in sorted(column for column in table.columns if column.startswith(SHARE)):
+        digest.update(name.encode() + table[name].to_numpy(dtype="<f4").tobytes())
     return digest.hexdigest()[:16]

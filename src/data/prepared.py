@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..config import DatasetConfig, project_path
+from .auxiliary import AuxiliaryPictures, auxiliary_pictures
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
 from .lookalikes import asks_for_crops, features_of, finds_crops
-from .samples import SPLITS, Limits, Sample
+from .samples import NEITHER, SPLITS, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
 from .store import (
@@ -49,7 +50,7 @@ _MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Pictures ready to train on. Row i of `table` describes `images[i]`.
+    """Pictures ready to train on. Row i of `table` describes `images[i]`; those behind them belong to `auxiliary`.
 
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
@@ -72,13 +73,14 @@ class PreparedDataset:
     dropped_crossing: int = 0
     """Pictures that are not used because of that."""
     features_file: Path | None = None
+    auxiliary: AuxiliaryPictures | None = None
 
     @property
     def features(self) -> pd.DataFrame:
         """What finds the crops of each row's picture (`lookalikes.FEATURES`), read from disk; empty where unknown."""
         if self.features_file is None:
             return features_of(self.table)
-        return pd.read_parquet(self.features_file)
+        return pd.read_parquet(self.features_file).iloc[: len(self.table)]
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """The row numbers of a split, ascending."""
@@ -144,16 +146,18 @@ class _Pictures:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        return _limited(self.listing.samples, self.config)
+        return sorted(_limited(self.listing.samples, self.config), key=lambda sample: sample.label == NEITHER)
 
 
 def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
-    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed."""
+    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed; of
+    neither class half of it at most.
+    """
     if config.limit is None or len(samples) <= config.limit:
         return samples
     order = np.random.default_rng(config.split.seed).permutation(len(samples))
     labels = np.array([sample.label for sample in samples])[order]
-    kept = np.concatenate([order[labels == label][: config.limit // 2] for label in (0, 1)])
+    kept = np.concatenate([order[labels == label][: config.limit // 2] for label in (0, 1, NEITHER)])
     return [samples[row] for row in np.sort(kept)]
 
 
@@ -174,7 +178,8 @@ def _key(pictures: _Pictures) -> str:
     for sample in pictures.samples:
         described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
         target = () if sample.target is None else (sample.target,)
-        digest.update(repr((*described, sample.locator.signature, *target)).encode())
+        shares = () if sample.shares is None else (sorted(sample.shares.items()),)
+        digest.update(repr((*described, sample.locator.signature, *target, *shares)).encode())
     digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
     return digest.hexdigest()
 
@@ -210,8 +215,8 @@ def _same_content(store: Store, pictures: _Pictures) -> bool:
 
 
 def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
-    outcome = assign_splits(store.table, config.split, config.cross_split_duplicates)
-    table = store.table.copy(deep=False)
+    table = store.table[store.table["label"] != NEITHER].copy(deep=False)
+    outcome = assign_splits(table, config.split, config.cross_split_duplicates)
     table.insert(3, "split", pd.Series(outcome.splits, dtype="str"))
     return PreparedDataset(
         images=store.pixels,
@@ -225,6 +230,7 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
         crossing_groups=outcome.crossing_groups,
         dropped_crossing=outcome.dropped,
         features_file=store.folder / LOCAL_FEATURES,
+        auxiliary=auxiliary_pictures(store.table, outcome.splits),
     )
 
 

@@ -14,6 +14,9 @@ from ..config import DatasetConfig
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+NEITHER = -1
+"""The label of a picture that belongs to neither class, and teaches the auxiliary head alone."""
+
 Fit = Literal["stretch", "crop", "pad"]
 """How a picture becomes a square: all of it stretched, its middle, or all of it between bars."""
 
@@ -127,6 +130,8 @@ class Sample:
     source: str = ""
     target: float | None = None
     """How far it belongs to class 1, from 0 to 1; None: as its label says."""
+    shares: Mapping[str, float] | None = None
+    """How far it belongs to each class of the auxiliary head, adding up to 1; None where there is no such head."""
 
 
 @dataclass(frozen=True, slots=True)

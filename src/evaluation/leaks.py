@@ -32,6 +32,10 @@ def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -
     """
     rows = np.concatenate([dataset.rows(split) for split in FITTED_ON])
     own = fingerprints(dataset, rows).assign(split=dataset.table["split"].to_numpy()[rows], inherited=False)
+    if dataset.auxiliary is not None:
+        neither = _hashed(dataset.auxiliary.trained, dataset.images, dataset.auxiliary.rows)
+        own = pd.concat([own, neither.assign(split="train", inherited=False)], ignore_index=True)
+        own = own.assign(**features_of(own))  # crops of these are not looked for
     if inherited is None:
         return compact(own)
     both = pd.concat([own, inherited.assign(inherited=True)], ignore_index=True)
@@ -40,13 +44,18 @@ def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -
 
 def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.DataFrame:
     """SHA-256, pHash, dHash and features of rows; hashes from the table or else from the prepared pictures."""
-    table, features = dataset.table.iloc[rows], dataset.features.iloc[rows].reset_index(drop=True)
+    features = dataset.features.iloc[rows].reset_index(drop=True)
+    return _hashed(dataset.table.iloc[rows], dataset.images, rows).join(features)
+
+
+def _hashed(table: pd.DataFrame, images: NDArray[np.uint8], rows: NDArray[np.integer]) -> pd.DataFrame:
+    """SHA-256, pHash and dHash of the pictures that `table` describes, which are those in `rows` of the array."""
     if {"phash", "dhash"} <= set(table.columns):
-        return table[["sha256", "phash", "dhash"]].reset_index(drop=True).join(features)
+        return table[["sha256", "phash", "dhash"]].reset_index(drop=True)
     chunks = np.array_split(rows, max(1, len(rows) // PICTURES_AT_ONCE))
-    hashes = [perceptual_hashes(list(dataset.images[chunk])) for chunk in chunks if len(chunk)]
+    hashes = [perceptual_hashes(list(images[chunk])) for chunk in chunks if len(chunk)]
     phash, dhash = (np.concatenate(values) for values in zip(*hashes, strict=True))
-    return pd.DataFrame({"sha256": table["sha256"].to_numpy(), "phash": phash, "dhash": dhash}).join(features)
+    return pd.DataFrame({"sha256": table["sha256"].to_numpy(), "phash": phash, "dhash": dhash})
 
 
 def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:

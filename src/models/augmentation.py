@@ -19,8 +19,9 @@ SHRUNK_BY = (2, 3, 4)
 class Augmentation(layers.Layer):
     """Geometry, color and erasing picture by picture, then MixUp and CutMix between the pictures of a batch.
 
-    Takes and gives {"images": (batch, height, width, 3) in 0..255, "labels": (batch, 1)}, both float32. Labels change
-    only where pictures are mixed. Where MixUp and CutMix are both on, each picture gets one of them, by a fair coin.
+    Takes and gives {"images": (batch, height, width, 3) in 0..255, "labels": (batch, columns)}, both float32. Labels
+    change only where pictures are mixed. Where MixUp and CutMix are both on, each picture gets one of them, by a fair
+    coin.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -44,7 +45,7 @@ class Augmentation(layers.Layer):
         return mixed[0] if mixed else {"images": images, "labels": labels}
 
     def _choose(self, first: Batch, second: Batch) -> Batch:
-        heads = keras.random.uniform(ops.shape(first["labels"]), seed=self.coin) < 0.5
+        heads = keras.random.uniform((ops.shape(first["labels"])[0], 1), seed=self.coin) < 0.5
         wide = ops.reshape(heads, (-1, 1, 1, 1))
         return {
             "images": ops.where(wide, first["images"], second["images"]),

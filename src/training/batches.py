@@ -15,11 +15,12 @@ Batch = tuple[dict[str, Any], Any, Any]
 class Batches(keras.utils.PyDataset):
     """Batches of `rows` of a memory-mapped picture array.
 
-    A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, 1)}, labels, sample weights (n,)). Metrics
-    are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the labels), which
-    augmentation may mix. Where the pictures lie on the device (`on_device`), it holds what `DevicePictures.take` makes
-    "images" of instead. With a `seed`, every epoch is a new permutation drawn from (seed, epoch), so that batches are
-    the same whichever thread makes them; without one, rows keep their order. `feed` is what a fit reads.
+    A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, columns)}, labels (n, 1), sample weights
+    (n,)). Metrics are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the
+    labels), of one column or, with an auxiliary head, more. Augmentation may mix them. Where the pictures lie on the
+    device (`on_device`), it holds what `DevicePictures.take` makes "images" of instead. With a `seed`, every epoch is a
+    new permutation drawn from (seed, epoch), so that batches are the same whichever thread makes them; without one,
+    rows keep their order. `feed` is what a fit reads.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=1 if on_device else 2, max_queue_size=4)
         self.images = images
         self.labels = labels.astype("float32").reshape(-1, 1)
-        self.targets = self.labels if targets is None else targets.astype("float32").reshape(-1, 1)
+        self.targets = self.labels if targets is None else targets.astype("float32").reshape(len(targets), -1)
         self.sample_weights = np.ones(len(labels), "float32") if sample_weights is None else sample_weights
         self.rows = rows
         self.batch_size = batch_size

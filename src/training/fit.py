@@ -17,8 +17,10 @@ from ..config import Config, project_path
 from ..config.identity import deciding_params
 from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
+from ..data.samples import NEITHER
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
+from .auxiliary_head import create_auxiliary_head
 from .backend import is_out_of_memory, memory_errors
 from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
@@ -70,7 +72,8 @@ def fit(
     fit, and ConfigError where there is nothing to freeze.
     """
     trainer = config.trainer
-    train, validation = _batches(dataset, config, targets)
+    auxiliary = create_auxiliary_head(classifier, dataset, config)
+    train, validation = _batches(dataset, config, targets, with_auxiliary=auxiliary is not None)
     last = min(trainer.epochs, trainer.stop_after or trainer.epochs)
     progress = ShowProgress(console, last)
     stopping = _stopping(config)
@@ -91,9 +94,9 @@ def fit(
                 ReportEpochs(report, len(train.rows)),
                 progress,
             ]
-            callbacks += [*average, *_statistics(classifier, dataset, config, train.rows)]
+            callbacks += [*average, *_statistics(classifier, dataset, config)]
             callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
-            model = TrainingModel(classifier, augmentation, train.on_device)
+            model = TrainingModel(classifier, augmentation, train.on_device, auxiliary)
             compile_model(model, config, len(train), stage, ema=trainer.ema if average else 0.0)
             model.fit(
                 train.feed(),
@@ -166,25 +169,36 @@ def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
     return np.sort(np.concatenate(halves))
 
 
-def _batches(dataset: PreparedDataset, config: Config, targets: np.ndarray | None) -> tuple[Batches, Batches | None]:
+def _batches(
+    dataset: PreparedDataset, config: Config, targets: np.ndarray | None, *, with_auxiliary: bool
+) -> tuple[Batches, Batches | None]:
     trainer, labels = config.trainer, dataset.table["label"].to_numpy()
     rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    make = partial(Batches, dataset.images, labels, on_device=device_pictures(dataset.images))
-    train = make(rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets)
-    return train, None if trainer.overfit else make(dataset.rows("validation"), trainer.batch_size)
+    make = partial(Batches, dataset.images, on_device=device_pictures(dataset.images))
+    validation = None if trainer.overfit else make(labels, dataset.rows("validation"), trainer.batch_size)
+    if with_auxiliary and dataset.auxiliary is not None:
+        neither = dataset.auxiliary
+        targets = labels.astype("float32") if targets is None else targets
+        targets = np.column_stack([np.concatenate([targets, neither.targets]), neither.shares])
+        labels = np.concatenate([labels, np.full(len(neither.table), NEITHER, labels.dtype)])
+        weights = np.concatenate([weights, neither.weights])
+        rows = np.concatenate([rows, neither.rows])
+    train = make(labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets)
+    return train, validation
 
 
-def _statistics(
-    classifier: keras.Model, dataset: PreparedDataset, config: Config, rows: np.ndarray
-) -> list[keras.callbacks.Callback]:
-    count = config.trainer.statistics_pictures
+def _statistics(classifier: keras.Model, dataset: PreparedDataset, config: Config) -> list[keras.callbacks.Callback]:
+    """Over pictures of the two classes, as those that the model will be asked about."""
+    trainer = config.trainer
+    count = trainer.statistics_pictures
     if not count:
         return []
+    rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
     chosen = np.random.default_rng((config.seed, 1)).permutation(rows)[:count]
-    return [EstimateBatchStatistics(classifier, dataset.images, chosen, config.trainer.batch_size)]
+    return [EstimateBatchStatistics(classifier, dataset.images, chosen, trainer.batch_size)]
 
 
 def _stopping(config: Config) -> list[keras.callbacks.Callback]:

@@ -61,6 +61,8 @@ class Record:
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = ", ".join(f"{len(dataset.rows(split)):,} {split}" for split in dataset.split_digests)
+        if dataset.auxiliary is not None:
+            sizes += f", {len(dataset.auxiliary.rows):,} auxiliary"
         limited = f" (dataset.limit={self.config.dataset.limit})" if self.config.dataset.limit else ""
         rejected = f"{len(dataset.rejected):,} rejected"
         self._print(f"{dataset.name}: {sizes} pictures{limited}; {rejected}; digest {dataset.digest}")

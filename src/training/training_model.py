@@ -9,6 +9,7 @@ import keras
 
 from ..config import Config
 from ..models.augmentation import Augmentation
+from .auxiliary_head import AuxiliaryHead
 from .backend import use_xla
 from .device_pictures import DevicePictures
 from .optimizers import create_optimizer
@@ -19,16 +20,23 @@ class TrainingModel(keras.Model):
     """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
 
     The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all. With `on_device`, batches name pictures that lie there already.
+    augmentation is not run at all. With `on_device`, batches name pictures that lie there already. With an `auxiliary`
+    head, the labels of a training batch are followed by the shares that it learns; pictures of neither class, whose
+    true label is negative, do not count in metrics.
     """
 
     def __init__(
-        self, classifier: keras.Model, augmentation: Augmentation, on_device: DevicePictures | None = None
+        self,
+        classifier: keras.Model,
+        augmentation: Augmentation,
+        on_device: DevicePictures | None = None,
+        auxiliary: AuxiliaryHead | None = None,
     ) -> None:
         super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own
         self.classifier = classifier
         self.augmentation = augmentation
         self.on_device = on_device
+        self.auxiliary = auxiliary
 
     def build(self, input_shape: Any) -> None:
         """Nothing to make: the classifier comes built."""
@@ -37,7 +45,11 @@ class TrainingModel(keras.Model):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         batch = self.on_device.take(inputs) if self.on_device else inputs
         batch = self.augmentation(batch) if training else batch
-        return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
+        if self.auxiliary is None or not training:
+            return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}
+        probability, logits = self.auxiliary(batch["images"])
+        labels = batch["labels"]
+        return {"probability": probability, "label": labels[:, :1], "logits": logits, "shares": labels[:, 1:]}
 
     def compute_loss(
         self,
@@ -47,10 +59,14 @@ class TrainingModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        return super().compute_loss(x, y_pred["label"], y_pred["probability"], sample_weight, training)
+        loss = super().compute_loss(x, y_pred["label"], y_pred["probability"], sample_weight, training)
+        if self.auxiliary is None or "logits" not in y_pred:
+            return loss
+        return loss + self.auxiliary.loss(y_pred["shares"], y_pred["logits"])
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().compute_metrics(x, y, y_pred["probability"], sample_weight)
+        counted = sample_weight if self.auxiliary is None else keras.ops.cast(y >= 0, "float32")
+        return super().compute_metrics(x, y, y_pred["probability"], counted)
 
 
 def compile_model(
@@ -58,10 +74,11 @@ def compile_model(
 ) -> None:
     """Give the model its optimizer, loss and metrics for a stage of the fit."""
     optimizer = replace(config.optimizer, learning_rate=stage.rate * config.optimizer.learning_rate)
+    metrics = [keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")]
     model.compile(
         optimizer=create_optimizer(optimizer, steps_per_epoch, stage.end - stage.begin, ema=ema),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        **{"metrics" if model.auxiliary is None else "weighted_metrics": metrics},
         jit_compile=use_xla(),
         steps_per_execution=min(config.trainer.steps_per_execution, steps_per_epoch),
     )

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from ...config import DatasetConfig, SourceConfig, suggest
 from ...config.roles import PLACE, described, role_of
 from ...errors import ConfigError, DataError
+from ..auxiliary import with_auxiliary
 from ..samples import Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
@@ -62,7 +63,8 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
     names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE]
-    values = (*(described(getattr(config, name)) for name in names if name != "votes"), *votes_signature(config.votes))
+    known = (described(getattr(config, name)) for name in names if name not in ("votes", "auxiliary"))
+    values = (*known, *votes_signature(config.votes), *config.auxiliary)
     if changes_with == "config":
         return values
     path = source_path(config) if changes_with == "file" else None
@@ -76,8 +78,8 @@ def _list_source(config: SourceConfig, name: str) -> Listing:
     listing = _registered(config).list(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
     rejections = [replace(rejection, source=name) for rejection in listing.rejections]
-    samples = with_votes(_with_subjects(samples, config.group_pattern), config.votes)
-    return Listing(samples, rejections, listing.ignored)
+    samples, silent = with_votes(with_auxiliary(_with_subjects(samples, config.group_pattern), config), config.votes)
+    return Listing(samples, rejections, {**listing.ignored, **silent})
 
 
 def _registered(config: SourceConfig) -> Source:

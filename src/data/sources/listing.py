@@ -77,10 +77,16 @@ def register_source(
 
 
 def class_labels(config: SourceConfig) -> dict[str, int]:
-    """Class name in lower case -> label. Raises DataError if both classes have one name."""
-    labels = {config.negative.casefold(): 0, config.positive.casefold(): 1}
-    if len(labels) < 2:
+    """Class name in lower case -> label; the auxiliary classes are counted down from -1.
+
+    Raises DataError if two classes have one name.
+    """
+    names = [config.negative, config.positive, *config.auxiliary]
+    labels = {name.casefold(): label for name, label in zip(names, (0, 1, *range(-1, -len(names), -1)), strict=False)}
+    if config.positive.casefold() == config.negative.casefold():
         raise DataError(f"dataset.positive and dataset.negative are both {config.positive!r}")
+    if len(labels) < len(names):
+        raise DataError(f"dataset.auxiliary={config.auxiliary}: names a class twice, or one of the two classes")
     return labels
 
 

@@ -1,0 +1,117 @@
+"""Pictures of neither class: listed and prepared behind those of the two, trained on where that leaks nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.config import VotesConfig
+from src.data.prepared import PreparedDataset, prepare
+from src.errors import DataError
+from src.evaluation.leaks import fitted_on
+from tests.picture_files import class_folders, config_of, png
+
+VOTES = "name,happiness,sadness,neutral,fear\n000.png,6,2,1,0\n001.png,2,0,6,2\n002.png,0,0,1,1\n"
+
+
+def three_classes(root: Path, count: int = 6) -> Path:
+    """`class_folders`, and as many pictures again of a third class."""
+    class_folders(root, count)
+    (root / "neutral").mkdir()
+    for number in range(count):
+        (root / "neutral" / f"{number:03d}.png").write_bytes(png(20_000 + number))
+    return root
+
+
+def prepared(root: Path, cache: Path, **values: object) -> PreparedDataset:
+    return prepare(config_of(root, cache, auxiliary=["neutral"], **values))
+
+
+def test_pictures_of_neither_class_come_behind_the_table(tmp_path: Path) -> None:
+    root = three_classes(tmp_path / "root")
+    (root / "happy" / "000.png").write_bytes(b"no picture")  # whose place is filled up
+    dataset = prepared(root, tmp_path / "cache")
+    found = dataset.auxiliary
+    assert found is not None
+    assert len(dataset.table) == 11
+    assert set(dataset.table["label"]) == {0, 1}
+    assert len(dataset.images) == 17
+    assert sorted(found.classes) == ["happy", "neutral", "sad"]
+    assert found.rows.tolist() == list(range(11, 17))
+    for row, path in zip(found.rows, found.table["path"], strict=True):
+        with Image.open(root / path) as picture:
+            wanted = np.asarray(picture.convert("RGB").resize((16, 16), Image.Resampling.LANCZOS), int)
+        assert np.abs(dataset.images[row].astype(int) - wanted).mean() < 12, path
+    of_class = dict(zip(found.classes, found.shares.T, strict=True))
+    assert (of_class["neutral"] == [0] * 11 + [1] * 6).all()
+    assert (of_class["happy"][:11] == dataset.table["label"]).all()
+    assert (found.weights == 0).all()
+
+
+def test_without_auxiliary_classes_nothing_changes(tmp_path: Path) -> None:
+    with_third = prepare(config_of(three_classes(tmp_path / "three"), tmp_path / "cache"))
+    without = prepare(config_of(class_folders(tmp_path / "two"), tmp_path / "cache"))
+    assert with_third.auxiliary is None
+    assert with_third.digest == without.digest
+    assert with_third.ignored == {"neutral": 6}
+
+
+def test_a_copy_of_an_evaluated_picture_is_not_trained_on(tmp_path: Path) -> None:
+    root = three_classes(tmp_path / "root")
+    table = prepared(root, tmp_path / "cache").table
+    for number, split in enumerate(("train", "validation", "test")):
+        path = table.loc[table["split"] == split, "path"].iloc[0]
+        with Image.open(root / path) as picture:
+            picture.convert("RGB").save(root / "neutral" / f"copy{number}.png", compress_level=0)
+    found = prepared(root, tmp_path / "other").auxiliary
+    assert found is not None
+    trained = set(found.trained["path"])
+    assert len(found.table) == 9
+    assert {f"neutral/copy{number}.png" for number in range(3)} & trained == {"neutral/copy0.png"}
+
+
+def test_what_is_shipped_for_evaluation_is_not_trained_on(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "validation", "test")):
+        three_classes(tmp_path / "root" / split, 4 + number)
+    dataset = prepared(tmp_path / "root", tmp_path / "cache")
+    assert dataset.auxiliary is not None
+    assert {path.split("/")[0] for path in dataset.auxiliary.trained["path"]} == {"train"}
+
+
+def test_votes_say_what_the_head_learns(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(VOTES)
+    votes = VotesConfig(path=str(tmp_path / "votes.csv"), others=["neutral", "fear"], min_count=2)
+    dataset = prepared(three_classes(tmp_path / "root", 4), tmp_path / "cache", votes=votes)
+    found = dataset.auxiliary
+    assert found is not None
+
+    def shares(row: int) -> dict[str, float]:
+        values = dict(zip(found.classes, found.shares[row].tolist(), strict=True))
+        return {name: value for name, value in values.items() if value}
+
+    rows = {path: row for row, path in enumerate([*dataset.table["path"], *found.table["path"]])}
+    assert shares(rows["happy/000.png"]) == pytest.approx({"happiness": 7 / 9, "sadness": 2 / 9})  # its label is a vote
+    assert shares(rows["sad/003.png"]) == {"sadness": 1}  # nobody has voted
+    assert shares(rows["happy/002.png"]) == {"happiness": 1}  # no vote counts
+    assert shares(rows["neutral/001.png"]) == pytest.approx({"happiness": 0.2, "neutral": 0.6, "fear": 0.2})
+    assert {"neutral/000.png", "neutral/001.png"} == set(found.table["path"])  # nothing is known of the others
+    assert dataset.ignored["without votes"] == 2
+    one = rows["neutral/001.png"] - len(dataset.table)
+    assert (found.targets[one], found.weights[one]) == pytest.approx((1, 0.2))
+
+
+def test_a_model_remembers_the_pictures_of_neither_class_too(tmp_path: Path) -> None:
+    dataset = prepared(three_classes(tmp_path / "root"), tmp_path / "cache")
+    assert dataset.auxiliary is not None
+    seen = fitted_on(dataset)
+    assert set(dataset.auxiliary.trained["sha256"]) <= set(seen.loc[seen["split"] == "train", "sha256"])
+
+
+@pytest.mark.parametrize("names", [["happy"], ["neutral", "Neutral"]])
+def test_a_class_is_named_once(tmp_path: Path, names: list[str]) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache", auxiliary=names)
+    with pytest.raises(DataError, match="names a class twice, or one of the two classes"):
+        prepare(config)

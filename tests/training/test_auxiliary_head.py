@@ -1,0 +1,74 @@
+"""A head for further classes changes what the network learns, and is no part of the model that is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src.evaluation.artifacts import PREDICTIONS
+from src.train import TrainResult, train
+from tests.composing import BRIEF_EVALUATION, compose_config
+from tests.trained_model import write_light_and_dark
+
+SMALL = ["dataset=photos", "dataset.image_size=32", "dataset.near_duplicate_distance=null", "model=residual"]
+SMALL += ["model.filters=[8]", "model.dropout=0.5", "trainer.epochs=2", "trainer.batch_size=16", *BRIEF_EVALUATION]
+SMALL += ["evaluation.slices=false", "tracking=off", "trainer.precision=float32"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Light, dark, and a third class with stripes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_light_and_dark(folder / "root")
+    (folder / "root" / "neutral").mkdir()
+    random = np.random.default_rng(1)
+    for index in range(50):
+        pixels = random.integers(0, 80, (32, 32, 3), np.uint8)
+        pixels[:, ::4] += 170
+        Image.fromarray(pixels).save(folder / "root" / "neutral" / f"{index}.png")
+    return folder
+
+
+def run(pictures: Path, *overrides: str) -> TrainResult:
+    places = [f"dataset.path={pictures}/root", f"dataset.cache={pictures}/cache", "dataset.auxiliary=[neutral]"]
+    return train(compose_config(*SMALL, *places, *overrides))
+
+
+def test_the_head_teaches_and_is_not_kept(pictures: Path, tmp_path: Path) -> None:
+    taught = run(pictures, f"output={tmp_path / 'with'}")
+    alone = run(pictures, f"output={tmp_path / 'without'}", "trainer.auxiliary_weight=0")
+    assert taught.weights_digest != alone.weights_digest
+    assert taught.cost == alone.cost
+    models = [keras.saving.load_model(tmp_path / name / "model.keras") for name in ("with", "without")]
+    shapes = [[weight.shape for weight in model.weights] for model in models]
+    assert shapes[0] == shapes[1]
+    assert taught.fit.history["val_loss"] != alone.fit.history["val_loss"]
+    predictions = pd.read_parquet(tmp_path / "with" / PREDICTIONS)
+    assert not predictions["path"].str.startswith("neutral").any()
+
+
+def test_pictures_of_neither_class_do_not_count_in_metrics(pictures: Path, tmp_path: Path) -> None:
+    result = run(pictures, f"output={tmp_path}")
+    predictions = pd.read_parquet(tmp_path / PREDICTIONS)
+    trained = 120 - predictions["split"].isin(["validation", "test"]).sum()
+    right = np.array(result.fit.history["accuracy"]) * trained
+    assert right == pytest.approx(right.round(), abs=1e-3)
+
+
+@pytest.mark.parametrize("aug", ["aug=none", "aug.mixup=0.2 aug.cutmix=0.5 aug.flip=true"])
+def test_a_fit_goes_on_to_the_same_weights(pictures: Path, tmp_path: Path, aug: str) -> None:
+    values = aug.split()
+    whole = run(pictures, *values)
+    run(pictures, *values, f"trainer.checkpoint={tmp_path}", "trainer.stop_after=1")
+    resumed = run(pictures, *values, f"trainer.checkpoint={tmp_path}")
+    assert resumed.weights_digest == whole.weights_digest
+
+
+def test_the_head_outlives_the_first_stage(pictures: Path) -> None:
+    result = run(pictures, "trainer.freeze=1", "trainer.early_stopping=0")
+    assert np.isfinite(result.fit.history["loss"]).all()
