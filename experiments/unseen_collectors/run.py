@@ -1,0 +1,164 @@
+"""Answers about photos by people whose photos nobody trained on: `python -m experiments.unseen_collectors.run PHOTOS`.
+
+Folds over collectors: in each a scene model is trained on the photos of some collectors, its fusion with the face model
+is fitted on those of others, and the photos of the rest are answered. So every photo is answered once, by a bundle
+that saw no photo of its collector. The face model is the same in all: it was not trained on these photos. A fold that
+is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import t
+
+from src.cli.composition import compose_checked
+from src.config import CONF, Config, ExportConfig, TrackingConfig
+
+ANSWERS = "answers.parquet"
+SHOWN = 60
+
+
+def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
+    """The run of one fold's scene model."""
+    from hydra import initialize_config_dir
+
+    overrides = [
+        "experiment=scenes",
+        f"dataset.path={arguments.photos}",
+        f"dataset.group_pattern='{arguments.pattern}'",
+    ]
+    overrides += [f"dataset.split.folds={arguments.folds}", f"dataset.split.fold={fold}", "tracking=off"]
+    overrides += [f"output={arguments.work / f'fold{fold}'}", f"dataset.cache={arguments.work / 'cache'}"]
+    overrides += ["evaluation.figures=false", "evaluation.explanations=0", "evaluation.slices=false"]
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose_checked([*overrides, *arguments.overrides], Config, "config")
+
+
+def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
+    """The fold's test photos with label, collector, faces and the probabilities of the whole and of the scene alone."""
+    kept = arguments.work / f"fold{fold}" / ANSWERS
+    if kept.exists():
+        return pd.read_parquet(kept)
+    from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers
+
+    from src.data.prepared import prepare
+    from src.export import export
+    from src.runtime.photos import PhotoClassifier
+    from src.train import train
+
+    config = config_of_fold(arguments, fold)
+    if not (kept.parent / "model.keras").exists():
+        train(config)
+    exporting = ExportConfig(
+        TrackingConfig("off"),
+        run=str(arguments.faces),
+        scene=str(kept.parent),
+        output=str(arguments.work / f"bundle{fold}"),
+        formats=["int8"],
+        groups=arguments.pattern,
+    )
+    bundle = export(exporting)
+    assert bundle.scene is not None  # noqa: S101  (for the type checker)
+    photos = labelled_photos(prepare(config.dataset), config.dataset, exporting)
+    found = with_answers(photo_evidence(PhotoClassifier(bundle), photos), bundle)
+    found = found[found["split"] == "test"]
+    intercept, weight = bundle.scene.fusion.without_faces
+    alone = replace(bundle.scene.fusion, with_faces=(intercept, 0.0, weight))
+    found = found.assign(
+        fold=fold,
+        scene=[alone.probability(item) for item in found["evidence"]],
+        scene_right=lambda table: (table["scene"] >= 0.5) == table["label"].astype(bool),
+    ).drop(columns="evidence")
+    found.to_parquet(kept, index=False)
+    return found
+
+
+def interval_over(values: list[float]) -> str:
+    """The mean of one value for each collector, with its 95 % interval by Student's t."""
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return f"{mean(values):.3f} [{mean(values) - half:.3f}, {mean(values) + half:.3f}]"
+
+
+def tables(answers: pd.DataFrame) -> list[Table]:
+    """By collector, and all together."""
+    from src.metrics.calibration import expected_calibration_error
+    from src.metrics.intervals import proportion
+
+    by_collector = Table("collector", "fold", "photos", "face found", "scene alone", "faces and scene")
+    large = []
+    for collector, part in answers.groupby("group"):
+        right, alone = proportion(part["right"]), part["scene_right"].mean()
+        row = (
+            str(part["fold"].iloc[0]),
+            f"{len(part):,}",
+            f"{(part['faces'] > 0).mean():.0%}",
+            f"{alone:.3f}",
+            str(right),
+        )
+        by_collector.add_row(str(collector), *row)
+        if len(part) >= 30:
+            large.append(float(part["right"].mean()))
+    total = Table("photos", "number", "accuracy [95 %, over collectors]", "scene alone", "calibration error")
+    cases = {
+        "all": answers,
+        "a face found": answers[answers["faces"] > 0],
+        "none found": answers[answers["faces"] == 0],
+    }
+    for name, part in cases.items():
+        together, scene = (proportion(part[column], part["group"]) for column in ("right", "scene_right"))
+        calibration = expected_calibration_error(part["label"], part["probability"])
+        total.add_row(name, f"{len(part):,}", str(together), str(scene), f"{calibration:.3f}")
+    total.add_row(f"mean of {len(large)} collectors with 30 or more", "", interval_over(large), "", "")
+    return [by_collector, total]
+
+
+def write_errors(answers: pd.DataFrame, photos: Path, file: Path) -> None:
+    """A sheet of the surest wrong answers: is it the label, the search for faces, or the model?"""
+    from src.evaluation.sheets import contact_sheet
+    from src.reports.figure_style import save_png
+
+    wrong = answers[~answers["right"]]
+    sure = wrong.loc[(wrong["probability"] - 0.5).abs().sort_values(ascending=False).index][:SHOWN]
+    pictures = []
+    for path in sure["path"]:
+        with Image.open(photos / path) as picture:
+            pictures.append(np.asarray(ImageOps.pad(picture.convert("RGB"), (192, 192), color="white")))
+    captions = [
+        f"P(happy) {row.probability:.2f}, {row.faces} faces\nlabelled {'happy' if row.label else 'sad'}"
+        for row in sure.itertuples()
+    ]
+    title = f"The surest {len(sure)} of {len(wrong)} wrong answers to {len(answers):,} photos"
+    save_png(contact_sheet(np.stack(pictures), captions, [False] * len(sure), title), file)
+
+
+def main() -> None:
+    """Make what folds are missing, then print the tables and write the sheet of errors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, help="a folder with happy and sad in it")
+    parser.add_argument(
+        "--faces", type=Path, default=Path("models/happy_sad"), help="the bundle whose face model is used"
+    )
+    parser.add_argument("--pattern", default=r"c\d\d", help="regular expression that finds the collector in a path")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("outputs/unseen_collectors"), help="where folds are kept")
+    parser.add_argument("overrides", nargs="*", help="of the scene model's config, such as trainer.epochs=20")
+    arguments = parser.parse_args()
+    arguments.work, arguments.photos = arguments.work.resolve(), arguments.photos.resolve()
+    answers = pd.concat([answers_of_fold(arguments, fold) for fold in range(arguments.folds)], ignore_index=True)
+    for table in tables(answers):
+        Console(width=120).print(table)
+    write_errors(answers, arguments.photos, arguments.work / "errors.png")
+    print(f"the surest errors: {arguments.work / 'errors.png'}")
+
+
+if __name__ == "__main__":
+    main()
