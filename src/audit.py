@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import AuditConfig, Config, project_path
+from .config import AuditConfig, Config, project_path, typed
 from .train import train
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Pa
     named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
     console.print(f"mend {manifest} (the column label, or delete lines), then train on it:")
     paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]
-    console.print(f"  python -m src.train dataset=manifest {' '.join([*paths, *named])}")
+    console.print(f"  {typed('train')} dataset=manifest {' '.join([*paths, *named])}")
     if config.tracking.name != "off":
         metrics = {"audit/pictures": float(len(table)), "audit/suspects": float(count)}
         log_report(config.tracking, "audit", page.parent, name=f"audit of {config.dataset.name}", metrics=metrics)
