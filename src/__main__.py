@@ -41,9 +41,7 @@ def main() -> None:
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")
-    print(
-        "\nhappy-sad COMMAND --help describes its options; happy-sad --completion prints a completion script for bash."
-    )
+    print("\nhappy-sad COMMAND --help describes a command; happy-sad --completion prints a completion script for bash.")
     if name not in ("--help", "-h"):
         sys.exit(f"error: {name}: no such command")
 

@@ -28,7 +28,9 @@ Option = typer.Option
 
 
 def serve(
-    model: Annotated[str | None, Option(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    model: Annotated[
+        str | None, Option(help="A bundle, a run id or models:/NAME@ALIAS; default: the shipped model.")
+    ] = None,
     tracking_uri: Annotated[
         str | None, Option(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
     ] = None,
