@@ -219,7 +219,7 @@ def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None
     reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
     if reason:
         print(
-            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest is kept in "
+            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
             f"{spool.folder}: {typed('send')}",
             file=sys.stderr,
         )
