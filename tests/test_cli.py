@@ -179,7 +179,7 @@ def test_another_launcher_runs_the_jobs_and_says_what_it_leaves_out(
     arguments += ["+hydra.callbacks.info._target_=hydra.experimental.callbacks.PickleJobInfoCallback"]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments, "hydra.output_subdir=.hydra"])
     hydra_command(instant, schema=Config, objective=score)()
-    notice = "hydra/launcher=basic: records each job as a run of its own; hydra/launcher=workers makes them one sweep\n"
+    notice = "hydra/launcher=basic: records each job by itself; hydra/launcher=workers makes them one sweep\n"
     assert capsys.readouterr().out == f"{notice}seed 3 of ['seed=3']\nseed 4 of ['seed=4']\n"
     job = pickle.loads((tmp_path / "1" / ".hydra" / "job_return.pickle").read_bytes())  # noqa: S301
     assert job.return_value == 2.0

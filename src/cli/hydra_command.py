@@ -76,7 +76,7 @@ class HydraCommand(Generic[ConfigType]):
         settings = HydraConfig.get()
         if settings.mode is RunMode.MULTIRUN and self.objective and settings.job.num == 0:
             launcher = settings.runtime.choices["hydra/launcher"]
-            print(f"hydra/launcher={launcher}: records each job as a run of its own; hydra/launcher=workers makes them one sweep")
+            print(f"hydra/launcher={launcher}: records each job by itself; hydra/launcher=workers makes them one sweep")
         result = self.function(config, list(settings.overrides.task))
         return self.objective(config, result) if self.objective else None
 

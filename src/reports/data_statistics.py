@@ -53,7 +53,7 @@ def shortcut_baselines(table: pd.DataFrame) -> list[Shortcut]:
     found = [_baseline("the brightness and color", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
     files = _file_properties(rows)
     if files.shape[1]:
-        found.append(_baseline("the file size and format", files, rows))
+        found.append(_baseline("the dimensions, file size and format", files, rows))
     return found
 
 
