@@ -22,8 +22,8 @@ lint: .venv/dev.done ## check style and types: ruff, mypy
 bench: .venv/dev.done ## measure what benchmarks/RESULTS.md holds: leave the machine alone for 20 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
 
-ui: .venv/base.done ## compare runs in the MLflow UI at http://127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --port 5000
+ui: .venv/base.done ## compare runs in the MLflow UI: python -m src.ui ARGS
+	$(BIN)/python -m src.ui $(ARGS)
 
 # PostgreSQL, for many runs at once: make tracking-server BACKEND=postgresql+psycopg2://user@host/mlflow
 # Its driver is in the extra `server`, and in requirements/dev.lock.

@@ -8,17 +8,18 @@ import sys
 COMMANDS = {
     "train": "train one classifier, or a sweep with -m",
     "tune": "search for better values with keras-tuner",
-    "compare": "say which recorded runs differ, and by how much",
-    "evaluate": "evaluate a recorded model again, on any data",
+    "compare": "compare recorded runs: which differ, and by how much",
+    "evaluate": "evaluate a recorded model on any data",
     "prepare": "prepare a data set and report on it",
     "audit": "find labels that are likely wrong",
     "predict": "classify pictures",
-    "export": "write a recorded model as LiteRT, int8 and ONNX",
-    "rerun": "repeat a recorded run and compare",
-    "register": "move an alias of MLflow's registry to a model that is not worse",
+    "ui": "open MLflow's UI on the recorded runs",
+    "export": "export a recorded model to LiteRT, int8 and ONNX",
+    "rerun": "repeat a recorded run and compare the results",
+    "register": "register a model in MLflow, unless it is worse",
     "serve": "serve a model with a web page and an API",
-    "relocate": "mend a local store of runs whose folder was renamed or moved",
-    "send": "send what runs could not send to their tracking server",
+    "relocate": "repair a local store of runs after its folder was moved",
+    "send": "deliver what runs could not send to their tracking server",
 }
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")
-    print("\nhappy-sad COMMAND --help says more; --completion prints what makes bash complete commands and values.")
+    print("\nhappy-sad COMMAND --help describes a command; happy-sad --completion prints a completion script for bash.")
     if name not in ("--help", "-h"):
         sys.exit(f"error: {name}: no such command")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import AuditConfig, Config, project_path
+from .config import AuditConfig, Config, project_path, typed
 from .train import train
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Pa
     console = Console(soft_wrap=True, highlight=False)
     count = int(table["suspect"].sum())
     console.print(
-        f"{config.dataset.name}: {count:,} of {len(table):,} labels are doubted by models that did not see their "
+        f"{config.dataset.name}: {count:,} of {len(table):,} labels are contradicted by models that did not see their "
         f"pictures; these agree with {agreement.value:.3f} [{agreement.low:.3f}, {agreement.high:.3f}] of all labels, "
-        f"and the weaker they are, the more of what they doubt is their own error; look: {page}"
+        f"and the lower that is, the more of these are their own errors; page: {page}"
     )
     named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
-    console.print(f"mend {manifest} (the column label, or delete lines), then train on it:")
+    console.print(f"correct {manifest} (its column label, or delete lines), then train on it:")
     paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]
-    console.print(f"  python -m src.train dataset=manifest {' '.join([*paths, *named])}")
+    console.print(f"  {typed('train')} dataset=manifest {' '.join([*paths, *named])}")
     if config.tracking.name != "off":
         metrics = {"audit/pictures": float(len(table)), "audit/suspects": float(count)}
         log_report(config.tracking, "audit", page.parent, name=f"audit of {config.dataset.name}", metrics=metrics)

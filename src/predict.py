@@ -1,4 +1,4 @@
-"""Say of pictures whether they look happy or sad: `python -m src.predict photo.jpg`.
+"""Classify pictures as happy or sad: `python -m src.predict photo.jpg`.
 
 Neither TensorFlow nor MLflow is imported, unless the model is named by a run or by the registry.
 """
@@ -38,33 +38,33 @@ def predict(
     paths: Annotated[
         list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
     ] = None,
-    model: Annotated[str | None, Flag(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    model: Annotated[
+        str | None, Flag(help="A bundle, a run id or models:/NAME@ALIAS; default: the shipped model.")
+    ] = None,
     tracking_uri: Annotated[
         str | None, Flag(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
     ] = None,
-    recursive: Annotated[bool, Flag("--recursive", help="Look into folders inside folders too.")] = False,
-    as_json: Annotated[bool, Flag("--json", help="Print one JSON object a line.")] = False,
+    recursive: Annotated[bool, Flag("--recursive", help="Also search subfolders.")] = False,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object per line.")] = False,
     csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,
     parquet: Annotated[Path | None, Flag(help="Also write the answers to this Parquet file.")] = None,
-    sort_into: Annotated[Path | None, Flag(help="Copy each picture into a folder for its answer, below this.")] = None,
+    sort_into: Annotated[Path | None, Flag(help="Copy each picture into a subfolder named by its answer.")] = None,
     link: Annotated[bool, Flag("--link", help="With --sort-into: link instead of copying.")] = False,
     move: Annotated[bool, Flag("--move", help="With --sort-into: move instead of copying.")] = False,
-    undo: Annotated[Path | None, Flag(help="Undo all that was sorted into this folder.")] = None,
-    faces: Annotated[bool, Flag("--faces", help="Find faces and answer for each of them.")] = False,
-    no_faces: Annotated[bool, Flag("--no-faces", help="Look for no faces: each picture is one face.")] = False,
-    yunet: Annotated[Path | None, Flag(help="With --faces: a YuNet model file to find them with.")] = None,
-    annotate: Annotated[Path | None, Flag(help="Write the one picture with its faces boxed and labelled.")] = None,
+    undo: Annotated[Path | None, Flag(help="Undo everything that was sorted into this folder.")] = None,
+    faces: Annotated[bool, Flag("--faces", help="Find faces and give an answer for each.")] = False,
+    no_faces: Annotated[bool, Flag("--no-faces", help="Do not look for faces: each picture is one face.")] = False,
+    yunet: Annotated[Path | None, Flag(help="With --faces: find them with this YuNet model file.")] = None,
+    annotate: Annotated[Path | None, Flag(help="Save the picture here, with its faces boxed and labeled.")] = None,
     explain: Annotated[
-        Path | None, Flag(help="Write the one picture, orange where it speaks for its answer, blue against it.")
+        Path | None, Flag(help="Save the picture here, orange where it supports the answer, blue against.")
     ] = None,
-    cache: Annotated[bool, Flag("--cache", help="Keep answers; reuse those of unchanged files.")] = False,
+    cache: Annotated[bool, Flag("--cache", help="Store the answers, and reuse those of unchanged files.")] = False,
 ) -> None:
-    """Say of pictures whether they look happy or sad: the label, P(happy) and the confidence, which is P(label).
+    """Classify pictures as happy or sad. Prints the label, p_happy, the confidence (the probability of the label) and
+    what the answer rests on. The confidence can be below 0.5, as the threshold is chosen on validation.
 
-    That can be below 0.5: the model's threshold is chosen on validation. A model of faces and scenes looks for faces
-    first, and says what its answer rests on, or that it is unsure.
-
-    Exit code 3: some could not be read; 2: bad usage.
+    Exit code 3: some pictures could not be read; 2: wrong usage.
     """
     if undo:
         _undo(undo)

@@ -15,7 +15,7 @@ from .errors import ConfigError
 def relocate(
     database: Annotated[Path | None, typer.Argument(help="The store's mlflow.db; default: the project's own.")] = None,
 ) -> None:
-    """Write down where the artifacts of the store's runs are now: in the folder `artifacts` beside it."""
+    """Update the artifact paths of a store that was moved: they are now in the folder `artifacts` next to it."""
     from .tracking import moved
 
     if database is not None and not database.is_file():

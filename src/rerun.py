@@ -63,7 +63,7 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
         console.print(f"  {line}", markup=False)
     repetition = compare(run, train(recipe))
     if repetition.identical:
-        console.print(f"the same weights to the bit, sha256 {run.tags['weights.sha256'][:12]}")
+        console.print(f"the same weights, bit for bit, sha256 {run.tags['weights.sha256'][:12]}")
         return repetition
     console.print(_table(repetition))
     if not different:
@@ -71,7 +71,7 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
     if repetition.outside:
         names = ", ".join(repetition.outside)
         raise RerunError(f"{run.name}: {names} outside the recorded intervals; what differs is listed above")
-    console.print("other weights, as what differs lets expect; every score is within its recorded interval")
+    console.print("other weights, as expected from what differs; every score is within its recorded interval")
     return repetition
 
 

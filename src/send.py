@@ -13,10 +13,10 @@ from .errors import ConfigError
 
 def send(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders that runs named; default: all there are.")
+        list[Path] | None, typer.Argument(help="Folders named by a run's message; default: all that wait.")
     ] = None,
 ) -> None:
-    """Send the records that wait in mlruns/unsent, each to the store of its run, and remove them here."""
+    """Deliver what waits in mlruns/unsent to the store of its run, and remove it there."""
     from .tracking import delivery, store
 
     waiting = folders or delivery.unsent_folders(store.STORE / "unsent")
@@ -26,7 +26,7 @@ def send(
         run_id = delivery.send(folder)
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)
     if not waiting:
-        print("nothing waits")
+        print("nothing is waiting to be sent")
 
 
 main = typer_command(send)

@@ -28,18 +28,24 @@ Option = typer.Option
 
 
 def serve(
-    model: Annotated[str | None, Option(help="A bundle's folder, a run id or models:/NAME@ALIAS.")] = None,
+    model: Annotated[
+        str | None, Option(help="A bundle, a run id or models:/NAME@ALIAS; default: the shipped model.")
+    ] = None,
     tracking_uri: Annotated[
         str | None, Option(envvar="MLFLOW_TRACKING_URI", help="The store of --model; default: the project's own.")
     ] = None,
-    host: Annotated[str, Option(help="The address to bind to; beyond loopback --token is needed.")] = "127.0.0.1",
-    port: Annotated[int, Option(min=0, max=65535, help="0: any free one.")] = 8000,
-    token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Ask for this bearer token.")] = None,
-    allowed_host: Annotated[list[str] | None, Option(help="A name that the service goes by, beside localhost.")] = None,
-    page: Annotated[bool, Option(help="Show the web page, which takes Gradio; the API alone does not.")] = True,
-    corrections: Annotated[Path, Option(help="Where the page keeps what users correct.")] = CORRECTIONS,
+    host: Annotated[str, Option(help="The address to listen on; other than loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8000,
+    token: Annotated[str | None, Option(envvar="HAPPY_SAD_TOKEN", help="Require this bearer token.")] = None,
+    allowed_host: Annotated[
+        list[str] | None, Option(help="Another host name of the service, besides localhost.")
+    ] = None,
+    page: Annotated[bool, Option(help="Serve the web page too, which needs Gradio.")] = True,
+    corrections: Annotated[
+        Path, Option(help="The folder for corrections made on the page.", show_default="outputs/corrections")
+    ] = CORRECTIONS,
 ) -> None:
-    """Serve a model over HTTP. Ctrl-C finishes the requests under way and stops."""
+    """Serve a model over HTTP, with a web page. Ctrl-C finishes the current requests and stops."""
     if not token and not _is_loopback(host):
         raise ConfigError(f"--host {host}: reachable from other machines, which needs --token (or HAPPY_SAD_TOKEN)")
     if token and len(token) < MIN_TOKEN_LENGTH:

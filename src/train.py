@@ -67,7 +67,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     dataset = origins.without_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)
     say_store(config.tracking)
-    print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, Keras starts", flush=True)
+    print(f"{run_name(config, overrides)}: {config.dataset.name} is prepared, starting Keras", flush=True)
 
     from .training.backend import distribution, reset, start_backend
 

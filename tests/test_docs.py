@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 
 from docs.draw_layers import TARGET, draw
-from src import predict, relocate, send, serve
+from src import predict, relocate, send, serve, ui
 from src.cli.composition import plain_tree
 from src.compare import as_override
 from src.config import (
@@ -56,6 +56,7 @@ SCHEMAS = {
     "rerun": ("rerun", RerunConfig),
 }
 OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send, "relocate": relocate.relocate}
+OPTIONS |= {"ui": ui.ui}
 WITH_DIFFS = "## Adding to it"
 REJECTED = "aug=storng"  # shown with the line that it gives
 

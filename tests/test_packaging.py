@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT
 from src.synthetic.faces import draw_face
-from tests.composing import TINY
+from tests.composing import BRIEF_EVALUATION, TINY
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,14 @@ def happy_sad(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     return run
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a user of the installed package stands: a folder with a space and an umlaut in its name."""
+    place = tmp_path / "Meine Übung"
+    place.mkdir()
+    return place
+
+
 def names(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
@@ -90,9 +98,9 @@ def test_no_top_level_package_but_our_own_is_installed(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"happy_sad", "hydra_plugins"}
 
 
-def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Command, tmp_path: Path) -> None:
-    Image.fromarray(draw_face(7, 10)[0]).save(tmp_path / "face.png")
-    done = happy_sad(tmp_path, "predict", "face.png")
+def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Command, folder: Path) -> None:
+    Image.fromarray(draw_face(7, 10)[0]).save(folder / "face.png")
+    done = happy_sad(folder, "predict", "face.png")
     assert done.returncode == 0, done.stderr
     said, evidence = done.stdout.rstrip(")\n").split("  (")
     answer, *numbers, file = said.split()
@@ -103,19 +111,33 @@ def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Comman
     assert 0 <= float(numbers[1]) <= 1
 
 
-def test_the_installed_package_composes_its_own_configs(happy_sad: Command, tmp_path: Path) -> None:
-    done = happy_sad(tmp_path, "train", "--help")
+def test_the_installed_package_composes_its_own_configs_and_names_its_own_commands(
+    happy_sad: Command, folder: Path
+) -> None:
+    done = happy_sad(folder, "train", "--help")
     assert done.returncode == 0, done.stderr
     assert "model: baseline, convnext_tiny, deep," in done.stdout
-    done = happy_sad(tmp_path, "train", "experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
+    assert "happy-sad train model=deep aug=strong" in done.stdout
+    assert "python -m" not in done.stdout
+    done = happy_sad(folder, "predict", "face.png", "--model", ".")
+    assert "happy-sad export makes one" in done.stderr
+    done = happy_sad(folder, "train", "experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
     assert done.returncode == 0, done.stderr
     assert "path: PHOTOS" in done.stdout
 
 
-def test_the_installed_package_trains_a_run_and_a_sweep_where_it_is_called(happy_sad: Command, tmp_path: Path) -> None:
-    done = happy_sad(tmp_path, "train", "-m", "seed=1", "tracking=off", *TINY)
+def test_the_installed_package_trains_evaluates_and_compares_where_it_is_called(
+    happy_sad: Command, folder: Path
+) -> None:
+    done = happy_sad(folder, "train", "-m", "seed=1,2", *TINY)
     assert done.returncode == 0, done.stderr
-    assert "[1/1]" in done.stdout
-    done = happy_sad(tmp_path, "train", "tracking=off", "output=mine", *TINY)
+    assert "[2/2]" in done.stdout
+    assert (folder / "mlruns" / "mlflow.db").is_file()
+    done = happy_sad(folder, "evaluate", "run=latest", *BRIEF_EVALUATION)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "mine" / "model.keras").is_file()
+    done = happy_sad(folder, "compare")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "outputs" / "compare" / "comparison.html").is_file()
+    done = happy_sad(folder, "train", "tracking=off", "output=mine", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "mine" / "model.keras").is_file()

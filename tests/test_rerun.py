@@ -28,7 +28,7 @@ def test_a_run_repeated_where_nothing_differs_has_the_same_weights(
     assert run.tags["config.digest"]
     assert rerun(RerunConfig(trained.tracking, run=trained.run_id)).identical
     said = capsys.readouterr().out
-    assert "the same weights to the bit" in said
+    assert "the same weights, bit for bit" in said
     different = [line for line in said.splitlines() if line.startswith("  ")]
     assert all(line.startswith("  git.dirty: true") for line in different)  # a tree with changes is never "the same"
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config import CONF, ConfigType, to_config
+from ..config import CONF, ConfigType, to_config, typed
 from ..errors import ConfigError, UserError
 from ..terminal import printable
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
@@ -118,12 +119,13 @@ def hydra_command(
 
 
 def _commented_help(main: Callable[[], object], config_name: str) -> Callable[[], None]:
-    """`main`, which prints its help, with a word about each value in it."""
+    """`main`, which prints its help, with each value described and commands as they are typed here."""
 
     def show() -> None:
         with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
             main()
-        print(with_comments(said.getvalue(), config_name), end="", flush=True)
+        shown = re.sub(r"python -m src\.(\w+)", lambda match: typed(match[1]), said.getvalue())
+        print(with_comments(shown, config_name), end="", flush=True)
 
     return show
 

@@ -15,7 +15,7 @@ def typer_command(task: Callable[..., None]) -> Callable[[], None]:
     """A console entry point that runs `task` on `sys.argv`; a UserError ends it with its own exit code."""
 
     def entry() -> None:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         app.command()(task)
         try:
             app()

@@ -26,10 +26,13 @@ def with_comments(help_text: str, config_name: str) -> str:
 
 
 def value_comments(config_name: str) -> dict[str, str]:
-    """Dotted key -> comment, of the groups and of `conf/<config_name>.yaml`; of several, the first file's."""
-    files = [
-        (f"{file.parent.name}.", file) for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "experiment"
-    ]
+    """Dotted key -> comment, of the groups and of `conf/<config_name>.yaml`.
+
+    An option that begins from no other says what a value is; another one's comment may be about its own value.
+    """
+    options = [file for file in CONF.glob("*/*.yaml") if file.parent.name != "experiment"]
+    options.sort(key=lambda file: ("defaults:" in file.read_text(), file))
+    files = [(f"{file.parent.name}.", file) for file in options]
     files += [("cluster.", CONF / "cluster.yaml"), ("", CONF / f"{config_name}.yaml")]
     found: dict[str, str] = {}
     for prefix, file in files:

@@ -28,6 +28,7 @@ from .paths import (
     SHIPPED_MODEL,
     output_folder,
     project_path,
+    typed,
     with_absolute_paths,
 )
 from .run import (
@@ -79,6 +80,7 @@ __all__ = [
     "project_path",
     "suggest",
     "to_config",
+    "typed",
     "unknown_key",
     "with_absolute_paths",
 ]

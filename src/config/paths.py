@@ -30,6 +30,11 @@ MODELS = ("weights", "teachers")
 """Keys that may hold a path or the name of a recorded model."""
 
 
+def typed(command: str) -> str:
+    """How a command is typed here: `python -m src.train` in a checkout, `happy-sad train` where it is installed."""
+    return f"python -m src.{command}" if IN_CHECKOUT else f"happy-sad {command}"
+
+
 def project_path(path: str) -> Path:
     """`path` made absolute, with `~` expanded: a relative one counts from where the user stands."""
     return Path(os.path.abspath(Path(path).expanduser()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
-from ..config import Config
+from ..config import Config, typed
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
@@ -38,6 +38,7 @@ def model_card(
     return render(
         "model_card.md",
         looked_for=looked_for(config),
+        evaluate=typed("evaluate"),
         **vars(facts),
         config=config,
         negative=negative,

@@ -36,7 +36,7 @@ def few_groups(evaluation: Evaluation) -> str:
     few = [f"{split} has {count}" for split, count in counts.items() if count < FEW_GROUPS]
     if not few:
         return ""
-    return f"{' and '.join(few)} groups of pictures: below {FEW_GROUPS} take intervals as rough"
+    return f"{' and '.join(few)} groups of pictures; with fewer than {FEW_GROUPS}, intervals are rough"
 
 
 def decision_line(evaluation: Evaluation) -> str:

@@ -37,7 +37,7 @@ class Score:
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "undefined"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"  # z: never -0.000
 
 
 def wilson_interval(

@@ -29,7 +29,7 @@ class ModelCost:
     flops: int | None
 
     def __str__(self) -> str:
-        operations = "FLOPs not known" if self.flops is None else f"{self.flops / 1e6:,.1f} MFLOPs a picture"
+        operations = "FLOPs not known" if self.flops is None else f"{self.flops / 1e6:,.1f} MFLOPs per picture"
         return f"{self.parameters:,} parameters, {operations}"
 
 

@@ -21,7 +21,7 @@ _MAX_PICTURES = 20_000
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Cross-validated accuracy of a linear model on `features`, beside that of always naming the larger class."""
+    """Cross-validated accuracy of a linear model on `features`, beside that of always answering the larger class."""
 
     features: str
     accuracy: float
@@ -38,8 +38,8 @@ class Shortcut:
     def sentence(self) -> str:
         """The finding, for a person."""
         return (
-            f"a linear model that sees of each picture only {self.features} is right in {self.accuracy:.1%} of cases "
-            f"[{self.low:.1%}, {self.high:.1%}]; always naming the larger class, in {self.majority:.1%}"
+            f"a linear model that sees only {self.features} of each picture is right in {self.accuracy:.1%} of cases "
+            f"[{self.low:.1%}, {self.high:.1%}]; always answering the larger class, in {self.majority:.1%}"
         )
 
 
@@ -50,10 +50,10 @@ def shortcut_baselines(table: pd.DataFrame) -> list[Shortcut]:
         rows = rows.sample(_MAX_PICTURES, random_state=0)
     if rows.groupby("label")["group"].nunique().min() < _MIN_GROUPS:
         return []
-    found = [_baseline("its light and color", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
+    found = [_baseline("the brightness and color", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
     files = _file_properties(rows)
     if files.shape[1]:
-        found.append(_baseline("the size and format of its file", files, rows))
+        found.append(_baseline("the dimensions, file size and format", files, rows))
     return found
 
 

@@ -14,7 +14,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, output_folder, plain
+from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, output_folder, plain, typed
 from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
@@ -55,7 +55,7 @@ def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) 
     file = EXPERIMENTS / f"tuned_{name}.yaml"
     head = [
         *facts,
-        f"Again: python -m src.train experiment=tuned_{name}",
+        f"Again: {typed('train')} experiment=tuned_{name}",
         f"That is: {command_line('train', kept)}",
     ]
     body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
@@ -128,7 +128,7 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{result}:\n  {again}\n  python -m src.train experiment={file.stem}\nreport: {pages}")
+    print(f"{result}:\n  {again}\n  {typed('train')} experiment={file.stem}\nreport: {pages}")
     return best
 
 

@@ -115,6 +115,8 @@ def connect(cluster: ClusterConfig) -> Any:
         return ray
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    if path := os.environ.get("PYTHONPATH"):  # a node begins with its own, and may then not find what a job imports
+        options["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
     try:
         if address and (place := ADDRESS.fullmatch(address)):
             # Ray itself ends the process where nothing answers, after a minute.

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..config import TrackingConfig
+from ..config import TrackingConfig, typed
 from ..errors import TrackingError
 from .delivery import ABOUT, unsent_folders
 from .store import artifact_root, tracking_uri, unsent_root
@@ -31,7 +31,7 @@ def check_place(config: TrackingConfig) -> None:
     if earlier is not None:
         raise TrackingError(
             f"{tracking_uri(config)}: was moved here, and its artifacts are recorded below {_path(earlier)}, which is "
-            f"not there; python -m src.relocate {shlex.quote(str(_database(config)))} writes down where they are now"
+            f"not there; {typed('relocate')} {shlex.quote(str(_database(config)))} writes down where they are now"
         )
 
 

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..config import IN_CHECKOUT, PROJECT_ROOT
+from ..config import PROJECT_ROOT, typed
 
 
 def command_line(command: str, overrides: Sequence[str]) -> str:
     """The command line of `train`, `tune` and so on, as it is typed in a checkout or where the package is installed."""
-    program = ["python", "-m", f"src.{command}"] if IN_CHECKOUT else ["happy-sad", command]
-    return shlex.join([*program, *overrides])
+    return f"{typed(command)} {shlex.join(overrides)}".rstrip()
 
 
 def provenance_tags(command: str, backend: str, device: str, precision: str) -> dict[str, str]:

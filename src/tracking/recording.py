@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from ..config import Config, output_folder
+from ..config import Config, output_folder, typed
 from ..errors import TrackingError
 from .beginning import Begun, begin_run
 from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, discard, first_line, store_errors
@@ -219,8 +219,8 @@ def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None
     reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
     if reason:
         print(
-            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest is kept in "
-            f"{spool.folder}: python -m src.send",
+            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
+            f"{spool.folder}: {typed('send')}",
             file=sys.stderr,
         )
     else:

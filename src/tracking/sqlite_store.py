@@ -60,7 +60,7 @@ def create_database(uri: str) -> None:
             return
         if database.exists():
             os.replace(database, database.with_name(f"{database.name}.incomplete"))
-            print(f"{database} was never completed and holds no run; a new one is made, the old one kept beside it")
+            print(f"{database} was never completed and holds no run; a new one is made, the old one is kept beside it")
         with tempfile.TemporaryDirectory(dir=database.parent, prefix=".making-") as temporary:
             partial = Path(temporary) / database.name
             MlflowClient(f"sqlite:///{partial}").search_experiments()

@@ -34,13 +34,14 @@ REQUESTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its line at the end of each run; ours says where that is
 }
-# A view of the UI's table of runs, at /#/experiments/ID/runs?viewStateShareKey=scores: the score that counts first.
+# A view of the UI's table of runs, at /#/experiments/ID/runs?SCORES_QUERY: the score that counts first.
+SCORES_TAG, SCORES_QUERY = "mlflow.sharedViewState.scores", "viewStateShareKey=scores"
 SHOWN_SCORES = ("test/accuracy", "test/accuracy_low", "test/accuracy_high", "validation/accuracy")
 SCORES_VIEW = json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in SHOWN_SCORES), "attributes.`Dataset`"]})
 MODEL_TRAINING = {
     # Without it the UI takes an experiment for one about language models.
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.sharedViewState.scores": SCORES_VIEW,
+    SCORES_TAG: SCORES_VIEW,
 }
 
 
@@ -139,7 +140,7 @@ def check_server(config: TrackingConfig, *, patient: bool = False) -> None:
     while reason := _silence(uri):
         if time.monotonic() >= deadline:
             raise TrackingError(
-                f"tracking.uri={uri}: {reason}; start a server there with make tracking-server, name another, or use "
+                f"tracking.uri={uri}: {reason}; start an MLflow server there, name another, or use "
                 "tracking=local or tracking=off"
             )
         time.sleep(1)

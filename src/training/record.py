@@ -32,6 +32,7 @@ from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
 from .origins import Origins
+from .terminal_curves import show_curves
 
 SHOWN_PICTURES = 16
 
@@ -97,6 +98,7 @@ class Record:
             save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
+        show_curves(self.console, fit.history, fit.best_epoch)
         self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
         if self.config.trainer.overfit:
             self._print(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")

@@ -158,7 +158,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
         impatient.setattr(recording, "PATIENCE_SECONDS", 0.5)
         result = train(config)
     said = capfd.readouterr().err
-    assert "the rest is kept in" in said
+    assert "the rest waits in" in said
     assert "python -m src.send" in said
     assert len(list(unsent.iterdir())) == 1
 

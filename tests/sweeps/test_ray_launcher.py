@@ -1,0 +1,54 @@
+"""`hydra/launcher=ray` passes Hydra's own tests of launchers, on a cluster of one node on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.version import _UNSPECIFIED_, VersionBase
+
+from src.config import PROJECT_ROOT
+from src.sweeps.ray_pool import QUIET
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, so that not every launch starts a Ray of its own."""
+    with pytest.MonkeyPatch.context() as environ:
+        for name, value in {**QUIET, "HOME": str(tmp_path_factory.mktemp("home"))}.items():
+            environ.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        started = Cluster(initialize_head=True, head_node_args=node)
+        environ.setenv("RAY_ADDRESS", started.address)
+        yield
+        started.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_version_of_hydra_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra's suites expect a process in which no config was composed for a version, as other tests do."""
+    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("ray", [])])
+class TestRay(LauncherTestSuite):
+    """Hydra's tests of any launcher."""
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("ray", ["hydra.sweeper.max_batch_size=2"])])
+class TestRayInBatches(BatchedSweeperTestSuite):
+    """Hydra's tests of a launcher that gets its jobs in several batches."""
+
+
+@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=ray"])])
+class TestRayIntegration(IntegrationTestSuite):
+    """Hydra's tests of programs that use a launcher."""
+
+    @pytest.fixture(autouse=True)
+    def plugins_of_the_checkout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
