@@ -53,10 +53,10 @@ def _folder(folder: Path, rounds: int) -> Row:
     pictures.mkdir()
     write_pictures(pictures, FOLDER, 512)
     took = measure(pictures, rounds)
-    alone = np.array(took["decoding alone"]) + np.array(took["model alone"])
+    alone = np.array(took["preparing alone"]) + np.array(took["models alone"])
     shares = 100 * np.array(took["command, folder"]) / alone
     what = f"a folder of {FOLDER:,} JPEGs, with the command's start"
-    return Row(what, "decoding alone plus model alone", shares.tolist(), "%", 110, at_least=False)
+    return Row(what, "preparing alone plus models alone", shares.tolist(), "%", 110, at_least=False)
 
 
 def _one_face(folder: Path, rounds: int) -> Row:

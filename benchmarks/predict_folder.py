@@ -1,8 +1,9 @@
-"""Pictures a second of `python -m src.predict FOLDER` against decoding alone and the model alone, in one run, in turn.
+"""Pictures a second of `python -m src.predict FOLDER` against its parts alone, in one run, in turn.
 
-`python -m benchmarks.predict_folder [pictures] [side] [rounds]`. Decoding runs on all cores, the model on one, as in
-the command. One after the other they would reach 1 / (1 / decoding + 1 / model); a share above 100 % means that they
-overlap. Shares are taken within a round; where the load changes from one part to the next they scatter.
+`python -m benchmarks.predict_folder [pictures] [side] [rounds]`. Preparing (decoding, looking for faces) runs on all
+cores, the models on one, as in the command. One after the other they would reach 1 / (1 / preparing + 1 / models); a
+share above 100 % means that they overlap. Shares are taken within a round; where the load changes from one part to the
+next they scatter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ from PIL import Image
 from benchmarks.harness import in_turn
 from src.config import PROJECT_ROOT
 from src.conversion.opening import open_model
-from src.runtime.classifier import BATCH_SIZE, Classifier
+from src.runtime.classifier import BATCH_SIZE
+from src.runtime.photos import open_classifier
 from src.runtime.pictures import list_pictures
 from src.synthetic.faces import draw_face
 
@@ -45,20 +48,20 @@ def command(path: Path) -> None:
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of all of them in turn, `rounds` times, for the pictures in `folder`."""
-    classifier, pictures = Classifier(open_model()), list_pictures([str(folder)], recursive=False)
-    prepared = np.stack([np.asarray(classifier.prepare(picture)) for picture in pictures])
+    classifier, pictures = open_classifier(open_model()), list_pictures([str(folder)], recursive=False)
+    prepared: list[Any] = []
 
-    def decode() -> None:
+    def prepare() -> None:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(pool.map(classifier.prepare, pictures))
+            prepared[:] = pool.map(classifier.prepare, pictures)
 
-    def run_model() -> None:
+    def run_models() -> None:
         for start in range(0, len(prepared), BATCH_SIZE):
-            classifier.probabilities(prepared[start : start + BATCH_SIZE])
+            classifier.evaluate(prepared[start : start + BATCH_SIZE])
 
     works: dict[str, Callable[[], object]] = {
-        "decoding alone": decode,
-        "model alone": run_model,
+        "preparing alone": prepare,
+        "models alone": run_models,
         "both, in this process": lambda: list(classifier.answers(pictures)),
         "command, folder": lambda: command(folder),
         "command, one picture": lambda: command(Path(pictures[0].path)),
@@ -68,13 +71,14 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
 
 def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
     """Print median rates, and the share of what decoding and model together allow: median, lowest and highest."""
-    decode, run_model, both, folder, one = took.values()
-    rates = {"decoding": decode, "model": run_model, "one after the other": decode + run_model, "command": folder}
+    prepare, run_models, both, folder, one = took.values()
+    rates = {"preparing": prepare, "models": run_models, "one after the other": prepare + run_models}
+    rates["command"] = folder
     for name, each in rates.items():
         print(f"{name:20} {count / np.median(each):6,.0f} pictures/s")
     shares = {"in this process": both, "command": folder, "command without its start": folder - one}
     for name, each in shares.items():
-        share = (decode + run_model) / each
+        share = (prepare + run_models) / each
         print(f"{name:26} {np.median(share):.0%} ({share.min():.0%} to {share.max():.0%})")
     print(f"load averages {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
 

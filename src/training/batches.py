@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..models.host_augmentation import HostAugmentation
 from .device_pictures import DevicePictures
 
 Batch = tuple[dict[str, Any], Any, Any]
+AUGMENTATION = 2  # tells its random numbers from those of the order and of the statistics
 
 
 class Batches(keras.utils.PyDataset):
@@ -19,8 +21,8 @@ class Batches(keras.utils.PyDataset):
     (n,)). Metrics are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the
     labels), of one column or, with an auxiliary head, more. Augmentation may mix them. Where the pictures lie on the
     device (`on_device`), it holds what `DevicePictures.take` makes "images" of instead. With a `seed`, every epoch is a
-    new permutation drawn from (seed, epoch), so that batches are the same whichever thread makes them; without one,
-    rows keep their order. `feed` is what a fit reads.
+    new permutation drawn from (seed, epoch), and `augmentation` draws from (seed, epoch, batch), so that batches are
+    the same whichever thread makes them; without one, rows keep their order. `feed` is what a fit reads.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Batches(keras.utils.PyDataset):
         sample_weights: np.ndarray | None = None,
         targets: np.ndarray | None = None,
         on_device: DevicePictures | None = None,
+        augmentation: HostAugmentation | None = None,
     ) -> None:
         # Row numbers are made faster than handed from thread to thread.
         super().__init__(workers=1 if on_device else 2, max_queue_size=4)
@@ -45,6 +48,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.on_device = on_device
+        self.augmentation = augmentation
         self.epoch = 0
         self.order = self._draw_order()
 
@@ -54,8 +58,16 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         start = index * self.batch_size
         rows = self.order[start : start + self.batch_size]
-        pictures = self.on_device.batch(rows) if self.on_device else {"images": self.images[rows]}
-        return {**pictures, "labels": self.targets[rows]}, self.labels[rows], self.sample_weights[rows]
+        targets = self.targets[rows]
+        if self.on_device:
+            pictures = self.on_device.batch(rows)
+        else:
+            images = np.asarray(self.images[rows])
+            if self.augmentation:
+                random = np.random.default_rng((self.seed or 0, self.epoch, index, AUGMENTATION))
+                images, targets = self.augmentation(images, targets, random)
+            pictures = {"images": images}
+        return {**pictures, "labels": targets}, self.labels[rows], self.sample_weights[rows]
 
     def feed(self) -> Any:
         """These batches for `fit`: under TensorFlow a data set of its own kind.

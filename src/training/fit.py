@@ -13,15 +13,16 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from ..config import Config, project_path
+from ..config import AugmentationConfig, Config, plain, project_path
 from ..config.identity import deciding_params
 from ..config.roles import role_of
 from ..data.prepared import PreparedDataset
 from ..data.samples import NEITHER
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
+from ..models.host_augmentation import HostAugmentation, can_run_on_host
 from .auxiliary_head import create_auxiliary_head
-from .backend import is_out_of_memory, memory_errors
+from .backend import gpus, is_out_of_memory, memory_errors
 from .batch_statistics import EstimateBatchStatistics
 from .batches import Batches, OrderBatches, balanced_weights
 from .callbacks import (
@@ -79,7 +80,7 @@ def fit(
     stopping = _stopping(config)
     folder = project_path(trainer.checkpoint) if trainer.checkpoint else state
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
-    augmentation = Augmentation(config.aug)
+    augmentation = Augmentation(AugmentationConfig("none") if train.augmentation else config.aug)
     start = time.perf_counter()
     with contextlib.closing(progress), _faults_told(classifier, config, stopping, folder):
         for stage in stages(config):
@@ -96,7 +97,7 @@ def fit(
             ]
             callbacks += [*average, *_statistics(classifier, dataset, config)]
             callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
-            model = TrainingModel(classifier, augmentation, train.on_device, auxiliary)
+            model = TrainingModel(classifier, augmentation, (validation or train).on_device, auxiliary)
             compile_model(model, config, len(train), stage, ema=trainer.ema if average else 0.0)
             model.fit(
                 train.feed(),
@@ -177,8 +178,10 @@ def _batches(
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    make = partial(Batches, dataset.images, on_device=device_pictures(dataset.images))
-    validation = None if trainer.overfit else make(labels, dataset.rows("validation"), trainer.batch_size)
+    on_device, make = device_pictures(dataset.images), partial(Batches, dataset.images)
+    validation = None
+    if not trainer.overfit:
+        validation = make(labels, dataset.rows("validation"), trainer.batch_size, on_device=on_device)
     if with_auxiliary and dataset.auxiliary is not None:
         neither = dataset.auxiliary
         targets = labels.astype("float32") if targets is None else targets
@@ -186,8 +189,26 @@ def _batches(
         labels = np.concatenate([labels, np.full(len(neither.table), NEITHER, labels.dtype)])
         weights = np.concatenate([weights, neither.weights])
         rows = np.concatenate([rows, neither.rows])
-    train = make(labels, rows, trainer.batch_size, seed=config.seed, sample_weights=weights, targets=targets)
+    augmentation = _host_augmentation(config)
+    train = make(
+        labels,
+        rows,
+        trainer.batch_size,
+        seed=config.seed,
+        sample_weights=weights,
+        targets=targets,
+        on_device=None if augmentation else on_device,
+        augmentation=augmentation,
+    )
     return train, validation
+
+
+def _host_augmentation(config: Config) -> HostAugmentation | None:
+    """What changes the pictures before they are fed; None where nothing does, or the model's own layers do: on a GPU,
+    where they cost little, and for changes that are known to them alone.
+    """
+    is_none = not any(value for name, value in plain(config.aug).items() if name != "name")
+    return None if is_none or gpus() or not can_run_on_host(config.aug) else HostAugmentation(config.aug)
 
 
 def _statistics(classifier: keras.Model, dataset: PreparedDataset, config: Config) -> list[keras.callbacks.Callback]:
