@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import hydra
@@ -121,11 +121,27 @@ def _commented_help(main: Callable[[], object], config_name: str) -> Callable[[]
     """`main`, which prints its help, with a word about each value in it."""
 
     def show() -> None:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        said = io.StringIO()
+        with _without_group_lists(), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
             main()
         print(with_comments(said.getvalue(), config_name), end="", flush=True)
 
     return show
+
+
+@contextlib.contextmanager
+def _without_group_lists() -> Iterator[None]:
+    """Hydra lists the options of all groups, for which it copies each config several times, before it looks whether the
+    help's template wants them: two thirds of the time for what is in no template here.
+    """
+    from hydra._internal.hydra import Hydra
+
+    listed = Hydra.format_config_groups
+    Hydra.format_config_groups = lambda *_, **__: ""  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.format_config_groups = listed  # type: ignore[method-assign]
 
 
 def _terminate(*_: object) -> NoReturn:
