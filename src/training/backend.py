@@ -16,7 +16,6 @@ from ..hardware import usable_cores
 from ..native_stderr import quiet_stderr
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-BFLOAT16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
 
@@ -66,14 +65,20 @@ def reset(seed: int, precision: str) -> str:
 
 
 def resolve_precision(precision: str) -> str:
-    """`auto` becomes bfloat16 where the device multiplies it natively, else float32."""
+    """`auto` becomes bfloat16 where the device multiplies it faster, else float32."""
     if precision == "float16" and not gpus():
         raise ConfigError("trainer.precision=float16: needs a GPU; on a CPU use bfloat16, float32 or auto")
     if precision != "auto":
         return precision
     if gpus():
         return "bfloat16" if _gpu_compute_capability() >= BFLOAT16_COMPUTE_CAPABILITY else "float32"
-    return "bfloat16" if cpu_flags() & BFLOAT16_CPU_FLAGS else "float32"
+    return "bfloat16" if _cpu_prefers_bfloat16() else "float32"
+
+
+def _cpu_prefers_bfloat16() -> bool:
+    """Intel's processors without AMX multiply it no faster than float32, and a step pays 15 % for the conversions."""
+    flags = cpu_flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and cpu_vendor() != "GenuineIntel")
 
 
 def gpus() -> list[Any]:
@@ -90,14 +95,46 @@ def gpus() -> list[Any]:
 
 
 def distribution() -> AbstractContextManager[Any]:
-    """The scope to build and compile in: all GPUs at once under TensorFlow where there are several."""
+    """The scope to build and compile in: all GPUs at once where there are several; under JAX all of its devices."""
     import keras
 
-    if keras.backend.backend() != "tensorflow" or len(gpus()) < 2:
+    if keras.backend.backend() != "tensorflow":
+        import jax
+
+        return contextlib.nullcontext() if len(jax.devices()) < 2 else _split_batches().scope()  # type: ignore[no-any-return]
+    if len(gpus()) < 2:
         return contextlib.nullcontext()
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy().scope()  # type: ignore[no-any-return]
+
+
+def _split_batches() -> Any:
+    """Keras's DataParallel, whose batches come to every device whole and are split by `split_over_devices`: it would
+    split them before, which fails for a last batch that is no multiple of the number of devices.
+    """
+    import keras
+
+    class SplitInside(keras.distribution.DataParallel):  # type: ignore[misc]
+        def get_data_layout(self, data_shape: tuple[int, ...]) -> Any:
+            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+
+    return SplitInside()
+
+
+def split_over_devices(batch: dict[str, Any]) -> dict[str, Any]:
+    """Each device's share of a batch, inside the compiled step; the batch as it is where one device has it all."""
+    import keras
+
+    found = keras.distribution.distribution()
+    if found is None:
+        return batch
+
+    def layout(values: Any) -> Any:
+        axes = [found.batch_dim_name, *[None] * (len(values.shape) - 1)]
+        return keras.distribution.TensorLayout(axes, found.device_mesh)
+
+    return {name: keras.distribution.distribute_tensor(values, layout(values)) for name, values in batch.items()}
 
 
 def use_xla() -> bool | str:
@@ -137,6 +174,11 @@ def device_name() -> str:
 def cpu_flags() -> set[str]:
     """The instruction-set flags of the CPU; empty where the system does not list them."""
     return set(_cpu_field("flags").split())
+
+
+def cpu_vendor() -> str:
+    """Who made the CPU, as it says itself; empty where the system does not tell."""
+    return _cpu_field("vendor_id")
 
 
 def _cpu_model() -> str:

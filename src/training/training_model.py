@@ -10,7 +10,7 @@ import keras
 from ..config import Config
 from ..models.augmentation import Augmentation
 from .auxiliary_head import AuxiliaryHead
-from .backend import use_xla
+from .backend import split_over_devices, use_xla
 from .device_pictures import DevicePictures
 from .optimizers import create_optimizer
 from .stages import Stage
@@ -20,9 +20,9 @@ class TrainingModel(keras.Model):
     """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
 
     The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all. With `on_device`, batches name pictures that lie there already. With an `auxiliary`
-    head, the labels of a training batch are followed by the shares that it learns; pictures of neither class, whose
-    true label is negative, do not count in metrics.
+    augmentation is not run at all. With `on_device`, batches may name pictures that lie there already. With an
+    `auxiliary` head, the labels of a training batch are followed by the shares that it learns; pictures of neither
+    class, whose true label is negative, do not count in metrics.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class TrainingModel(keras.Model):
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        batch = self.on_device.take(inputs) if self.on_device else inputs
+        batch = self.on_device.take(inputs) if self.on_device and "rows" in inputs else inputs
+        batch = split_over_devices(batch)
         batch = self.augmentation(batch) if training else batch
         if self.auxiliary is None or not training:
             return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}

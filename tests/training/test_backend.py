@@ -24,6 +24,11 @@ def test_reset_leaves_no_trace_of_an_earlier_run() -> None:
 def test_auto_precision_follows_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "gpus", list)
     monkeypatch.setattr(backend, "cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    monkeypatch.setattr(backend, "cpu_vendor", lambda: "AuthenticAMD")
+    assert backend.resolve_precision("auto") == "bfloat16"
+    monkeypatch.setattr(backend, "cpu_vendor", lambda: "GenuineIntel")  # at float32's rate there, but with AMX
+    assert backend.resolve_precision("auto") == "float32"
+    monkeypatch.setattr(backend, "cpu_flags", lambda: {"avx2", "avx512_bf16", "amx_bf16"})
     assert backend.resolve_precision("auto") == "bfloat16"
     monkeypatch.setattr(backend, "cpu_flags", lambda: {"avx2"})
     assert backend.resolve_precision("auto") == "float32"
