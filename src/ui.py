@@ -14,6 +14,8 @@ from .config import TrackingConfig
 from .errors import ConfigError
 
 ADDRESS = "127.0.0.1"
+# Of MLflow's server: no processes for jobs, which runs do not have, and no notices.
+QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
 
 def ui(
@@ -38,7 +40,8 @@ def ui(
             print(f"  {experiment.name}: {base}/#/experiments/{experiment.experiment_id}/runs?{store.SCORES_QUERY}")
     sys.stdout.flush()
     if not served:
-        os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # nothing of ours is one
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
         command = [sys.executable, "-m", "mlflow", "ui", "--host", ADDRESS, "--port", str(port), "--workers", "1"]
         quiet = ["--backend-store-uri", uri, "--uvicorn-opts", "--log-level warning"]
         os.execv(sys.executable, [*command, *quiet])  # noqa: S606 - no shell, and the arguments are ours

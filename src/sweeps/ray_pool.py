@@ -122,9 +122,9 @@ def connect(cluster: ClusterConfig) -> Any:
             # Ray itself ends the process where nothing answers, after a minute.
             socket.create_connection((place["host"], int(place["port"])), timeout=ANSWER_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, OverflowError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SweepError(f"cluster.address={address}: {reason}") from error
+    except Exception as error:  # Ray raises a bare one where it does not start in time
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SweepError(f"cluster.address={address}: {reason}" if address else f"Ray: {reason}") from error
     return ray
 
 
