@@ -1,22 +1,26 @@
 """Export a recorded model to a bundle: `python -m src.export run=best output=models/mine`.
 
 Every format is compared with Keras on the validation pictures and measured; one past its tolerance fails the export,
-and nothing is written. With `scene=`, two models become one bundle for photos: see `src.conversion.photo_bundle`.
+and nothing is written. With `scene=`, two models become one bundle for photos: see `src.conversion.photo_bundle`. Each
+may come from a bundle, as it is: `run=models/mine scene=models/happy_sad dataset=photos dataset.path=PATH`.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
 from .config import ExportConfig, output_folder, project_path
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .conversion.photo_evidence import LabelledPhotos
     from .data.prepared import PreparedDataset
     from .evaluation.recorded import RecordedModel
     from .runtime.bundle import Bundle
@@ -29,6 +33,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
 
     folder = project_path(config.output)
     output_folder(str(folder.parent))
+    config = replace(config, notes=_text(config.notes))
     say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
@@ -43,21 +48,57 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
         if config.scene is None:
             bundle = _exported(config, config.run, places[2], console)[0]
         else:
-            face = _face_bundle(config, places[0], console)
-            scene, recorded, dataset = _exported(config, config.scene, places[1], console)
-            bundle = build_photo_bundle(face, scene, recorded, dataset, config, places[2])
+            face = _face_model(config, places[0], console)
+            scene, photos = _scene_model(config, config.scene, places[1], console)
+            bundle = build_photo_bundle(face, scene, photos, config, places[2])
         bundle = install(bundle, folder)
     console.print(f"bundle: {folder}  ({bundle.model_id})", highlight=False, soft_wrap=True, markup=False)
     return bundle
 
 
-def _face_bundle(config: ExportConfig, folder: Path, console: Console) -> Bundle:
+def _text(notes: str | None) -> str | None:
+    """Notes as they are given, or what the Markdown file holds whose path is given. Raises ConfigError."""
+    if notes is None or not notes.endswith(".md"):
+        return notes
+    try:
+        return project_path(notes).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"notes={notes}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _face_model(config: ExportConfig, folder: Path, console: Console) -> Bundle:
+    from .conversion.photo_bundle import face_part
+
+    found = _given_bundle(config.run)
+    return face_part(found, folder) if found else _exported(config, config.run, folder, console)[0]
+
+
+def _scene_model(config: ExportConfig, which: str, folder: Path, console: Console) -> tuple[Bundle, LabelledPhotos]:
+    """The scene model and the photos to fuse on: those of `config.dataset`, else those that it was trained with."""
+    from .conversion.photo_bundle import scene_part
+    from .conversion.photo_evidence import labelled_photos
+    from .data.prepared import prepare
+
+    found = _given_bundle(which)
+    if found is None:
+        scene, recorded, prepared = _exported(config, which, folder, console)
+        dataset = recorded.config.dataset
+    elif config.dataset is None:
+        raise ConfigError(f"scene={which}: a bundle holds no photos; name some: dataset=photos dataset.path=PATH")
+    else:
+        scene = scene_part(found, folder)
+    if config.dataset is not None:
+        dataset = replace(config.dataset, image_size=scene.image_size, fit=scene.fit)
+        prepared = prepare(dataset)
+    return scene, labelled_photos(prepared, dataset, config)
+
+
+def _given_bundle(which: str) -> Bundle | None:
+    """The bundle in the folder `which`, whose files were compared with Keras when it was exported; None for a run."""
     from .runtime.bundle import MANIFEST, open_bundle
 
-    given = project_path(config.run)
-    if (given / MANIFEST).is_file():  # was compared with Keras when it was exported
-        return open_bundle(given)
-    return _exported(config, config.run, folder, console)[0]
+    folder = project_path(which)
+    return open_bundle(folder) if (folder / MANIFEST).is_file() else None
 
 
 def _exported(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .runtime.classifier import Answer, Answering
+    from .runtime.detection import Detector
     from .runtime.pictures import Picture
     from .runtime.sorting import Mode
 
@@ -132,15 +133,21 @@ def _answers(
 ) -> AbstractContextManager[Iterator[Answer]]:
     """The answers in order, from the cache where that is asked for."""
     if one_by_one:
-        from .runtime.faces import create_detector, face_answers
+        from .runtime.faces import face_answers
 
-        detect, faces = create_detector(yunet), classifier.one_face
+        detect, faces = _detector(yunet), classifier.one_face
         return nullcontext(answer for picture in pictures for answer in face_answers(faces, detect, picture))
     if not cache:
         return nullcontext(classifier.answers(pictures))
     from .runtime.cache import cached_answers
 
     return cached_answers(CACHE, classifier, pictures)
+
+
+def _detector(yunet: Path | None) -> Detector:
+    from .runtime.detection import create_detector, yunet_detector
+
+    return yunet_detector(yunet) if yunet else create_detector()
 
 
 def _writers(
@@ -174,12 +181,11 @@ def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
 
 def _annotate(classifier: Answering, picture: Picture, yunet: Path | None, file: Path) -> None:
     from .data.samples import RejectedPictureError
-    from .runtime.faces import classify_faces, create_detector, draw_faces
+    from .runtime.faces import classify_faces, draw_faces
 
     try:
-        drawn = draw_faces(
-            *classify_faces(classifier.one_face, create_detector(yunet), picture), classifier.bundle.class_names
-        )
+        found = classify_faces(classifier.one_face, _detector(yunet), picture)
+        drawn = draw_faces(*found, classifier.bundle.class_names)
     except RejectedPictureError:
         return  # its verdict is already printed
     _save(drawn, file)

@@ -18,6 +18,7 @@ from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
 from src.evaluation import recorded
 from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
+from src.runtime.detection import BLAZEFACE
 from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
@@ -106,7 +107,9 @@ def photo_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
     shutil.copy(bundle.model_file("litert"), folder / "scene_model.tflite")
     shutil.copy(bundle.folder / CARD, folder / CARD)
     fusion = Fusion(joining="mean", with_faces=(0.2, 0.7, 0.6), without_faces=(-0.1, 0.9))
-    scene = Scene(image_size=bundle.image_size, dataset_digest=bundle.dataset_digest, fusion=fusion)
+    scene = Scene(
+        image_size=bundle.image_size, dataset_digest=bundle.dataset_digest, fusion=fusion, detection=BLAZEFACE
+    )
     return write_manifest(replace(bundle, folder=folder, formats=("litert",), scene=scene))
 
 

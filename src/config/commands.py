@@ -142,9 +142,11 @@ class ExportConfig(Strict):
     `tolerance` is the largest difference of the probability on any validation picture for the float formats,
     `int8_tolerance` the largest mean difference for int8.
 
-    With a `scene`, another recorded model, `run` (or a bundle's folder) is the model for faces, and both become one
-    bundle for photos. Its answers are `unsure` below the probability `unsure_below`; its card tells scores by what the
-    regular expression `groups` finds in the paths, and `notes`.
+    With a `scene`, another recorded model, `run` is the model for faces, and both become one bundle for photos; either
+    may be a bundle's folder. The photos are those of `dataset`, null being the scene model's own, in its splits or, by
+    regular expressions on their paths, in `validation`, on which the fusion is fitted, and `test`. Answers are `unsure`
+    below the probability `unsure_below`; the card tells scores by what the regular expression `groups` finds in the
+    paths, and `notes`, a text or the path of a Markdown file.
     """
 
     tracking: TrackingConfig
@@ -160,12 +162,19 @@ class ExportConfig(Strict):
     unsure_below: Annotated[float, Interval(ge=0.5, lt=1)] = 0.6
     groups: str | None = None
     notes: str | None = None
+    dataset: DatasetConfig | None = None
+    validation: str | None = None
+    test: str | None = None
 
     def __post_init__(self) -> None:
-        try:
-            re.compile(self.groups or "")
-        except re.error as error:
-            raise ValueError(f"groups={self.groups}: no regular expression: {error}") from None
+        for name in ("groups", "validation", "test"):
+            pattern = getattr(self, name)
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                raise ValueError(f"{name}={pattern}: no regular expression: {error}") from None
+        if self.scene is None and (self.dataset or self.validation or self.test):
+            raise ValueError("dataset, validation and test are for fusing two models; name the second by scene=")
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from ..config import typed
 from ..data.samples import Fit
 from ..errors import BundleError
 from ..metrics.log_odds import apply_temperature
+from .detection import CASCADE, Detection
 from .fusion import Fusion
 
-SCHEMA_VERSION = 2
-READABLE_SCHEMAS = (1, 2)
-"""1 has no `scene` and no `fusion`."""
+SCHEMA_VERSION = 3
+READABLE_SCHEMAS = (1, 2, 3)
+"""1 has no `scene` and no `fusion`, 2 no `detection`: faces are then found by the cascade."""
 
 MANIFEST, CARD = "bundle.json", "model_card.md"
 MODEL_FILES = {
@@ -102,13 +103,16 @@ _Formats = Annotated[tuple[str, ...], AfterValidator(_known), Field(description=
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Scene:
-    """A second model, for whole pictures, in the formats of the first, and how both are fused into one answer."""
+    """A second model, for whole pictures, in the formats of the first, how faces are found, and how both models are
+    fused into one answer.
+    """
 
     image_size: _ImageSize
     fit: _Fit = "stretch"
     dataset_digest: _Line
     run_id: _Line | None = None
     fusion: Fusion
+    detection: Detection = CASCADE
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
@@ -145,8 +149,11 @@ class Bundle:
         decisive: list[object] = [self.threshold, self.temperature, self.abstain, self.class_names, self.files]
         decisive += [] if self.fit == "stretch" else [self.fit]
         scene = asdict(self.scene) if self.scene else {}
+        # The name of a bundle from before there were others of these has neither.
         if scene.get("fit") == "stretch":
-            del scene["fit"]  # as in the name of a bundle from before there was another
+            del scene["fit"]
+        if self.scene and self.scene.detection == CASCADE:
+            del scene["detection"]
         described = json.dumps(decisive + ([scene] if self.scene else []))
         return f"{self.name}@{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 

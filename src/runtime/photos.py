@@ -14,13 +14,14 @@ from ..errors import BundleError
 from ..metrics.log_odds import log_odds, sigmoid
 from .bundle import Bundle, Scene
 from .classifier import Answering, Classifier, Explained, Said
-from .faces import Detector, classify_faces, crop_face, draw_faces, from_left_to_right, haar_detector
+from .detection import Box, Detection, Detector, create_detector
+from .faces import classify_faces, draw_faces
 from .fusion import Evidence, describe_faces
 from .pictures import Picture
 from .runners import create_scene_runner
 
-DETECTION_SIDE = 480
-"""Faces are looked for in a picture of at most this side: time grows with its area."""
+COMPARED_SIDE = 480
+"""Whether a picture was enlarged is seen at this side at most."""
 
 ONE_FACE = 1.5
 """A picture of at most this many times the face model's side is a face that was cut out already."""
@@ -30,7 +31,6 @@ MAX_LOST, MAX_ASPECT = 0.002, 1.25
 
 WHOLE_FACE = "the picture as one face"
 NOT_LOOKED_FOR = "whole picture, faces not looked for"
-NO_OPENCV = "warning: OpenCV is not installed, so no faces are found: pip install opencv-python-headless"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Photo:
 class PhotoClassifier(Answering[Photo]):
     """A bundle of a face model, a scene model and their fusion, ready to answer. Methods may be called from any thread.
 
-    A picture that is one cut-out face is answered by the face model alone. Without OpenCV no faces are found, which
-    one line on stderr says.
+    A picture that is one cut-out face is answered by the face model alone. Where the detector's library is missing no
+    faces are found, which one line on stderr says.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class PhotoClassifier(Answering[Photo]):
         if bundle.scene is None:
             raise BundleError(f"{bundle.folder}: holds no scene model")
         self.scene: Scene = bundle.scene
-        self.detect = _detector()
-        super().__init__(bundle, bundle.model_id + ("" if self.detect else "/no_opencv"), limits)
+        self.detect = _detector(self.scene.detection)
+        super().__init__(bundle, bundle.model_id + ("" if self.detect else "/no_faces"), limits)
         self.one_face = Classifier(bundle, model_format=model_format, limits=limits, threads=threads)
         self.run_scene = create_scene_runner(bundle, self.scene.image_size, model_format, threads)
 
@@ -80,8 +80,11 @@ class PhotoClassifier(Answering[Photo]):
         if is_cut_out_face(upright, round(ONE_FACE * size)):
             whole = np.asarray(prepare_image(upright, size))
             return Photo(scene, whole[None], np.array([float(min(upright.size))]), one_face=True)
-        boxes = from_left_to_right(self.detect(np.asarray(upright))) if self.detect else []
-        crops = [np.asarray(prepare_image(crop_face(upright, box), size)) for box in boxes]
+        boxes: list[Box] = []
+        crops: list[NDArray[np.uint8]] = []
+        if self.detect:
+            boxes = self.detect.faces(upright)
+            crops = [np.asarray(prepare_image(self.detect.crop(upright, box), size)) for box in boxes]
         faces = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
         return Photo(scene, faces, np.array([float(box.side) for box in boxes]), one_face=False)
 
@@ -154,7 +157,7 @@ def is_cut_out_face(upright: Image.Image, side: int) -> bool:
     if max(width, height) > MAX_ASPECT * min(width, height):
         return False
     gray = upright.convert("L")
-    gray.thumbnail((DETECTION_SIDE, DETECTION_SIDE), Image.Resampling.BILINEAR)
+    gray.thumbnail((COMPARED_SIDE, COMPARED_SIDE), Image.Resampling.BILINEAR)
     scale = side / max(gray.size)
     small = gray.resize((round(scale * gray.width), round(scale * gray.height)), Image.Resampling.LANCZOS)
     again = np.asarray(small.resize(gray.size, Image.Resampling.BICUBIC), np.float32)
@@ -162,9 +165,9 @@ def is_cut_out_face(upright: Image.Image, side: int) -> bool:
     return bool(np.square(pixels - again).mean() < MAX_LOST * pixels.var())
 
 
-def _detector() -> Detector | None:
+def _detector(settings: Detection) -> Detector | None:
     try:
-        return haar_detector(DETECTION_SIDE)
-    except BundleError:
-        print(NO_OPENCV, file=sys.stderr)
+        return create_detector(settings)
+    except BundleError as error:
+        print(f"warning: no faces are looked for: {error}", file=sys.stderr)
         return None

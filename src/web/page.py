@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from ..data.samples import RejectedPictureError
 from ..errors import BundleError, DataError
 from ..runtime.classifier import Answer, Answering
-from ..runtime.faces import Detector, create_detector
+from ..runtime.detection import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_access import COOKIE, author

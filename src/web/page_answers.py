@@ -16,7 +16,8 @@ from ..data.samples import RejectedPictureError
 from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Answering
-from ..runtime.faces import Detector, classify_faces
+from ..runtime.detection import Detector
+from ..runtime.faces import classify_faces
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_guard import is_upload

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,12 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
 from src.conversion.photo_bundle import build_photo_bundle
+from src.conversion.photo_evidence import labelled_photos
 from src.data.prepared import prepare
 from src.errors import BundleError
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
-from src.runtime.faces import haar_detector
+from src.runtime.detection import BLAZEFACE, CASCADE, Detection, create_detector
 from src.runtime.photos import PhotoClassifier, open_classifier
 from src.runtime.pictures import Picture
 from src.web.corrections import Corrections
@@ -62,12 +62,13 @@ def test_an_answer_says_what_it_rests_on(photo_bundle: Bundle, photos: list[Path
     assert small.evidence == "the picture as one face"
 
 
-def test_a_face_that_fills_the_picture_is_found() -> None:
+@pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
+def test_a_face_that_fills_the_picture_is_found(settings: Detection) -> None:
     sheet = Image.open(SHEET).convert("RGB")
-    box = max(haar_detector()(np.asarray(sheet)), key=lambda found: found.side)
+    box = max(create_detector(CASCADE).faces(sheet), key=lambda found: found.side)
     side, inset = box.side, box.side // 20
     close = sheet.crop((box.left + inset, box.top + inset, box.left + side - inset, box.top + side - inset))
-    (found,) = haar_detector()(np.asarray(close.resize((200, 200))))
+    (found,) = create_detector(settings).faces(close.resize((200, 200)))
     assert found.side > 150
 
 
@@ -140,15 +141,17 @@ def test_the_company_of_other_pictures_changes_nothing(photo_bundle: Bundle, pho
     np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
-def test_without_opencv_the_whole_picture_answers_and_one_line_says_so(
+def test_without_what_finds_faces_the_whole_picture_answers_and_one_line_says_so(
     photo_bundle: Bundle, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    classifier = open_classifier(photo_bundle)
+    assert photo_bundle.scene is not None
+    scene = replace(photo_bundle.scene, detection=CASCADE)
+    classifier = open_classifier(replace(photo_bundle, scene=scene))
     found = answers(classifier, photos[:3])
     assert {answer.evidence for answer in found} == {"whole picture, faces not looked for"}
     warning = capsys.readouterr().err
-    assert warning.startswith("warning: OpenCV is not installed")
+    assert warning.startswith("warning: no faces are looked for: finding faces needs OpenCV")
     assert warning.count("\n") == 1
     assert classifier.model_id != photo_bundle.model_id
 
@@ -226,12 +229,13 @@ def whole_photos(tmp_path: Path) -> DatasetConfig:
 def test_a_photo_bundle_is_fitted_on_validation_and_scored_on_both(
     bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path
 ) -> None:
-    recorded: Any = SimpleNamespace(name="whole", config=SimpleNamespace(dataset=whole_photos))
     config = ExportConfig(TrackingConfig("off"), scene="whole", groups=r"c\d", notes="Validation was looked at once.")
-    made = build_photo_bundle(bundle, bundle, recorded, prepare(whole_photos), config, tmp_path / "made")
+    photos = labelled_photos(prepare(whole_photos), whole_photos, config)
+    made = build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made")
     assert made.scene is not None
     assert made.scene.fusion.with_faces == (0.0, 1.0, 1.0)  # no face in any picture
     assert made.scene.fusion.without_faces != (0.0, 1.0)
+    assert made.scene.detection == BLAZEFACE
     assert made.scores["test"]["accuracy"][0] > 0.9
     assert made.scores["faces: test"] == bundle.scores["test"]
     card = made.card()
@@ -244,8 +248,9 @@ def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any
 
     recorded = open_recorded(trained.tracking, str(trained.record))
     config = ExportConfig(TrackingConfig("off"), scene="small")
+    photos = labelled_photos(prepare(recorded.config.dataset), recorded.config.dataset, config)
     with pytest.raises(BundleError, match="no validation picture is larger than a face"):
-        build_photo_bundle(bundle, bundle, recorded, prepare(recorded.config.dataset), config, tmp_path / "made")
+        build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made")
 
 
 def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(

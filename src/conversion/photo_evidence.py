@@ -1,0 +1,109 @@
+"""What the two models of a bundle say of labelled photos, each read again in full, as a prediction reads it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+
+from ..config import DatasetConfig, ExportConfig
+from ..data.prepared import PreparedDataset
+from ..data.samples import Limits, RejectedPictureError, Sample
+from ..data.sources import list_samples
+from ..errors import BundleError
+from ..runtime.bundle import UNSURE, Bundle
+from ..runtime.classifier import BATCH_SIZE
+from ..runtime.fusion import Evidence
+from ..runtime.photos import Photo, PhotoClassifier
+from ..runtime.pictures import Picture
+
+EVALUATED = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """The validation and test photos of a data set. Row i of `table` (path, label, split, group, copied) describes
+    `samples[i]`.
+
+    `group` is a group of near-duplicates, or what a pattern finds in the path; `copied` says that the photo has a
+    near-duplicate in another split.
+    """
+
+    samples: list[Sample]
+    table: pd.DataFrame
+    limits: Limits
+
+
+def labelled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: ExportConfig) -> LabelledPhotos:
+    """The photos of `prepared`, made from `dataset`, in its own splits, or in those whose paths `config.validation` and
+    `config.test` match. Raises BundleError where no photo is validated on.
+    """
+    table = prepared.table[["source", "path", "label", "split", "group"]]
+    if config.validation or config.test:
+        table = table.assign(split=[_split(path, config) for path in table["path"]])
+    used = table[table["split"] != "unused"]
+    table = table.assign(copied=table["group"].map(used.groupby("group")["split"].nunique() > 1).fillna(value=False))
+    table = table[table["split"].isin(EVALUATED)]
+    if config.groups is not None:
+        table = table.assign(group=[_group(path, config.groups) for path in table["path"]])
+    if not (table["split"] == "validation").any():
+        raise BundleError(
+            f"{dataset.path or dataset.name}: no photo is in the validation split; the fusion is fitted on it"
+        )
+    samples = {(sample.source, sample.path): sample for sample in list_samples(dataset).samples}
+    found = [samples[key] for key in zip(table["source"], table["path"], strict=True)]
+    return LabelledPhotos(found, table.drop(columns="source").reset_index(drop=True), Limits.of(dataset))
+
+
+def _split(path: str, config: ExportConfig) -> str:
+    matching = [name for name in EVALUATED if (pattern := getattr(config, name)) and re.search(pattern, path)]
+    if len(matching) > 1:
+        raise BundleError(f"{path}: validation={config.validation} and test={config.test} both match it")
+    return matching[0] if matching else "train"
+
+
+def _group(path: str, pattern: str) -> str:
+    match = re.search(pattern, path)
+    return match.group(1 if match.re.groups else 0) if match else "others"
+
+
+def photo_evidence(classifier: PhotoClassifier, photos: LabelledPhotos) -> pd.DataFrame:
+    """The table of `photos` with `evidence`, without those that are one face, which no fusion answers.
+
+    Raises BundleError where none of validation is left.
+    """
+    rows = iter(photos.samples)
+    evidence: list[Evidence] = []
+    one_face: list[bool] = []
+    while batch := list(islice(rows, BATCH_SIZE)):
+        prepared = [_photo(classifier, sample, photos.limits) for sample in batch]
+        evidence += classifier.evidence(prepared)
+        one_face += [photo.one_face for photo in prepared]
+    found = photos.table.assign(evidence=pd.Series(evidence, photos.table.index, object))
+    found = found[~np.array(one_face)]
+    if not (found["split"] == "validation").any():
+        raise BundleError("no validation picture is larger than a face; fit on whole photos")
+    return found
+
+
+def _photo(classifier: PhotoClassifier, sample: Sample, limits: Limits) -> Photo:
+    prepared = classifier.prepare(Picture(sample.path, sample.locator.read(limits.bytes)))
+    if isinstance(prepared, RejectedPictureError):
+        raise BundleError(f"{sample.path}: {prepared}")
+    return prepared
+
+
+def with_answers(found: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """`photo_evidence` with the columns probability, right (whatever the band), answered and faces."""
+    assert bundle.scene is not None  # noqa: S101  (for the type checker)
+    fusion = bundle.scene.fusion
+    probability = np.array([fusion.probability(item) for item in found["evidence"]])
+    return found.assign(
+        probability=probability,
+        right=(probability >= fusion.threshold) == found["label"].astype(bool),
+        answered=[bundle.fused_label(value) != UNSURE for value in probability],
+        faces=[item.faces.size for item in found["evidence"]],
+    )

@@ -1,0 +1,128 @@
+"""Faces are found where they are, at any place, size and shape of the picture, and by any number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.config import PROJECT_ROOT
+from src.errors import BundleError
+from src.runtime.blazeface import FOLDER, Network, find_faces, grid
+from src.runtime.detection import BLAZEFACE, CASCADE, Box, Detection, Detector, create_detector
+from src.synthetic.faces import draw_face
+
+SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
+WEB = PROJECT_ROOT.parent / "shared" / "data" / "web"
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return create_detector()
+
+
+def drawn(index: int, side: int) -> Image.Image:
+    return Image.fromarray(draw_face(7, index, side)[0])
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union."""
+    width = min(first.left + first.side, second.left + second.side) - max(first.left, second.left)
+    height = min(first.top + first.side, second.top + second.side) - max(first.top, second.top)
+    shared = max(0, width) * max(0, height)
+    return shared / (first.side**2 + second.side**2 - shared)
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_drawn_face_is_found_wherever_it_is(detector: Detector, index: int) -> None:
+    (alone,) = detector.faces(drawn(index, 200))
+    for size, place in (((700, 300), (450, 60)), ((300, 700), (80, 20)), ((500, 500), (10, 290))):
+        page = Image.new("RGB", size, "gray")
+        page.paste(drawn(index, 200), place)
+        (found,) = detector.faces(page)
+        expected = Box(alone.left + place[0], alone.top + place[1], alone.side)
+        assert overlap(found, expected) > 0.5
+
+
+def test_boxes_scale_with_the_picture(detector: Detector) -> None:
+    (small,) = detector.faces(drawn(0, 150))
+    (large,) = detector.faces(drawn(0, 150).resize((1500, 1500), Image.Resampling.BICUBIC))
+    assert overlap(Box(10 * small.left, 10 * small.top, 10 * small.side), large) > 0.9
+
+
+@pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
+def test_where_no_face_is_none_is_found(settings: Detection) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    for picture in (Image.fromarray(noise), Image.new("RGB", (320, 240), "navy"), Image.new("RGB", (9, 900))):
+        assert create_detector(settings).faces(picture) == []
+
+
+def test_several_faces_are_told_from_left_to_right(detector: Detector) -> None:
+    page = Image.new("RGB", (640, 240), "gray")
+    for number, left in enumerate((430, 10, 220)):
+        page.paste(drawn(number, 200), (left, 20))
+    found = detector.faces(page)
+    assert [box.left // 210 for box in found] == [0, 1, 2]
+
+
+def test_overlapping_boxes_become_one_weighted_by_their_scores() -> None:
+    numbers, scores = np.zeros((2304, 16), np.float32), np.full(2304, -100, np.float32)
+    for cell, side, score in ((24 * 48 + 24, 60.0, np.log(9)), (24 * 48 + 25, 60.0, np.log(9)), (100, 30.0, 0.0)):
+        numbers[cell, 2:4], scores[cell] = side, score
+    network = Network(lambda _: (numbers, scores), 192, grid(48))
+    found = find_faces([network], Image.new("RGB", (192, 192)), 0.4)
+    assert found[:, 0] == pytest.approx([0.9, 0.5])
+    assert found[0, 1:] == pytest.approx([70, 68, 130, 128])  # centers at (98, 98) and (102, 98)
+    wide = find_faces([network], Image.new("RGB", (384, 192)), 0.6)
+    assert wide[:, 1:] == pytest.approx(np.array([[140, 40, 260, 160]]))  # twice as large, below a black border of 96
+
+
+def test_many_threads_find_what_one_does(detector: Detector) -> None:
+    pictures = [drawn(index, 120 + index) for index in range(24)]
+    expected = [detector.faces(picture) for picture in pictures]
+    assert sum(map(len, expected)) > 20
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(detector.faces, pictures)) == expected
+
+
+def test_the_crop_has_the_margin_and_ends_with_the_picture() -> None:
+    picture = Image.new("RGB", (100, 80))
+    cutting = Detector(lambda _: [], Detection(detector="cascade", margin=0.25))
+    assert cutting.crop(picture, Box(30, 20, 40)).size == (60, 60)
+    assert cutting.crop(picture, Box(0, 0, 40)).size == (50, 50)
+    assert cutting.crop(picture, Box(-30, -30, 200)).size == (100, 80)
+
+
+def test_the_networks_are_the_published_ones_and_their_licence_is_beside_them() -> None:
+    files = sorted(FOLDER.glob("*.tflite"))
+    assert len(files) == 2
+    for file in files:
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in (FOLDER / "README.md").read_text()
+    assert "Apache License" in (FOLDER / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "module", "said"), [(BLAZEFACE, "ai_edge_litert", "LiteRT"), (CASCADE, "cv2", "OpenCV")]
+)
+def test_a_missing_library_is_named(
+    settings: Detection, module: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
+    with pytest.raises(BundleError, match=f"finding faces needs {said}: pip install"):
+        create_detector(settings)
+
+
+@pytest.mark.skipif(not WEB.is_dir(), reason=f"people's photos are not beside the checkout ({WEB.name})")
+def test_more_faces_of_real_photos_are_found_than_by_the_cascade(detector: Detector) -> None:
+    photos = sorted(WEB.glob("*/c0[37]_*.jpg"))[::12]
+    found = [
+        [bool(made.faces(Image.open(path).convert("RGB"))) for path in photos]
+        for made in (detector, create_detector(CASCADE))
+    ]
+    by_blazeface, by_cascade = (float(np.mean(row)) for row in found)
+    assert by_blazeface > by_cascade + 0.05
