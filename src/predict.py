@@ -22,8 +22,8 @@ from .terminal import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .detection.detectors import Detector
     from .runtime.classifier import Answer, Answering
-    from .runtime.detection import Detector
     from .runtime.pictures import Picture
     from .runtime.sorting import Mode
 
@@ -145,7 +145,7 @@ def _answers(
 
 
 def _detector(yunet: Path | None) -> Detector:
-    from .runtime.detection import create_detector, yunet_detector
+    from .detection.detectors import create_detector, yunet_detector
 
     return yunet_detector(yunet) if yunet else create_detector()
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from src.config import ExportConfig
 from src.conversion.photo_bundle import face_part, scene_part
+from src.detection.detectors import BLAZEFACE
 from src.errors import BundleError, ConfigError
 from src.export import export
 from src.runtime.bundle import Bundle, open_bundle
-from src.runtime.detection import BLAZEFACE
 from src.runtime.photos import open_classifier
 from src.runtime.pictures import Picture
 from tests.composing import compose_config

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
+from src.detection.detectors import BLAZEFACE
 from src.evaluation import recorded
 from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
-from src.runtime.detection import BLAZEFACE
 from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder

@@ -115,7 +115,8 @@ class SourceConfig(Strict):
 @dataclass(frozen=True)
 class DatasetConfig(SourceConfig):
     """A source, or several `sources` together, and how its pictures are prepared: brought to a square of `image_size`
-    pixels, to which `fit` stretches the whole picture, crops its middle, or pads it with white.
+    pixels, to which `fit` stretches the whole picture, crops its middle, pads it with white, or cuts out the largest
+    face; a picture that is a face already is stretched then, and one in which no face is found rejected.
 
     Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
     dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
@@ -125,7 +126,7 @@ class DatasetConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     image_size: Annotated[int, Interval(ge=8, le=1024)] = 256
-    fit: Literal["stretch", "crop", "pad"] = added(default="stretch")
+    fit: Literal["stretch", "crop", "pad", "face"] = added(default="stretch")
     limit: Annotated[int, Ge(6)] | None = None
     near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
     dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import ExportConfig
+from ..detection.detectors import BLAZEFACE
 from ..errors import BundleError
 from ..metrics.scores import score
 from ..runtime.bundle import (
@@ -22,7 +23,6 @@ from ..runtime.bundle import (
     finite_scores,
     write_manifest,
 )
-from ..runtime.detection import BLAZEFACE
 from ..runtime.fusion import Fusion
 from ..runtime.photos import PhotoClassifier
 from .fusion_fitting import SUM_WITH_FACES, SUM_WITHOUT, fit_fusion

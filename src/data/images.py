@@ -7,6 +7,7 @@ a picture that cannot be decoded to its last row is rejected, never guessed.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from io import BytesIO
 from typing import cast
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from ..detection.cut_out import is_cut_out_face
+from ..detection.detectors import Detector, create_detector
 from .pixel_budget import DECODING
 from .rejections import DECODE_ERRORS, FORMATS, UNOPENED, broken_verdict, one_line, unopened_verdict
 from .samples import DecodedPicture, Fit, Limits, RejectedPictureError
@@ -78,7 +81,8 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit:
         _check_size(image, data, limits)
         try:
             mode = image.mode
-            image.draft(None, (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
+            wanted = MAX_SIDE if fit == "face" else 2 * size
+            image.draft(None, (wanted, wanted))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
             with DECODING.hold(image.width * image.height / 1e6):
                 image.load()
                 pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
@@ -88,9 +92,11 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit:
 
 
 def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.Image:
-    """An opened picture as RGB, upright, brought to `size` by `size`: stretched, its middle, or all of it between bars
-    of `BACKGROUND`. Raises what Pillow raises.
+    """An opened picture as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between bars of
+    `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedPictureError where no face is found.
     """
+    if fit == "face":
+        return prepare_image(_largest_face(upright_image(image), size), size)
     turn = _UPRIGHT.get(_orientation(image))
     width, height = image.size
     shape = (size, size)
@@ -112,6 +118,22 @@ def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.
         small = square
     # The result is square, so turning after shrinking is the same and costs nothing.
     return small if turn is None else small.transpose(turn)
+
+
+def _largest_face(upright: Image.Image, size: int) -> Image.Image:
+    """The largest face of an upright picture, cut out as a prediction cuts it out; all of one that is a face."""
+    if is_cut_out_face(upright, size):
+        return upright
+    detector = _detector()
+    faces = detector.faces(upright)
+    if not faces:
+        raise RejectedPictureError("no_face", "no face was found in it")
+    return detector.crop(upright, max(faces, key=lambda box: box.side))
+
+
+@cache
+def _detector() -> Detector:
+    return create_detector()
 
 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:

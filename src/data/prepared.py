@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..config import DatasetConfig, project_path
+from ..detection.detectors import BLAZEFACE
 from .auxiliary import AuxiliaryPictures, auxiliary_pictures
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
 from .lookalikes import asks_for_crops, features_of, finds_crops
-from .samples import NEITHER, SPLITS, Limits, Sample
+from .samples import NEITHER, SPLITS, Fit, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .splits import assign_splits
 from .store import (
@@ -168,7 +169,7 @@ def _key(pictures: _Pictures) -> str:
     """
     config = pictures.config
     distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
-    settings = (config.image_size, Limits.of(config), *distances, *(() if config.fit == "stretch" else (config.fit,)))
+    settings = (config.image_size, Limits.of(config), *distances, *_fit_key(config.fit))
     limit = (config.limit, config.split.seed if config.limit else None)
     digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
     signature = listing_signature(config)
@@ -182,6 +183,12 @@ def _key(pictures: _Pictures) -> str:
         digest.update(repr((*described, sample.locator.signature, *target, *shares)).encode())
     digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
     return digest.hexdigest()
+
+
+def _fit_key(fit: Fit) -> tuple[object, ...]:
+    if fit == "face":
+        return (fit, BLAZEFACE)
+    return () if fit == "stretch" else (fit,)
 
 
 def _opened(folder: Path, pictures: _Pictures, *, say_damage: bool = False) -> Store | None:

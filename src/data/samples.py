@@ -17,8 +17,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 NEITHER = -1
 """The label of a picture that belongs to neither class, and teaches the auxiliary head alone."""
 
-Fit = Literal["stretch", "crop", "pad"]
-"""How a picture becomes a square: all of it stretched, its middle, or all of it between bars."""
+Fit = Literal["stretch", "crop", "pad", "face"]
+"""How a picture becomes a square: all of it stretched, its middle, all of it between bars, or its largest face."""
 
 Verdict = Literal[
     "ok",
@@ -31,6 +31,7 @@ Verdict = Literal[
     "unsupported_format",
     "zero_bytes",
     "unreadable",
+    "no_face",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 VERDICT_MEANINGS: dict[str, str] = {
@@ -43,6 +44,7 @@ VERDICT_MEANINGS: dict[str, str] = {
     "unsupported_format": "format not read here",
     "zero_bytes": "empty file",
     "unreadable": "damaged or not to be opened",
+    "no_face": "no face found in it",
 }
 """What a verdict other than "ok" says, for a person."""
 

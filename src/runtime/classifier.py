@@ -63,7 +63,9 @@ def answer_fields(class_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def no_answer(path: str, model: str, error: RejectedPictureError) -> Answer:
-    """What is said of a file that holds no sound picture."""
+    """What is said of a file that holds no sound picture, or no face where one was looked for."""
+    if error.verdict == "no_face":
+        return Answer(path, None, None, None, "no_face", model, error.detail)
     detail = error.detail if error.verdict == "unreadable" else str(error)
     return Answer(path, None, None, None, "unreadable", model, detail)
 

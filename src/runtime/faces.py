@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import open_upright, prepare_image
 from ..data.samples import RejectedPictureError
+from ..detection.detectors import Box, Detector
 from .classifier import Answer, Classifier, Prepared, no_answer
-from .detection import Box, Detector
 from .pictures import Picture
 
 MIN_TEXT_SIZE = 10

@@ -10,24 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_checked, prepare_image, upright_image
+from ..detection.cut_out import is_cut_out_face
+from ..detection.detectors import Box, Detection, Detector, create_detector
 from ..errors import BundleError
 from ..metrics.log_odds import log_odds, sigmoid
 from .bundle import Bundle, Scene
 from .classifier import Answering, Classifier, Explained, Said
-from .detection import Box, Detection, Detector, create_detector
 from .faces import classify_faces, draw_faces
 from .fusion import Evidence, describe_faces
 from .pictures import Picture
 from .runners import create_scene_runner
-
-COMPARED_SIDE = 480
-"""Whether a picture was enlarged is seen at this side at most."""
-
-ONE_FACE = 1.5
-"""A picture of at most this many times the face model's side is a face that was cut out already."""
-
-MAX_LOST, MAX_ASPECT = 0.002, 1.25
-"""An enlarged face loses this share of its variance at most where it is made so small, and is about square."""
 
 WHOLE_FACE = "the picture as one face"
 NOT_LOOKED_FOR = "whole picture, faces not looked for"
@@ -77,7 +69,7 @@ class PhotoClassifier(Answering[Photo]):
 
     def _prepared(self, scene: NDArray[np.uint8], upright: Image.Image) -> Photo:
         size = self.bundle.image_size
-        if is_cut_out_face(upright, round(ONE_FACE * size)):
+        if is_cut_out_face(upright, size):
             whole = np.asarray(prepare_image(upright, size))
             return Photo(scene, whole[None], np.array([float(min(upright.size))]), one_face=True)
         boxes: list[Box] = []
@@ -142,27 +134,6 @@ def open_classifier(
     if bundle.scene and look_for_faces:
         return PhotoClassifier(bundle, limits=limits)
     return Classifier(bundle, limits=limits)
-
-
-def is_cut_out_face(upright: Image.Image, side: int) -> bool:
-    """Whether an upright RGB picture is no larger than `side`, or about square and shows no more than it would at that
-    size: a face that was cut out, and maybe enlarged since, in whose blur a cascade finds nothing.
-
-    Of 600 faces of FER-2013's validation part, enlarged from 48 to 350 pixels in three ways, 0.975 are found to be so,
-    and of 3,833 web photos (of training and validation) 1.
-    """
-    width, height = upright.size
-    if max(width, height) <= side:
-        return True
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        return False
-    gray = upright.convert("L")
-    gray.thumbnail((COMPARED_SIDE, COMPARED_SIDE), Image.Resampling.BILINEAR)
-    scale = side / max(gray.size)
-    small = gray.resize((round(scale * gray.width), round(scale * gray.height)), Image.Resampling.LANCZOS)
-    again = np.asarray(small.resize(gray.size, Image.Resampling.BICUBIC), np.float32)
-    pixels = np.asarray(gray, np.float32)
-    return bool(np.square(pixels - again).mean() < MAX_LOST * pixels.var())
 
 
 def _detector(settings: Detection) -> Detector | None:

@@ -19,9 +19,9 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from ..data.samples import RejectedPictureError
+from ..detection.detectors import Detector, create_detector
 from ..errors import BundleError, DataError
 from ..runtime.classifier import Answer, Answering
-from ..runtime.detection import Detector, create_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_access import COOKIE, author

@@ -13,10 +13,10 @@ from PIL import Image
 
 from ..data.images import open_upright
 from ..data.samples import RejectedPictureError
+from ..detection.detectors import Detector
 from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Answering
-from ..runtime.detection import Detector
 from ..runtime.faces import classify_faces
 from ..runtime.pictures import Picture
 from .corrections import Corrections

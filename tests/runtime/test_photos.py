@@ -21,10 +21,10 @@ from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, T
 from src.conversion.photo_bundle import build_photo_bundle
 from src.conversion.photo_evidence import labelled_photos
 from src.data.prepared import prepare
+from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
 from src.errors import BundleError
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
-from src.runtime.detection import BLAZEFACE, CASCADE, Detection, create_detector
 from src.runtime.photos import PhotoClassifier, open_classifier
 from src.runtime.pictures import Picture
 from src.web.corrections import Corrections

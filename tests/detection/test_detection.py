@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from src.config import PROJECT_ROOT
+from src.detection.blazeface import FOLDER, Network, find_faces, grid
+from src.detection.detectors import BLAZEFACE, CASCADE, Box, Detection, Detector, create_detector
 from src.errors import BundleError
-from src.runtime.blazeface import FOLDER, Network, find_faces, grid
-from src.runtime.detection import BLAZEFACE, CASCADE, Box, Detection, Detector, create_detector
 from src.synthetic.faces import draw_face
 
 SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
