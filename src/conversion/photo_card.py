@@ -33,8 +33,14 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
     ]
     groups = [("group", "split", "pictures", "face found", "accuracy")] if config.groups else []
     by_group = [
-        (str(name), str(split), f"{len(part):,}", f"{(part['faces'] > 0).mean():.0%}", str(proportion(part["right"])))
-        for (name, split), part in answered.groupby(["group", "split"])
+        (
+            str(name),
+            str(split),
+            f"{len(part):,}",
+            f"{(part['faces'] > 0).mean():.0%}",
+            str(proportion(part["right"], part["group"])),
+        )
+        for (name, split), part in answered.groupby(["part", "split"])
     ]
     texts = [
         f"# Model card: {bundle.name}",
@@ -48,7 +54,8 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         ),
         "## Whole photos",
         markdown_table(header, [_row(title, part) for title, part in parts]),
-        "In brackets: 95 % intervals over groups. Accuracy counts every picture; `answered` are those not `unsure`.",
+        "In brackets: 95 % intervals over groups of near-duplicates. Accuracy counts every picture; `answered` are "
+        "those not `unsure`.",
         "### By group\n\n" + markdown_table(groups[0], by_group) if groups else "",
         "## Fusion",
         f"Fitted on the {(answered['split'] == 'validation').sum():,} validation photos, on "

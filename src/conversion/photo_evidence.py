@@ -25,11 +25,11 @@ EVALUATED = ("validation", "test")
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """The validation and test photos of a data set. Row i of `table` (path, label, split, group, copied) describes
-    `samples[i]`.
+    """The validation and test photos of a data set. Row i of `table` (path, label, split, group, copied, part)
+    describes `samples[i]`.
 
-    `group` is a group of near-duplicates, or what a pattern finds in the path; `copied` says that the photo has a
-    near-duplicate in another split.
+    `group` is a group of near-duplicates, and `copied` says that it reaches into another split; `part` is what a
+    pattern finds in the path.
     """
 
     samples: list[Sample]
@@ -47,8 +47,7 @@ def labelled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: E
     used = table[table["split"] != "unused"]
     table = table.assign(copied=table["group"].map(used.groupby("group")["split"].nunique() > 1).fillna(value=False))
     table = table[table["split"].isin(EVALUATED)]
-    if config.groups is not None:
-        table = table.assign(group=[_group(path, config.groups) for path in table["path"]])
+    table = table.assign(part=[_part(path, config.groups) for path in table["path"]])
     if not (table["split"] == "validation").any():
         raise BundleError(
             f"{dataset.path or dataset.name}: no photo is in the validation split; the fusion is fitted on it"
@@ -65,8 +64,8 @@ def _split(path: str, config: ExportConfig) -> str:
     return matching[0] if matching else "train"
 
 
-def _group(path: str, pattern: str) -> str:
-    match = re.search(pattern, path)
+def _part(path: str, pattern: str | None) -> str:
+    match = re.search(pattern, path) if pattern else None
     return match.group(1 if match.re.groups else 0) if match else "others"
 
 

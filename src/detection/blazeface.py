@@ -26,6 +26,9 @@ _LOADING = Lock()
 OVERLAP = 0.3
 """Boxes whose intersection is more than this share of their union are one face."""
 
+LONG, MAX_PIECES = 2, 12
+"""Sides of such a ratio are looked at piece by piece too, at so many pieces at most."""
+
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Pixels from -1 to 1, float32 (side, side, 3), to a row of numbers (n, 16) and a score (n,) for each of n anchors.
 
@@ -44,8 +47,24 @@ class Network:
 
 def find_faces(networks: Sequence[Network], picture: Image.Image, min_score: float) -> NDArray[np.float64]:
     """The faces in an RGB picture: score, left, top, right and bottom in its pixels, (n, 5), the surest first."""
-    found = [_candidates(network, picture, min_score) for network in networks]
+    pieces = [((0, 0), picture), *_pieces(picture)]
+    found = [
+        _candidates(network, piece, min_score) + np.array([0, *at, *at]) for network in networks for at, piece in pieces
+    ]
     return np.array(list(_joined(np.concatenate(found)))).reshape(-1, 5)
+
+
+def _pieces(picture: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+    """Squares of a picture twice as long as wide, or longer, each half over the next, and where they lie in it: faces
+    are small in the whole of it.
+    """
+    width, height = picture.size
+    side, longer = min(width, height), max(width, height)
+    if longer < LONG * side:
+        return
+    for start in range(0, longer - side // 2, max(1, side // 2))[:MAX_PIECES]:
+        at = (start, 0) if width > height else (0, start)
+        yield at, picture.crop((*at, min(width, at[0] + side), min(height, at[1] + side)))
 
 
 def _candidates(network: Network, picture: Image.Image, min_score: float) -> NDArray[np.float64]:

@@ -93,7 +93,8 @@ def _blazeface(min_score: float) -> Callable[[Image.Image], list[Box]]:
 
     def find(picture: Image.Image) -> list[Box]:
         found = find_faces(networks, picture, min_score)
-        return [_square(left, top, right - left, bottom - top) for _, left, top, right, bottom in found]
+        boxes = [_square(left, top, right - left, bottom - top) for _, left, top, right, bottom in found]
+        return [box for box in boxes if _lies_in(box, picture)]
 
     return find
 
@@ -152,6 +153,12 @@ def yunet_detector(file: Path, confidence: float = 0.7) -> Detector:
 def _square(left: float, top: float, width: float, height: float) -> Box:
     side = max(width, height)
     return Box(round(left - (side - width) / 2), round(top - (side - height) / 2), round(side))
+
+
+def _lies_in(box: Box, picture: Image.Image) -> bool:
+    """Whether the middle of a box is in the picture: a network also looks at the border around it."""
+    middle = (box.left + box.side / 2, box.top + box.side / 2)
+    return box.side > 1 and all(0 < at < length for at, length in zip(middle, picture.size, strict=True))
 
 
 def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is late

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from src.config import PROJECT_ROOT
+from src.detection import detectors
 from src.detection.blazeface import FOLDER, Network, find_faces, grid
 from src.detection.detectors import BLAZEFACE, CASCADE, Box, Detection, Detector, create_detector
 from src.errors import BundleError
@@ -40,7 +41,7 @@ def overlap(first: Box, second: Box) -> float:
 @pytest.mark.parametrize("index", range(6))
 def test_a_drawn_face_is_found_wherever_it_is(detector: Detector, index: int) -> None:
     (alone,) = detector.faces(drawn(index, 200))
-    for size, place in (((700, 300), (450, 60)), ((300, 700), (80, 20)), ((500, 500), (10, 290))):
+    for size, place in (((480, 320), (250, 60)), ((320, 480), (80, 20)), ((400, 400), (10, 190))):
         page = Image.new("RGB", size, "gray")
         page.paste(drawn(index, 200), place)
         (found,) = detector.faces(page)
@@ -79,6 +80,15 @@ def test_overlapping_boxes_become_one_weighted_by_their_scores() -> None:
     assert found[0, 1:] == pytest.approx([70, 68, 130, 128])  # centers at (98, 98) and (102, 98)
     wide = find_faces([network], Image.new("RGB", (384, 192)), 0.6)
     assert wide[:, 1:] == pytest.approx(np.array([[140, 40, 260, 160]]))  # twice as large, below a black border of 96
+
+
+def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, scores = np.full((2304, 16), 20, np.float32), np.full(2304, -100, np.float32)
+    scores[[5, 24 * 48 + 24]] = 10
+    network = Network(lambda _: (numbers, scores), 192, grid(48))
+    monkeypatch.setattr(detectors, "load_blazeface", lambda: [network])
+    (found,) = create_detector().faces(Image.new("RGB", (384, 96)))  # the other is in the black border above it
+    assert 0 < found.top + found.side / 2 < 96
 
 
 def test_many_threads_find_what_one_does(detector: Detector) -> None:
