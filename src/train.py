@@ -56,9 +56,9 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .training.origins import find_origins
 
     check_store(config.tracking, patient=link is not None)
-    start_ahead(config)
     _check_model_and_folders(config)
     check_place(config.tracking)
+    start_ahead(config)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume

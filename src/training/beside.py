@@ -6,6 +6,7 @@ in order. Where this process ends without a word, so does the other one, and lea
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -105,9 +106,13 @@ class RunBeside(Run):
 
 
 def start_ahead(config: Config) -> None:
-    """Start the process, unless nothing is to be recorded or MLflow is imported here already."""
-    if config.tracking.name != "off" and "mlflow" not in sys.modules and not _waiting:
-        _waiting.append(Recorder())
+    """Start the process, unless nothing is to be recorded, MLflow is imported here already, or the system is Windows,
+    where a process gets no open pipe.
+    """
+    if config.tracking.name != "off" and "mlflow" not in sys.modules and os.name == "posix" and not _waiting:
+        recorder = Recorder()
+        atexit.register(recorder.process.kill)  # where no run comes to be opened
+        _waiting.append(recorder)
 
 
 @contextlib.contextmanager
