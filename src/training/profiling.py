@@ -17,18 +17,9 @@ from rich.console import Console
 FIRST_STEP, STEPS = 3, 10  # the first steps allocate memory and choose kernels
 TRACE, PARTS_FILE = "trace.json.gz", "parts.json"
 PARTS = ("data", "forward", "backward", "update")
-_DATA, _UPDATE = (
-    ("GatherV2", "IteratorGetNext", "augmentation/"),
-    ("Assign", "ResourceApply", "adam/", "adamw/", "sgd/"),
-)
-_RUNTIME = (
-    "EagerExecute",
-    "ExecutorState",
-    "ExecutorDoneCallback",
-    "FunctionRun",
-    "KernelAndDevice",
-    "InstantiatedCap",
-)
+_DATA = ("gatherv2", "pyfunc", "augmentation")
+_UPDATE = ("assign", "resourceapply", "adam/", "adamw/", "sgd/")
+"""What the names of operations hold, in lower case."""
 
 Event = dict[str, Any]
 
