@@ -25,15 +25,12 @@ BEFORE_KERAS = {
     "importing TensorFlow and Keras": "src.training.backend.start_backend",
 }
 WITH_KERAS = {
-    "importing MLflow, opening the store": "src.tracking.recording.open_store",
-    "beginning the run": "src.tracking.recording.begin_run",
     "model and its cost": "src.models.classifier.create_classifier",
     "fit": "src.training.fit.fit",
     "- of which after each epoch: metrics, grid of pictures": "src.training.record.Record.epoch",
-    "learning curves, saving the model": "src.training.record.Record.fit",
+    "saving the model": "src.training.record.Record.fit",
     "evaluation": "src.evaluation.evaluation.evaluate_model",
-    "figures and card": "src.training.record.write_artifacts",
-    "delivering artifacts and model to MLflow": "src.tracking.recording.complete",
+    "waiting for the process beside: run, figures, model": "src.training.beside.Recorder.receive",
 }
 
 

@@ -95,7 +95,7 @@ class TrainerConfig(Strict):
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
     `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
-    keeps that of a recorded run until it is finished, so that `resume=` can go on with it.
+    keeps that of a recorded run until it is finished, so that `resume=` can go on with it. `profile` traces some steps.
     `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
 
@@ -126,6 +126,7 @@ class TrainerConfig(Strict):
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)
     keep_state: bool = with_role(PLACE, default=True)
+    profile: bool = with_role(PLACE, default=False)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ _TYPES = {
     "width": pa.int32(),
     "height": pa.int32(),
     **dict.fromkeys(FEATURES, pa.binary()),
-    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "colour"), pa.string()),
-    **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.string()),
+    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "colour"), pa.large_string()),
+    **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.large_string()),
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
 _SAMPLE_COLUMNS = ("path", "label", "source", "shipped_split", "subject", "weight")
 _REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256")
+_SPLIT_BITS = {None: 1, "train": 2, "validation": 4, "test": 8}
 
 
 @dataclass
@@ -62,29 +63,41 @@ class _Rows:
         self.latest = []
 
     def frame(self, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+        """The table; its rows are handed over, so that they are not in memory twice."""
         if self.latest:
             self._close_block()
         if not self.blocks:
             return pa.table({name: pa.array([], _TYPES[name]) for name in columns}).to_pandas()
-        return pa.concat_tables(self.blocks, promote_options="permissive").to_pandas()
+        table, self.blocks = pa.concat_tables(self.blocks, promote_options="permissive"), []
+        return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
 @dataclass
 class _Copies:
-    """Recognizes exact copies by SHA-256. The first in each split stays; one with another label spoils them all."""
+    """Recognizes exact copies by 128 bits of their SHA-256. The first in each split stays; one with another label
+    spoils them all.
 
-    first: dict[str, tuple[int, str]] = field(default_factory=dict)
-    kept: set[tuple[str, str | None]] = field(default_factory=set)
+    `seen` holds the slot of the first and, in the lowest four bits, the splits of which one stays: two integers a
+    picture, where tuples of strings would take three times as much memory.
+    """
+
+    samples: Sequence[Sample]
+    seen: dict[int, int] = field(default_factory=dict)
     conflicts: dict[str, str] = field(default_factory=dict)
 
-    def check(self, sample: Sample, sha256: str) -> Outcome:
-        label, path = self.first.setdefault(sha256, (sample.label, sample.path))
-        if label != sample.label:
+    def check(self, slot: int, sha256: str) -> Outcome:
+        sample, key = self.samples[slot], int(sha256[:32], 16)
+        split, known = _SPLIT_BITS[sample.shipped_split], self.seen.get(key)
+        if known is None:
+            self.seen[key] = slot << 4 | split
+            return Outcome("ok")
+        first = self.samples[known >> 4]
+        if first.label != sample.label:
             self.conflicts.setdefault(sha256, sample.path)
-            return Outcome("label_conflict", f"the same file as {path}, which has the other label", sha256)
-        if (sha256, sample.shipped_split) in self.kept:
-            return Outcome("duplicate_of", path, sha256)
-        self.kept.add((sha256, sample.shipped_split))
+            return Outcome("label_conflict", f"the same file as {first.path}, which has the other label", sha256)
+        if known & split:
+            return Outcome("duplicate_of", first.path, sha256)
+        self.seen[key] = known | split
         return Outcome("ok")
 
 
@@ -96,7 +109,7 @@ def build(
     report_progress: Callable[[int, int], None],
 ) -> None:
     """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used."""
-    rows, rejected, copies = _Rows(), _Rows(), _Copies()
+    rows, rejected, copies = _Rows(), _Rows(), _Copies(samples)
     for rejection in listing.rejections:
         rejected.append(asdict(rejection) | {"sha256": ""})
     preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config), config.fit)
@@ -104,7 +117,7 @@ def build(
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
     for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers):
-        checked = copies.check(sample, outcome.sha256) if outcome.verdict == "ok" else outcome
+        checked = copies.check(slot, outcome.sha256) if outcome.verdict == "ok" else outcome
         if checked.verdict == "ok":
             described = {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
             has_file = {"has_file": sample.locator.has_file}
@@ -115,6 +128,7 @@ def build(
             rejection = Rejection(sample.path, sample.label, checked.verdict, checked.detail, sample.source)
             rejected.append(asdict(rejection) | {"sha256": outcome.sha256})
         report_progress(slot + 1, len(samples))
+    copies.seen.clear()
     table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
     rejected_table = rejected.frame(_REJECTED_COLUMNS)
     _check_usable(table, rejected_table, config)
@@ -143,6 +157,10 @@ def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     """
     slots = table["slot"].to_numpy()
     count = len(slots)
+    if np.array_equal(slots, np.arange(count)):
+        with preparation.pixels.open("r+b") as file:
+            file.truncate(count * preparation.slot_bytes)
+        return table.drop(columns="slot").reset_index(drop=True)
     positions = slots.copy()
     if (table["label"] == NEITHER).any():
         positions = np.arange(count)
@@ -170,7 +188,7 @@ def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetCo
 
 def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
-    pairs = [chained(table["pixel_digest"].to_numpy())]
+    pairs = [chained(np.fromiter((int(digest, 16) for digest in table["pixel_digest"]), np.uint64, len(table)))]
     if config.near_duplicate_distance is not None:
         rows = np.flatnonzero(table["has_file"].to_numpy())
         left, right = lookalike_pairs(table.iloc[rows], config)
@@ -179,8 +197,8 @@ def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     labels = table["label"].to_numpy()
     conflict = np.bincount(alike, labels == 0)[alike].astype(bool) & np.bincount(alike, labels == 1)[alike].astype(bool)
     known = np.flatnonzero(table["subject"].notna().to_numpy())
-    subjects = (table["source"] + "\0" + table["subject"]).to_numpy(dtype=object)[known]
-    left, right = chained(subjects.astype(str))
+    named = table[["source", "subject"]].iloc[known]
+    left, right = chained((named["source"] + "\0" + named["subject"]).to_numpy(dtype=object).astype(str))
     table = table.drop(columns="has_file").assign(conflict=conflict)
     table.insert(2, "group", connected_groups(len(table), _joined([chained(alike), (known[left], known[right])])))
     return table
@@ -192,7 +210,9 @@ def _joined(pairs: list[Pairs]) -> Pairs:
 
 def content_digest(table: pd.DataFrame) -> str:
     """A short name for the pixels, labels, groups and targets of a table, in its order."""
-    digest = hashlib.sha256(",".join(table["pixel_digest"]).encode())
+    digest, digests = hashlib.sha256(), table["pixel_digest"]
+    for start in range(0, len(table), _BLOCK):
+        digest.update((("," if start else "") + ",".join(digests.iloc[start : start + _BLOCK])).encode())
     digest.update(table["label"].to_numpy(dtype="<i1").tobytes())
     digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
     if "target" in table:

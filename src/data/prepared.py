@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -95,6 +95,11 @@ class PreparedDataset:
     def labels(self, split: str) -> NDArray[np.float32]:
         """The labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
+
+    def outline(self) -> PreparedDataset:
+        """The same without pictures, and of its table the labels and splits alone: small enough for another process."""
+        images = np.zeros((0, *self.images.shape[1:]), np.uint8)
+        return replace(self, images=images, table=self.table[["label", "split"]], rejected=self.rejected[:0])
 
     @property
     def targets(self) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..config import Config
-from ..explanation.explanation import explanation_sheet
+from ..explanation.explanation_sheet import explanation_sheet
 from ..metrics.calibration import Decision
 from ..reports.figure_style import save_png
 from ..robustness.robustness import robustness_heat_map
@@ -47,6 +47,11 @@ def write_artifacts(
     card = model_card(config, dataset, evaluation, facts, list(drawn))
     path("model_card.md").write_text(card)
     path("model_card.html").write_text(card_html(card, files))
+
+
+def write_learning_curves(history: Mapping[str, Sequence[float]], path: Callable[[str], Path]) -> None:
+    """Draw what a fit's metrics were epoch by epoch."""
+    save_png(figures.learning_curves(history), path("figures/learning_curves.png"))
 
 
 def read_decision(file: Path) -> Decision:

@@ -8,7 +8,6 @@ from math import ceil
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
 
 from ..reports.figure_style import GREEN, RED, hide_frame, styled
 
@@ -30,27 +29,6 @@ def contact_sheet(pictures: Pictures, captions: Sequence[str], right: Sequence[b
         hide_frame(ax)
         ax.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if good else RED)
     return figure
-
-
-def validation_grid(
-    pictures: Pictures, labels: NDArray[np.integer], probabilities: NDArray[np.floating], side: int = 96
-) -> Pictures:
-    """One picture, uint8 (rows * side, columns * side, 3), of up to 8 pictures a row, each with a bar at its foot.
-
-    The bar is as long as the probability of the true class, green from one half on and red below.
-    """
-    columns = min(8, len(pictures))
-    rows = ceil(len(pictures) / columns)
-    grid = np.full((rows * side, columns * side, 3), 255, dtype=np.uint8)
-    bar = max(2, side // 12)
-    for place, (picture, label, probability) in enumerate(zip(pictures, labels, probabilities, strict=True)):
-        top, left = place // columns * side, place % columns * side
-        tile = np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
-        right = float(np.nan_to_num(probability if label == 1 else 1 - probability))  # a lost loss gives nan
-        tile[-bar:] = 255
-        tile[-bar:, : round(right * side)] = ImageColor.getrgb(GREEN if right >= 0.5 else RED)
-        grid[top : top + side, left : left + side] = tile
-    return grid
 
 
 def most_wrong(

@@ -17,8 +17,9 @@ import_backend()
 Plugins.instance()
 
 # MLflow may be absent with tracking=off, and TensorFlow with another backend.
-IMPORTS = ["..training.fit", "..training.record", "matplotlib.backends.backend_agg", "matplotlib.layout_engine"]
-OPTIONAL = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.models", "mlflow.tensorflow"]
+IMPORTS = ["..training.fit", "..training.record", "..evaluation.artifacts"]
+IMPORTS += ["matplotlib.backends.backend_agg", "matplotlib.layout_engine"]
+OPTIONAL = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.models", "mlflow.pyfunc"]
 
 for name in IMPORTS:
     importlib.import_module(name, __package__)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
+from .keras_flavour import log_keras_model
 from .spool import Event, ServerAwayError, ServerRejectedError, Spool, milliseconds, read_events
 from .store import open_store
 
@@ -72,18 +71,20 @@ def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, eve
             client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
 
 
-def complete(mlflow: ModuleType, folder: Path, model: keras.Model | None = None) -> None:
-    """Log the model and the artifacts of a run whose events are all delivered, and end it. Raises `store_errors()`.
+def keep_model(folder: Path, model: keras.Model, example: np.ndarray) -> None:
+    """Write a model, and a batch of pictures for it, to be delivered when the run ends."""
+    model.save(folder / MODEL)
+    np.save(folder / EXAMPLE, example)
 
-    `model` is the one whose file lies in `folder`, where it is still in memory.
-    """
+
+def complete(mlflow: ModuleType, folder: Path) -> None:
+    """Log the model and the artifacts of a run whose events are all delivered, and end it. Raises `store_errors()`."""
     about, end = json.loads((folder / ABOUT).read_text()), read_events(folder)[-1]
     if end["end"] == "FINISHED":
         with mlflow.start_run(run_id=about["run"], log_system_metrics=False):
             if (folder / MODEL).exists():
-                import keras
-
-                log_keras_model(mlflow, model or keras.saving.load_model(folder / MODEL), np.load(folder / EXAMPLE))
+                backend = about.get("backend") or os.environ.get("KERAS_BACKEND", "tensorflow")
+                log_keras_model(mlflow, folder / MODEL, np.load(folder / EXAMPLE), backend)
             mlflow.log_artifacts(about["record"])
     mlflow.MlflowClient().set_terminated(about["run"], end["end"], end_time=end["time"])
 
@@ -161,28 +162,3 @@ def dataset_inputs(name: str, digest: str, split_digests: Mapping[str, str], sou
         context = InputTag(MLFLOW_DATASET_CONTEXT, SPLIT_CONTEXTS.get(split, split))
         inputs.append(DatasetInput(meta._to_mlflow_entity(), [context]))
     return inputs
-
-
-def log_keras_model(mlflow: ModuleType, model: keras.Model, example: np.ndarray) -> None:
-    """Log the model to the active run, with its signature.
-
-    Requirements are named because guessing them takes MLflow ten seconds.
-    """
-    import keras
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    backend = keras.backend.backend()
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1))]),
-    )
-    requirements = [f"{package}=={version(package)}" for package in ("keras", backend)]
-    if backend == "tensorflow":
-        # MLflow tries the example on the model, and Keras shows a bar for it.
-        with contextlib.redirect_stdout(io.StringIO()):
-            mlflow.tensorflow.log_model(
-                model, name="model", signature=signature, input_example=example, pip_requirements=requirements
-            )
-    else:  # mlflow.keras has no working input_example
-        mlflow.keras.log_model(model, name="model", signature=signature, pip_requirements=requirements)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import socket
@@ -18,15 +19,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
 
 from ..config import Config, output_folder, typed
 from ..errors import TrackingError
-from .beginning import Begun, begin_run
-from .delivery import ABOUT, EXAMPLE, LOCK, MODEL, complete, deliver, discard, first_line, store_errors
+from .beginning import Begun, Opened, begin_run
+from .delivery import ABOUT, LOCK, MODEL, complete, deliver, discard, first_line, keep_model, store_errors
 from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
@@ -77,6 +78,12 @@ class Run:
         """Keep the trained model; `example` is one batch of pictures, float32 in 0..255."""
         model.save(self.path(MODEL))
 
+    def write(self, module: str, function: str, *arguments: Any) -> None:
+        """Have artifacts written: call `function(*arguments, path)` of a module of this package, by its name there, so
+        that only the process that does it imports it.
+        """
+        getattr(importlib.import_module(f"..{module}", __package__), function)(*arguments, self.path)
+
 
 class TrackedRun(Run):
     """A run in MLflow. Each call keeps an event on disk and returns; a thread delivers it.
@@ -87,7 +94,6 @@ class TrackedRun(Run):
     def __init__(self, folder: Path, spool: Spool, begun: Begun, *, log_model: bool) -> None:
         super().__init__(folder)
         self.id, self.spool, self.begun, self.keeps_model = begun.run_id, spool, begun, log_model
-        self.model: keras.Model | None = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._add({"metrics": self.begun.news(metrics, step), "step": step, "time": milliseconds()})
@@ -113,9 +119,13 @@ class TrackedRun(Run):
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         if self.keeps_model:
-            model.save(self.spool.folder / MODEL)
-            np.save(self.spool.folder / EXAMPLE, example)
-            self.model = model
+            keep_model(self.spool.folder, model, example)
+
+    @property
+    def opened(self) -> Opened:
+        """What a process needs to know that records through another one."""
+        assert self.id is not None  # noqa: S101 - for the type checker
+        return Opened(self.id, self.folder, self.checkpoint, self.spool.folder if self.keeps_model else None)
 
     def system_metrics(self) -> AbstractContextManager[None]:
         """Sample the machine while the body runs; a run that goes on counts its samples on."""
@@ -177,7 +187,7 @@ def _start_tracked(config: Config, name: str, tags: Mapping[str, str], link: Run
         record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
         record.mkdir(exist_ok=True)
         about = {"run": begun.run_id, "uri": tracking_uri(config.tracking), "experiment": config.tracking.experiment}
-        about["host"] = socket.gethostname()
+        about |= {"host": socket.gethostname(), "backend": tags.get("backend", "")}
         (unsent / ABOUT).write_text(json.dumps({**about, "record": str(record.resolve())}))
         spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
         run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
@@ -205,15 +215,15 @@ def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool
             spool.close(PATIENCE_SECONDS)
             print(f"{spool.folder}: {error.strerror}; the next run here closes run {run.id}", file=sys.stderr)
         else:
-            _finish(mlflow, spool, run.model)
+            _finish(mlflow, spool)
 
 
-def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None:
+def _finish(mlflow: ModuleType, spool: Spool) -> None:
     """Deliver what is left, or say how to do it later."""
     reason = ""
     if spool.close(PATIENCE_SECONDS):
         try:
-            complete(mlflow, spool.folder, model)
+            complete(mlflow, spool.folder)
         except store_errors() as error:
             reason = first_line(error)
     reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")

@@ -37,6 +37,7 @@ from .callbacks import (
 from .checkpoint import Checkpoint, History
 from .device_pictures import device_pictures
 from .optimizers import plateau_callback
+from .profiling import ProfileSteps
 from .stages import stages, unfreeze
 from .training_model import TrainingModel, compile_model
 
@@ -62,13 +63,15 @@ def fit(
     console: Console,
     state: Path | None = None,
     targets: np.ndarray | None = None,
+    profile: Path | None = None,
 ) -> Fit:
     """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
 
     `targets` (rows,) are what the probabilities of training pictures are fitted to, their labels where None. With
     `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
-    epochs, from which the fit goes on; `trainer.checkpoint` stands before it. Raises TrainingError for a loss that is
+    epochs, from which the fit goes on; `trainer.checkpoint` stands before it. A trace of some steps is written into the
+    folder `profile`. Raises TrainingError for a loss that is
     not finite (the best weights until then are left in that folder), for a lack of memory, or for the state of another
     fit, and ConfigError where there is nothing to freeze.
     """
@@ -95,6 +98,7 @@ def fit(
                 ReportEpochs(report, len(train.rows)),
                 progress,
             ]
+            callbacks += [ProfileSteps(profile, console)] if profile and stage.is_last else []
             callbacks += [*average, *_statistics(classifier, dataset, config)]
             callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
             model = TrainingModel(classifier, augmentation, (validation or train).on_device, auxiliary)

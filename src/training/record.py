@@ -16,19 +16,17 @@ from ..config import Config, plain, with_absolute_paths
 from ..config.identity import run_name
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
-from ..evaluation.artifacts import write_artifacts
 from ..evaluation.card import ModelFacts
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.figures import learning_curves
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
-from ..evaluation.sheets import validation_grid
+from ..evaluation.validation_grid import validation_grid
 from ..models.inspection import ModelCost
 from ..reports.data_report import DataReport
-from ..reports.figure_style import save_png
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from ..tracking.recording import Run, start_run
+from ..tracking.recording import Run
 from .backend import device_name
+from .beside import run_beside
 from .callbacks import Logs
 from .fit import Fit
 from .origins import Origins
@@ -52,6 +50,11 @@ class Record:
     def state(self) -> Path | None:
         """The folder for the state of the fit, where it is to be kept."""
         return self.run.checkpoint if self.config.trainer.keep_state else None
+
+    @property
+    def profile(self) -> Path | None:
+        """The folder for the profile of the fit, where one is wanted."""
+        return self.run.path("profile") if self.config.trainer.profile else None
 
     def data(self, dataset: PreparedDataset, report: DataReport, origins: Origins) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
@@ -95,7 +98,7 @@ class Record:
         }
         self.run.log_metrics({"fit/seconds": fit.seconds, "model/best_epoch": fit.best_epoch, **kept})
         if self.config.evaluation.figures:
-            save_png(learning_curves(fit.history), self.run.path("figures/learning_curves.png"))
+            self.run.write("evaluation.artifacts", "write_learning_curves", fit.history)
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
         show_curves(self.console, fit.history, fit.best_epoch)
@@ -107,7 +110,8 @@ class Record:
         """Scores with intervals, predictions, figures, the model card and a note for the top of the run's page."""
         self.run.log_metrics(summary.score_metrics(evaluation))
         facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command)
-        write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
+        arguments = evaluation, self.config, self.dataset.outline(), facts
+        self.run.write("evaluation.artifacts", "write_artifacts", *arguments)
         note = summary.note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.command)
         self.run.path("summary.md").write_text(note)
         self.run.set_tags({"mlflow.note.content": note})
@@ -126,7 +130,7 @@ def start_record(
     console, name = Console(markup=False), run_name(config, overrides)
     command = command_line("train", overrides)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
-    with start_run(config, name, tags, link) as run:
+    with run_beside(config, name, tags, link) as run:
         run.path("config.yaml").write_text(yaml.safe_dump(with_absolute_paths(plain(config)), sort_keys=False))
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)

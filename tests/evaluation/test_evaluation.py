@@ -13,8 +13,8 @@ from src.errors import DataError
 from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
-from src.evaluation.sheets import validation_grid
 from src.evaluation.summary import score_metrics, score_table
+from src.evaluation.validation_grid import validation_grid
 from src.metrics.calibration import Decision
 from src.metrics.scores import SCORES, Share, of_confusion
 
