@@ -205,15 +205,15 @@ def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool
             spool.close(PATIENCE_SECONDS)
             print(f"{spool.folder}: {error.strerror}; the next run here closes run {run.id}", file=sys.stderr)
         else:
-            _finish(mlflow, spool, run.model)
+            _finish(mlflow, spool, run)
 
 
-def _finish(mlflow: ModuleType, spool: Spool, model: keras.Model | None) -> None:
+def _finish(mlflow: ModuleType, spool: Spool, run: TrackedRun) -> None:
     """Deliver what is left, or say how to do it later."""
     reason = ""
     if spool.close(PATIENCE_SECONDS):
         try:
-            complete(mlflow, spool.folder, model)
+            complete(mlflow, run.begun.run_id, spool.folder, run.folder, run.model)
         except store_errors() as error:
             reason = first_line(error)
     reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
