@@ -30,7 +30,7 @@ def _disk(place: Path, size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def full_disks(folder: Path, trials: int) -> Outcome:

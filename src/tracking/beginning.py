@@ -13,7 +13,7 @@ from typing import Any
 from ..config import Config
 from ..config.identity import config_digest, flat_params
 from .link import RunLink
-from .store import GIVEN_RUN, check_given_run
+from .store import GIVEN_RUN, check_given_run, checked_id
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
@@ -53,7 +53,7 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     if earlier:
         return _take_up(client, earlier[0])
     tags = resolve_tags(dict(tags))
-    run_id = given or client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    run_id = checked_id(given or client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     params = [mlflow.entities.Param(key, value) for key, value in flat_params(config).items()]
     client.log_batch(run_id, params=params, tags=[mlflow.entities.RunTag(*tag) for tag in tags.items() if given])
     if given:

@@ -8,13 +8,17 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.store.entities import PagedList
 from PIL import Image
 
 from src.config import Config
 from src.errors import TrackingError
 from src.tracking import delivery, store
+from src.tracking.read import find_runs
+from src.tracking.recording import start_run
 from src.tracking.resuming import close_dead_runs
 from src.tracking.spooled_run import ABOUT, read_spooled_run
 
@@ -129,3 +133,26 @@ def test_words_that_are_none_are_one_line(tmp_path: Path, text: str) -> None:
         (tmp_path / ABOUT).write_text(text)
     with pytest.raises(TrackingError, match="is no record of a run"):
         delivery.send(tmp_path)
+
+
+@pytest.mark.parametrize("run_id", ["../../home", "/etc", "", "a/b", "a\nb"])
+def test_a_store_does_not_choose_folders_by_the_ids_of_its_runs(
+    config: Config, monkeypatch: pytest.MonkeyPatch, run_id: str
+) -> None:
+    """As a server that means harm would: ids name folders of checkpoints, bundles and what waits to be sent."""
+    mlflow = store.open_store(config.tracking)
+    create_run = mlflow.MlflowClient.create_run
+
+    def created(*arguments: Any, **values: Any) -> Any:
+        run = create_run(*arguments, **values)
+        run.info._run_id = run_id
+        return run
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", created)
+    with pytest.raises(TrackingError, match="which no folder can be named by"), start_run(config, "a run", {}):
+        pass
+    (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    found.info._run_id = run_id
+    monkeypatch.setattr(mlflow.MlflowClient, "search_runs", lambda *_, **__: PagedList([found], None))
+    with pytest.raises(TrackingError, match="which no folder can be named by"):
+        find_runs(config.tracking)
