@@ -179,7 +179,7 @@ def watch(name: str, seconds: int) -> int:
     """
     folder, started = Path(tempfile.mkdtemp(prefix=f"happy-sad-fuzz-{name}-")), time.monotonic()
     (folder / "words").write_text("".join(f'"{word}"\n' for word in WORDS))
-    done, covered, found, begun = 0, (0, 0), set[str](), (0, 0)
+    done, spent, covered, found, begun = 0, 0, (0, 0), set[str](), (0, 0)
     while (left := seconds - (time.monotonic() - started)) > 1:
         options = [*LIMITS, f"-max_total_time={int(left)}", f"-dict={folder}/words", f"-artifact_prefix={folder}/"]
         ended = subprocess.run(
@@ -193,6 +193,7 @@ def watch(name: str, seconds: int) -> int:
         begun, covered = (begun if any(begun) or not steps else steps[0]), max([covered, *steps])
         numbers = [int(step) for step in re.findall(r"^#(\d+)", said, re.MULTILINE)]
         done += max(numbers, default=0)
+        spent += sum(map(int, re.findall(r"^Done \d+ (?:runs )?in (\d+) second", said, re.MULTILINE)))
         found |= {line.removeprefix("FINDING ") for line in said.splitlines() if line.startswith("FINDING ")}
         if ended.returncode and not numbers:
             print(said[-2000:])
@@ -201,11 +202,10 @@ def watch(name: str, seconds: int) -> int:
             found.add(
                 next((line for line in said.splitlines() if "ERROR: libFuzzer" in line), f"exit {ended.returncode}")
             )
-    minutes = (time.monotonic() - started) / 60
     inputs = sum(1 for _ in (folder / "corpus").iterdir())
     print(
-        f"{name}: {done:,} executions in {minutes:.1f} minutes; edges covered {begun[0]:,} -> {covered[0]:,}, features "
-        f"{begun[1]:,} -> {covered[1]:,}; {inputs:,} inputs kept; {len(found)} findings"
+        f"{name}: {done:,} executions in {spent / 60:.1f} minutes; edges covered {begun[0]:,} -> {covered[0]:,}, "
+        f"features {begun[1]:,} -> {covered[1]:,}; {inputs:,} inputs kept; {len(found)} findings"
         + (f" in {folder}" if found else ""),
         flush=True,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import Config
 from ..config.identity import config_digest, flat_params
+from .announcements import TAG
 from .link import RunLink
 from .store import GIVEN_RUN, check_given_run, checked_id
 
@@ -48,10 +49,10 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
     if link.resumed:
-        return _take_up(client, client.get_run(link.resumed))
+        return _take_up(client, client.get_run(link.resumed), tags)
     earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
-        return _take_up(client, earlier[0])
+        return _take_up(client, earlier[0], tags)
     tags = resolve_tags(dict(tags))
     run_id = checked_id(given or client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     params = [mlflow.entities.Param(key, value) for key, value in flat_params(config).items()]
@@ -61,9 +62,11 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     return Begun(run_id)
 
 
-def _take_up(client: Any, run: Any) -> Begun:
+def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
-    run_id = run.info.run_id
+    run_id = checked_id(run.info.run_id)
+    if TAG in tags:
+        client.set_tag(run_id, TAG, tags[TAG])
     client.update_run(run_id, status="RUNNING")
     histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))

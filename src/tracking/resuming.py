@@ -20,6 +20,7 @@ from ..config.earlier_names import present_tree
 from ..config.identity import config_digest
 from ..config.roles import LAUNCH, SESSION, role_of
 from ..errors import ConfigError, TrackingError
+from .announcements import close_announced
 from .delivery import LOCK, send, unsent_folders
 from .spooled_run import read_spooled_run
 from .store import checkpoints_root, unsent_root
@@ -96,7 +97,7 @@ def close_dead_runs(tracking: TrackingConfig) -> list[str]:
         with contextlib.suppress(TrackingError, OSError, ValueError):
             if _is_dead(folder):
                 closed.append(send(folder))
-    return [run_id for run_id in closed if run_id]
+    return [run_id for run_id in closed if run_id] + close_announced(tracking)
 
 
 def _is_dead(folder: Path) -> bool:

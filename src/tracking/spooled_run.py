@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,13 @@ class SpooledRun:
     experiment: str
     record: Path
     host: str = ""
+
+
+def write_spooled_run(folder: Path, about: SpooledRun) -> None:
+    """Write `run.json`, whole or not at all, and with this machine as its host. Raises OSError."""
+    partial = folder / f".{ABOUT}.partial"
+    partial.write_text(json.dumps({**vars(about), "record": str(about.record), "host": socket.gethostname()}))
+    os.replace(partial, folder / ABOUT)
 
 
 def read_spooled_run(folder: Path) -> SpooledRun:
