@@ -73,6 +73,8 @@ def _kill_and_resume(
             training.kill()
             kills += 1
             moments[_moment(place)] += 1
+            if _finished(place) > (rounds - 1) % ROUNDS_OF_A_STORE:  # it was killed on its way out
+                break
         found = runs_of(place)
         finished = [each for each in found if each.info.status == "FINISHED"]
         sound = len(finished) == (rounds - 1) % ROUNDS_OF_A_STORE + 1 and all(
@@ -85,6 +87,10 @@ def _kill_and_resume(
     return Outcome(
         trials, held, f"{rounds} runs: each epoch once, weights to the bit, none left RUNNING; kills: {fell}"
     )
+
+
+def _finished(place: Path) -> int:
+    return sum(each.info.status == "FINISHED" for each in runs_of(place)) if (place / "mlflow.db").exists() else 0
 
 
 def _moment(place: Path) -> str:

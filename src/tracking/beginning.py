@@ -67,6 +67,8 @@ def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     run_id = checked_id(run.info.run_id)
     if TAG in tags:
         client.set_tag(run_id, TAG, tags[TAG])
+    if "failure" in run.data.tags:
+        client.delete_tag(run_id, "failure")  # that of the attempt before
     client.update_run(run_id, status="RUNNING")
     histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
