@@ -2,10 +2,10 @@
 #   docker build -t happy-sad .
 #   docker run -p 8000:8000 --memory 2g -e HAPPY_SAD_TOKEN=$(openssl rand -hex 16) happy-sad
 # Another bundle: add  -v $PWD/models/mine:/bundle:ro  before the image's name and  --model /bundle  after it.
-# The base by its digest, which a tag does not fix; the first line finds the one that the tag has now:
-#   docker buildx imagetools inspect python:3.11-slim --format '{{.Manifest.Digest}}'
-#   docker build --build-arg BASE=python:3.11-slim@sha256:... -t happy-sad .
-ARG BASE=python:3.11-slim
+# The base is the multi-platform index that docker-library/repo-info records for this tag (25 August 2026). A newer one:
+#   docker buildx imagetools inspect python:3.11-slim-trixie --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=python:3.11-slim-trixie@sha256:... -t happy-sad .
+ARG BASE=python:3.11.16-slim-trixie@sha256:be1575ed968de893bd54f4c56315ff7c4736ce522c1bca08fd521731aafc0d76
 FROM ${BASE}
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -8,13 +8,13 @@ import random
 import tarfile
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks.small_runs import Outcome
 from src.config import DatasetConfig, SourceConfig
 from src.data.locators import READ_ERRORS
 from src.data.prepared import prepare
@@ -24,15 +24,6 @@ from src.errors import UserError
 WORDS = b"happy sad , .. / nan -1 1e999 { [ path label split weight train PK\x01\x02 PK\x05\x06 ustar".split()
 WORDS += [b'"', b"\n", b"\r", b"\0", b"\xff\xfe", b"\x1f\x8b", b"\xff" * 8]
 CHOICE = random.Random(0)  # noqa: S311 - not a secret
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of `trials` injections: how many of them `held`, and what was seen."""
-
-    trials: int
-    held: int
-    seen: str
 
 
 def flipped_bits(folder: Path, trials: int) -> Outcome:

@@ -17,11 +17,11 @@ def send(
     ] = None,
 ) -> None:
     """Deliver what waits in mlruns/unsent to the store of its run, and remove it there."""
-    from .tracking import delivery, store
+    from .tracking import delivery, spooled_run, store
 
     waiting = folders or delivery.unsent_folders(store.STORE / "unsent")
     for folder in waiting:
-        if not (folder / delivery.ABOUT).exists():
+        if not (folder / spooled_run.ABOUT).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
         run_id = delivery.send(folder)
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)

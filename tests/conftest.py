@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging.config
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -61,6 +63,20 @@ def experiments_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(session, "EXPERIMENTS", tmp_path / "configs" / "experiment")
     (tmp_path / "configs").mkdir()
     return f"hydra.searchpath=[file://{tmp_path}/configs]"
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """Ends a test that waits for ever, as whatever opens a FIFO does."""
+
+    def end(*_: object) -> NoReturn:
+        raise TimeoutError("a minute is over")
+
+    earlier = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, earlier)
 
 
 @pytest.fixture

@@ -61,6 +61,35 @@ def test_the_packages_of_the_lock_are_enough_to_serve() -> None:
     assert result.returncode == 0, result.stderr
 
 
+NEEDED = """
+import importlib, importlib.metadata as metadata, re, sys
+from pathlib import Path
+from fastapi.testclient import TestClient
+import src.serve, src.web.page
+from src.runtime.classifier import Classifier
+from src.conversion.opening import open_model
+from src.web.service import create_service
+
+client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
+client.post("/v1/predict", files={"file": Path("docs/faces.jpg").read_bytes()})
+wanted = set(re.findall(r"^[a-z][a-z-]*", Path("requirements/serve.in").read_text(), re.MULTILINE))
+owners = metadata.packages_distributions()
+used = {name.lower().replace("_", "-") for top in owners if top in sys.modules for name in owners[top]}
+print(*sorted(wanted - used))
+"""
+
+
+def test_serving_imports_each_package_that_is_asked_for() -> None:
+    command = [sys.executable, "-c", NEEDED]
+    result = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout.split()) == (0, []), result.stderr
+
+
+def test_the_base_of_the_image_is_named_by_its_digest() -> None:
+    (base,) = re.findall(r"^ARG BASE=(.*)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.fullmatch(r"python:3\.1[123][\w.-]*@sha256:[0-9a-f]{64}", base)
+
+
 def test_the_lock_agrees_with_the_one_for_development() -> None:
     serve, development = (
         set(re.findall(r"^(\S+==\S+)", (PROJECT_ROOT / "requirements" / f"{name}.lock").read_text(), re.MULTILINE))
@@ -97,8 +126,9 @@ def service() -> Iterator[str]:
         pytest.skip("docker is not installed")
     if _docker("info").returncode != 0:
         pytest.skip("docker has no daemon that answers")
-    if _docker("pull", "python:3.11-slim", seconds=300).returncode != 0:
-        pytest.skip("docker cannot fetch python:3.11-slim")
+    (base,) = re.findall(r"^ARG BASE=(.*)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    if _docker("pull", base, seconds=300).returncode != 0:
+        pytest.skip(f"docker cannot fetch {base}")
     built = _docker("build", "-t", IMAGE, ".", seconds=900)
     assert built.returncode == 0, built.stderr[-2000:]
     started = _docker("run", "-d", "--rm", "-p", "127.0.0.1::8000", "-e", f"HAPPY_SAD_TOKEN={TOKEN}", IMAGE)

@@ -41,6 +41,7 @@ from src.config import (
 CONTRIBUTING = PROJECT_ROOT / "CONTRIBUTING.md"
 DOCUMENTS = [PROJECT_ROOT / "README.md", CONTRIBUTING, *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
 DOCUMENTS += [PROJECT_ROOT / "experiments" / "tutorial_leak" / "README.md", PROJECT_ROOT / "benchmarks" / "RESULTS.md"]
+DOCUMENTS += [PROJECT_ROOT / name for name in ("RELIABILITY.md", "SECURITY.md")]
 NAMES = [str(document.relative_to(PROJECT_ROOT)) for document in DOCUMENTS]
 HEADS = sorted(path for folder in ("conf", "experiments") for path in (PROJECT_ROOT / folder).rglob("*.yaml"))
 

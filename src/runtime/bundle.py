@@ -22,6 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ..config import typed
+from ..data.locators import FileLocator
 from ..data.samples import Fit
 from ..detection.detectors import CASCADE, Detection
 from ..errors import BundleError
@@ -226,10 +227,10 @@ def create_bundle(folder: Path, **values: Any) -> Bundle:
 
 def _manifest(folder: Path) -> Mapping[str, Any]:
     try:
-        with (folder / MANIFEST).open("rb") as file:
-            stored = json.loads(file.read(_MAX_MANIFEST_BYTES))
+        stored = json.loads(FileLocator(str(folder / MANIFEST), 0, 0).read(_MAX_MANIFEST_BYTES))
     except OSError as error:
-        raise BundleError(f"{folder}: no bundle ({MANIFEST}: {error.strerror}); {typed('export')} makes one") from None
+        reason = error.strerror or error
+        raise BundleError(f"{folder}: no bundle ({MANIFEST}: {reason}); {typed('export')} makes one") from None
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
     found = stored.get("schema") if isinstance(stored, dict) else None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.images import DEFAULT_LIMITS, Limits
+from ..data.locators import FileLocator
 from ..data.samples import RejectedPictureError
 from ..errors import DataError
 
@@ -34,8 +35,7 @@ class Picture:
         if self.data is not None:
             return self.data
         try:
-            with open(self.path, "rb") as file:
-                return file.read(limits.bytes + 1)
+            return FileLocator(self.path, 0, 0).read(limits.bytes + 1)
         except OSError as error:
             raise RejectedPictureError("unreadable", error.strerror or str(error)) from None
 

@@ -22,6 +22,7 @@ from ..tracking.beginning import DIGEST_TAG
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
+from ..tracking.store import open_store
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report
@@ -157,6 +158,7 @@ def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[
     """A `skipped` outcome, by number, for each job whose config digest has a finished run in the experiment."""
     if tracking.name == "off":
         raise ConfigError("sweep.skip_finished=true: needs a record of what is finished; not with tracking=off")
+    open_store(tracking)  # a first sweep makes it
     runs = {run.tags.get(DIGEST_TAG): run for run in reversed(find_runs(tracking))}
     found = {job.number: runs.get(job.digest) for job in jobs}
     return {

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..config import Config
 from ..config.identity import config_digest, flat_params
+from .announcements import TAG
 from .link import RunLink
-from .store import GIVEN_RUN, check_given_run
+from .store import GIVEN_RUN, check_given_run, checked_id
 
 # How MLflow names the files of an image chart; `~` is `/` there.
 SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
@@ -60,12 +61,12 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
     if link.resumed:
-        return _take_up(client, client.get_run(link.resumed))
+        return _take_up(client, client.get_run(link.resumed), tags)
     earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
-        return _take_up(client, earlier[0])
+        return _take_up(client, earlier[0], tags)
     tags = resolve_tags(dict(tags))
-    run_id = given or client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    run_id = checked_id(given or client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     params = [mlflow.entities.Param(key, value) for key, value in flat_params(config).items()]
     client.log_batch(run_id, params=params, tags=[mlflow.entities.RunTag(*tag) for tag in tags.items() if given])
     if given:
@@ -73,9 +74,13 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     return Begun(run_id)
 
 
-def _take_up(client: Any, run: Any) -> Begun:
+def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
-    run_id = run.info.run_id
+    run_id = checked_id(run.info.run_id)
+    if TAG in tags:
+        client.set_tag(run_id, TAG, tags[TAG])
+    if "failure" in run.data.tags:
+        client.delete_tag(run_id, "failure")  # that of the attempt before
     client.update_run(run_id, status="RUNNING")
     histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,14 @@ from ..config import TrackingConfig
 from ..errors import TrackingError
 from .keras_flavour import log_keras_model
 from .spool import Event, ServerAwayError, ServerRejectedError, Spool, milliseconds, read_events
+from .spooled_run import ABOUT, SpooledRun, artifacts_of, read_spooled_run
 from .store import open_store
 
 if TYPE_CHECKING:
     import keras
 
 SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
-ABOUT, LOCK, MODEL, EXAMPLE = "run.json", "lock", "model.keras", "example.npy"
+LOCK, MODEL, EXAMPLE = "lock", "model.keras", "example.npy"
 TOO_MANY_REQUESTS = 429
 SEND_PATIENCE_SECONDS = 15.0
 DISCARD_ATTEMPTS = 5
@@ -67,7 +67,10 @@ def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, eve
     elif "image" in event:
         from PIL import Image
 
-        with Image.open(folder / event["image"]) as image:
+        file = folder / event["image"]
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise ServerRejectedError(f"{file}: a picture outside of the run's folder")
+        with Image.open(file) as image:
             client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
 
 
@@ -77,16 +80,18 @@ def keep_model(folder: Path, model: keras.Model, example: np.ndarray) -> None:
     np.save(folder / EXAMPLE, example)
 
 
-def complete(mlflow: ModuleType, folder: Path) -> None:
-    """Log the model and the artifacts of a run whose events are all delivered, and end it. Raises `store_errors()`."""
-    about, end = json.loads((folder / ABOUT).read_text()), read_events(folder)[-1]
+def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) -> None:
+    """Log the model and the artifacts in `record` of a run whose events are all delivered, and end it. Raises
+    `store_errors()`.
+    """
+    end = read_events(folder)[-1]
     if end["end"] == "FINISHED":
-        with mlflow.start_run(run_id=about["run"], log_system_metrics=False):
+        with mlflow.start_run(run_id=about.run, log_system_metrics=False):
             if (folder / MODEL).exists():
-                backend = about.get("backend") or os.environ.get("KERAS_BACKEND", "tensorflow")
+                backend = about.backend or os.environ.get("KERAS_BACKEND", "tensorflow")
                 log_keras_model(mlflow, folder / MODEL, np.load(folder / EXAMPLE), backend)
-            mlflow.log_artifacts(about["record"])
-    mlflow.MlflowClient().set_terminated(about["run"], end["end"], end_time=end["time"])
+            mlflow.log_artifacts(str(record))
+    mlflow.MlflowClient().set_terminated(about.run, end["end"], end_time=end["time"])
 
 
 def unsent_folders(root: Path) -> list[Path]:
@@ -99,19 +104,19 @@ def send(folder: Path) -> str:
 
     A run whose process ended without a word becomes KILLED. Raises TrackingError where the store does not take it.
     """
-    about = json.loads((folder / ABOUT).read_text())
-    mlflow = open_store(TrackingConfig("server", uri=about["uri"], experiment=about["experiment"]))
+    about = read_spooled_run(folder)
+    mlflow = open_store(TrackingConfig("server", uri=about.uri, experiment=about.experiment))
     try:
         with FileLock(folder / LOCK, timeout=0):
             # A job whose machine was lost may have been finished elsewhere.
-            if mlflow.get_run(about["run"]).info.status != "FINISHED":
-                _send(mlflow, about["run"], folder)
+            if mlflow.get_run(about.run).info.status != "FINISHED":
+                _send(mlflow, about, folder)
     except Timeout:
         return ""
     except store_errors() as error:
         raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
     discard(folder)
-    return str(about["run"])
+    return about.run
 
 
 def discard(folder: Path) -> None:
@@ -125,14 +130,16 @@ def discard(folder: Path) -> None:
             return
 
 
-def _send(mlflow: ModuleType, run_id: str, folder: Path) -> None:
-    spool = Spool(folder, lambda events: deliver(mlflow, run_id, folder, events))
+def _send(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:
+    finished = any(event.get("end") == "FINISHED" for event in read_events(folder))
+    record = artifacts_of(folder, about) if finished else about.record
+    spool = Spool(folder, lambda events: deliver(mlflow, about.run, folder, events))
     if not spool.events or "end" not in spool.events[-1]:
         spool.add({"tags": {"failure": "its process ended without a word"}})
         spool.add({"end": "KILLED", "time": milliseconds()})
     if not spool.close(SEND_PATIENCE_SECONDS):
         raise TrackingError(f"{folder}: {spool.rejected or 'the tracking store does not answer'}")
-    complete(mlflow, folder)
+    complete(mlflow, about, folder, record)
 
 
 def store_errors() -> tuple[type[Exception], ...]:

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..config import TrackingConfig, typed
 from ..errors import TrackingError
-from .delivery import ABOUT, unsent_folders
+from .delivery import unsent_folders
+from .spooled_run import ABOUT
 from .store import artifact_root, tracking_uri, unsent_root
 
 LOCATIONS = (

@@ -14,7 +14,7 @@ from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
 from .moved import check_place
 from .sqlite_store import SQLITE
-from .store import DATA_TAG, GIVEN_RUN, check_server, point_at, tracking_uri, why_unusable
+from .store import DATA_TAG, GIVEN_RUN, check_server, checked_id, point_at, tracking_uri, why_unusable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
 def _recorded(run) -> RecordedRun:  # type: ignore[no-untyped-def] # mlflow.entities.Run, whose import is late
     data, info = run.data, run.info
     return RecordedRun(
-        id=info.run_id,
+        id=checked_id(info.run_id),
         name=info.run_name,
         started=info.start_time,
         params=present_params(data.params),

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
-import json
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,12 +24,14 @@ from filelock import FileLock
 
 from ..config import Config, output_folder, typed
 from ..errors import TrackingError
+from .announcements import TAG, announced
 from .beginning import Begun, Opened, begin_run
-from .delivery import ABOUT, LOCK, MODEL, complete, deliver, discard, first_line, keep_model, store_errors
+from .delivery import LOCK, MODEL, complete, deliver, discard, first_line, keep_model, store_errors
 from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
 from .spool import Event, Spool, milliseconds
-from .store import DATA_TAG, open_store, tracking_uri, unsent_root
+from .spooled_run import SpooledRun, write_spooled_run
+from .store import DATA_TAG, checkpoints_root, open_store, tracking_uri, unsent_root
 from .system_metrics import PREFIX, system_metrics
 
 if TYPE_CHECKING:
@@ -175,27 +175,39 @@ def _start_tracked(config: Config, name: str, tags: Mapping[str, str], link: Run
     mlflow = open_store(config.tracking, patient=link is not None)
     for closed in close_dead_runs(config.tracking):
         if link is None or closed != link.resumed:
-            print(f"run {closed}, whose process was gone, is closed; resume={closed} goes on with it")
-    try:
-        begun = begin_run(mlflow, config, name, tags, link or RunLink())
-    except store_errors() as error:
-        raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {first_line(error)}") from error
-    unsent = unsent_root(config.tracking) / f"{begun.run_id}-{os.getpid()}"  # each attempt at a run has its own
+            kept = (checkpoints_root(config.tracking) / closed).exists()
+            onward = f"; resume={closed} goes on with it" if kept else ""
+            print(f"run {closed}, whose process was gone, is closed{onward}")
     with contextlib.ExitStack() as stack:
-        unsent.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(unsent / LOCK))  # before it can be found: whoever finds it unlocked closes the run
-        record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
-        record.mkdir(exist_ok=True)
-        about = {"run": begun.run_id, "uri": tracking_uri(config.tracking), "experiment": config.tracking.experiment}
-        about |= {"host": socket.gethostname(), "backend": tags.get("backend", "")}
-        (unsent / ABOUT).write_text(json.dumps({**about, "record": str(record.resolve())}))
+        with announced(config.tracking) as token:
+            begun = _begun(mlflow, config, name, {**tags, TAG: token}, link or RunLink())
+            unsent = unsent_root(config.tracking) / f"{begun.run_id}-{os.getpid()}"  # each attempt has its own
+            unsent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(unsent / LOCK))  # before it can be found: whoever finds it unlocked closes it
+            record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
+            record.mkdir(exist_ok=True)
+            about = SpooledRun(
+                begun.run_id,
+                tracking_uri(config.tracking),
+                config.tracking.experiment,
+                record.resolve(),
+                backend=tags.get("backend", ""),
+            )
+            write_spooled_run(unsent, about)
         spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
         run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
         run.checkpoint = stack.enter_context(kept_checkpoint(config, begun.run_id))
-        yield from _record(mlflow, spool, run, measured=config.tracking.system_metrics)
+        yield from _record(mlflow, spool, run, about, measured=config.tracking.system_metrics)
 
 
-def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool) -> Iterator[Run]:
+def _begun(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
+    try:
+        return begin_run(mlflow, config, name, tags, link)
+    except store_errors() as error:
+        raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {first_line(error)}") from error
+
+
+def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, about: SpooledRun, *, measured: bool) -> Iterator[Run]:
     status = "FAILED"
     try:
         with run.system_metrics() if measured else contextlib.nullcontext():
@@ -215,15 +227,15 @@ def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, *, measured: bool
             spool.close(PATIENCE_SECONDS)
             print(f"{spool.folder}: {error.strerror}; the next run here closes run {run.id}", file=sys.stderr)
         else:
-            _finish(mlflow, spool)
+            _finish(mlflow, spool, about)
 
 
-def _finish(mlflow: ModuleType, spool: Spool) -> None:
+def _finish(mlflow: ModuleType, spool: Spool, about: SpooledRun) -> None:
     """Deliver what is left, or say how to do it later."""
     reason = ""
     if spool.close(PATIENCE_SECONDS):
         try:
-            complete(mlflow, spool.folder)
+            complete(mlflow, about, spool.folder, about.record)
         except store_errors() as error:
             reason = first_line(error)
     reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")

@@ -7,7 +7,6 @@ store; the folder goes when the run is finished. A run is closed as KILLED at th
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -21,7 +20,9 @@ from ..config.earlier_names import present_tree
 from ..config.identity import config_digest
 from ..config.roles import LAUNCH, SESSION, role_of
 from ..errors import ConfigError, TrackingError
-from .delivery import ABOUT, LOCK, send, unsent_folders
+from .announcements import close_announced
+from .delivery import LOCK, send, unsent_folders
+from .spooled_run import read_spooled_run
 from .store import checkpoints_root, unsent_root
 
 CONFIG = "config.yaml"
@@ -96,11 +97,11 @@ def close_dead_runs(tracking: TrackingConfig) -> list[str]:
         with contextlib.suppress(TrackingError, OSError, ValueError):
             if _is_dead(folder):
                 closed.append(send(folder))
-    return [run_id for run_id in closed if run_id]
+    return [run_id for run_id in closed if run_id] + close_announced(tracking)
 
 
 def _is_dead(folder: Path) -> bool:
-    return json.loads((folder / ABOUT).read_text()).get("host") == socket.gethostname() and _is_free(folder)
+    return read_spooled_run(folder).host == socket.gethostname() and _is_free(folder)
 
 
 def _is_free(folder: Path) -> bool:

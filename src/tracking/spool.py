@@ -136,7 +136,8 @@ def read_events(folder: Path) -> list[Event]:
 
 def _read_sent(folder: Path) -> int:
     file = folder / SENT
-    return int(file.read_text() or 0) if file.exists() else 0
+    text = file.read_text(errors="replace") if file.exists() else ""
+    return int(text) if text.isdecimal() else 0  # sent once more, which is harmless
 
 
 def milliseconds() -> int:

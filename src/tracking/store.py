@@ -54,6 +54,13 @@ def tracking_uri(config: TrackingConfig) -> str:
     return f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}" if uri.startswith(SQLITE) else uri
 
 
+def checked_id(run_id: str) -> str:
+    """The id of a run as a store gives it; it names folders here. Raises TrackingError for one that leads elsewhere."""
+    if not re.fullmatch(r"[\w-]+", run_id):
+        raise TrackingError(f"the tracking store names a run {run_id!r}, which no folder can be named by")
+    return run_id
+
+
 def say_store(config: TrackingConfig, file: TextIO | None = None) -> None:
     """One line on `file` (stdout where None) that says which store is used; none with `off`."""
     if config.name != "off":

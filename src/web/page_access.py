@@ -8,6 +8,7 @@ import hmac
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -26,6 +27,9 @@ COOKIE = "happy_sad_page"
 LOGIN, LOGOUT = "/login", "/logout"
 SESSION_SECONDS, MAX_SESSIONS = 12 * 3600, 10_000
 MAX_GUESSES, GUESS_SECONDS = 5, 60
+MAX_ALL_GUESSES = 60
+"""From all addresses together: a proxy's headers, which name an address, can be made up."""
+
 MAX_FORM_BYTES = 10_000
 
 _FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
@@ -75,19 +79,21 @@ def author(session: str) -> str:
 
 
 class Guesses:
-    """Counts wrong tokens by address, so that nobody tries many."""
+    """Counts wrong tokens, by address and in all, so that nobody tries many."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[float]] = {}
+        self._all: deque[float] = deque(maxlen=MAX_ALL_GUESSES)
 
     def are_too_many(self, address: str) -> bool:
-        """Whether an address has given `MAX_GUESSES` wrong tokens within `GUESS_SECONDS`."""
+        """Whether within `GUESS_SECONDS` an address has given `MAX_GUESSES` wrong tokens, or all `MAX_ALL_GUESSES`."""
         since = time.monotonic() - GUESS_SECONDS
         recent = [at for at in self._times.get(address, []) if at > since]
-        return len(recent) >= MAX_GUESSES
+        return len(recent) >= MAX_GUESSES or (len(self._all) == MAX_ALL_GUESSES and self._all[0] > since)
 
     def add(self, address: str) -> None:
         """Note a wrong token."""
+        self._all.append(time.monotonic())
         self._times[address] = [*self._times.pop(address, []), time.monotonic()][-MAX_GUESSES:]
         while len(self._times) > MAX_SESSIONS:
             del self._times[next(iter(self._times))]

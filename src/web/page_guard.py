@@ -6,6 +6,7 @@ nothing here relies on it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,8 +18,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .page_uploads import UploadLimits
+from .uploads import BODY_SECONDS
+
 MAX_EVENT_BYTES = 8_000_000
 """Of one event's JSON, in which the camera sends its frames."""
+
+MAX_EVENT_VALUES = 50_000
+"""Of one event's JSON: each takes many times its bytes in memory; 500 pictures have a tenth of it."""
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -36,6 +43,9 @@ _READ = re.compile(
 )
 _EVENT = re.compile(r"/gradio_api/(queue/join|cancel|reset/?|stream/\w+(/close)?)")
 _UPLOAD = "/gradio_api/upload"
+_STREAM = re.compile(r"/gradio_api/(heartbeat/\w+|queue/data)")
+MAX_STREAMS = 200
+"""Answers that stay open as long as a browser shows the page; connections beyond them are the API's."""
 
 
 def is_upload(path: object, folder: Path) -> bool:
@@ -52,11 +62,13 @@ def is_upload(path: object, folder: Path) -> bool:
 class PageGuard:
     """ASGI middleware around the page. `folder` is where it keeps uploads.
 
-    Another address than those of the page gets 404, a file that was not uploaded 404, and an event that names one 400.
+    Another address than those of the page gets 404, a file that was not uploaded 404, an event that names one 400, and
+    an event that comes too slowly 408.
     """
 
     def __init__(self, page: ASGIApp, folder: Path) -> None:
-        self._page, self._folder = page, folder
+        self._page, self._folder, self._streams = page, folder, 0
+        self._upload = UploadLimits(page, folder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_policy(message: Message) -> None:
@@ -68,28 +80,47 @@ class PageGuard:
             await self._page(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and _EVENT.fullmatch(scope["path"]):
             await self._event(scope, receive, send_with_policy)
+        elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", _UPLOAD):
+            await self._upload(scope, receive, send_with_policy)
+        elif scope["type"] == "http" and scope["method"] == "GET" and _STREAM.fullmatch(scope["path"]):
+            await self._stream(scope, receive, send_with_policy)
         elif scope["type"] == "http" and self._is_known(scope["method"], scope["path"]):
             await self._page(scope, receive, send_with_policy)
         else:
             await PlainTextResponse("not found", 404)(scope, receive, send)
 
     def _is_known(self, method: str, path: str) -> bool:
-        if method == "POST":
-            return path == _UPLOAD
         if method not in ("GET", "HEAD"):
             return False
         if path.startswith(_FILE):
             return is_upload(path.removeprefix(_FILE), self._folder)
         return _READ.fullmatch(path) is not None
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._streams >= MAX_STREAMS:
+            await PlainTextResponse("too many pages are open", 503, {"Retry-After": "5"})(scope, receive, send)
+            return
+        self._streams += 1
+        try:
+            await self._page(scope, receive, send)
+        finally:
+            self._streams -= 1
+
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _read(receive, MAX_EVENT_BYTES)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _read(receive, MAX_EVENT_BYTES)
+        except TimeoutError:
+            late = f"the event took more than {BODY_SECONDS} seconds"
+            await PlainTextResponse(late, 408, {"Connection": "close"})(scope, receive, send)
+            return
         if body is None:
             await PlainTextResponse(f"more than {MAX_EVENT_BYTES} bytes", 413)(scope, receive, send)
             return
         try:
-            event = json.loads(body) if body else {}
-            sound = isinstance(event, dict) and self._names_uploads_only(event)
+            many = sum(map(body.count, (b",", b"[", b"{"))) > MAX_EVENT_VALUES
+            event = json.loads(body) if body and not many else {}
+            sound = not many and isinstance(event, dict) and self._names_uploads_only(event)
             body = json.dumps(event).encode()  # so that Gradio cannot understand it in another way
         except (ValueError, RecursionError):
             sound = False

@@ -18,6 +18,7 @@ import pytest
 from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig, VotesConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples, manifest
+from src.data.sources.folders import list_class_folders
 from src.errors import DataError
 from tests.composing import compose_config
 from tests.picture_files import class_folders, config_of, picture, png
@@ -114,6 +115,15 @@ def make_zip(path: Path, root: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(root.rglob("*.png")):
             archive.write(file, file.relative_to(root))
+
+
+def test_a_zip_member_without_a_name_is_no_sample(tmp_path: Path) -> None:
+    """Found by fuzzing: `ZipInfo.is_dir` raises IndexError for it."""
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for name in ("happy/0.png", "sad/0.png", ""):
+            archive.writestr(zipfile.ZipInfo(name), png(len(name)))
+    listing = list_class_folders(SourceConfig("mine", "folder", path=str(tmp_path / "faces.zip")))
+    assert [sample.path for sample in listing.samples] == ["happy/0.png", "sad/0.png"]
 
 
 def make_tar(path: Path, root: Path) -> None:

@@ -74,6 +74,7 @@ def test_odd_lines_are_one_line(predict: Run, sorted_folder: Path, line: str) ->
     rejected(predict, sorted_folder, "line 1")
 
 
+@pytest.mark.usefixtures("alarm")
 def test_a_log_that_is_no_regular_file_is_not_opened(predict: Run, sorted_folder: Path, victim: Path) -> None:
     (sorted_folder / LOG).unlink()
     os.mkfifo(sorted_folder / LOG)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
+from src.sweeps.multirun import finished_before
 from src.sweeps.worker import slots
 from src.tracking.store import open_store
 from src.train import main, train
@@ -168,3 +169,8 @@ def test_each_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot.gpu for slot in slots(2)] == ["4", "6"]
     with pytest.raises(Exception, match="accepts at most 2, one job for each GPU"):
         slots(3)
+
+
+def test_a_first_sweep_may_skip_what_is_finished(tmp_path: Path) -> None:
+    """The command that goes on with a sweep is the one that began it."""
+    assert finished_before([], TrackingConfig("local", uri=f"sqlite:///{tmp_path}/mlflow.db")) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,10 @@ import pytest
 from src.config import PROJECT_ROOT, Config
 from src.config.identity import config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
-from src.tracking import spool
-from src.tracking.delivery import ABOUT
+from src.tracking import recording, spool
 from src.tracking.recording import Run, start_run
 from src.tracking.resuming import close_dead_runs, run_to_resume
+from src.tracking.spooled_run import ABOUT
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.train import train
 from tests.composing import BRIEF_EVALUATION
@@ -161,18 +162,37 @@ def test_a_run_can_only_be_found_once_it_is_locked(
     make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else another run that starts in that moment would take it for one whose process is gone."""
-    config, write_text, closed = make_config(), Path.write_text, []
+    config, replace, closed = make_config(), os.replace, []
 
-    def written(self: Path, text: str, *arguments: object, **options: object) -> int:
-        count = write_text(self, text, *arguments, **options)
-        if self.name == ABOUT:
-            closed.extend(close_dead_runs(config.tracking))
-        return count
+    def replaced(source: Path, target: Path) -> None:
+        replace(source, target)
+        if Path(target).name == ABOUT:
+            closed.append(close_dead_runs(config.tracking))
 
-    monkeypatch.setattr(Path, "write_text", written)
+    monkeypatch.setattr(os, "replace", replaced)
     with start_run(config, "just begun", {}) as run:
-        assert closed == []
+        assert closed == [[]]
         assert open_store(config.tracking).get_run(run.id).info.status == "RUNNING"
+
+
+def test_a_process_that_ends_while_its_run_is_being_made_leaves_none_running(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the store has the run and before anything on this machine names it."""
+    config, while_going = make_config(), []
+
+    def killed(*_: object) -> None:
+        while_going.append(close_dead_runs(config.tracking))
+        raise SystemExit
+
+    monkeypatch.setattr(recording, "write_spooled_run", killed)
+    with pytest.raises(SystemExit), start_run(config, "being made", {}):
+        pass
+    (run,) = runs_of(config)
+    assert (run.info.status, while_going) == ("RUNNING", [[]])
+    assert close_dead_runs(config.tracking) == [run.info.run_id]
+    assert [run.info.status for run in runs_of(config)] == ["KILLED"]
+    assert list(unsent_root(config.tracking).glob("beginning-*")) == []
 
 
 def test_a_run_that_is_still_going_is_not_taken_over(make_config: Callable[..., Config]) -> None:

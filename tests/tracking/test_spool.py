@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
 from src.journal import append_entry, read_entries
-from src.tracking.delivery import ABOUT, LOCK, deliver, discard
+from src.tracking.delivery import LOCK, deliver, discard
 from src.tracking.spool import (
     EVENTS,
     METRICS_PER_REQUEST,
@@ -23,6 +23,7 @@ from src.tracking.spool import (
     Spool,
     leading_batch,
 )
+from src.tracking.spooled_run import ABOUT
 from src.tracking.store import open_store
 
 

@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 from PIL import Image
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
@@ -157,6 +158,16 @@ def test_guesses_are_counted_and_the_form_is_small(guarded: TestClient) -> None:
     codes = [guarded.post("/login", data={"token": f"guess {number}"}).status_code for number in range(20)]
     assert codes == [401] * page_access.MAX_GUESSES + [429] * (20 - page_access.MAX_GUESSES)
     assert guarded.post("/login", data={"token": TOKEN}).status_code == 429
+
+
+def test_made_up_addresses_do_not_buy_more_guesses(bundle: Bundle) -> None:
+    """A proxy on the same machine is believed, and so is whoever pretends to be one."""
+    service = create_service(Classifier(bundle), token=TOKEN, page=FastAPI)
+    client = TestClient(ProxyHeadersMiddleware(service, "testclient"), base_url=LOCAL)
+    tried = range(2 * page_access.MAX_ALL_GUESSES)
+    codes = [client.post("/login", data={"token": "?"}, headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in tried]
+    assert [code.status_code for code in codes].count(401) == page_access.MAX_ALL_GUESSES
+    assert codes[-1].status_code == 429
 
 
 def test_signing_out_ends_the_session_for_whoever_has_the_cookie(guarded: TestClient) -> None:

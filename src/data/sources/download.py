@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -39,9 +40,11 @@ def source_path(config: SourceConfig) -> Path:
     # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
     found = Path(os.path.abspath(Path(config.path).expanduser()))
     try:
-        found.stat()
+        mode = found.stat().st_mode
     except OSError as error:
         raise DataError(f"dataset.path={config.path}: {error.strerror or error} ({found})") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"dataset.path={config.path}: neither a file nor a folder")
     return found
 
 

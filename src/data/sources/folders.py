@@ -43,7 +43,7 @@ def _zip_entries(path: Path, signature: str) -> list[Entry]:
             )
         overlapping = _overlapping(members)
         for index, member in enumerate(members):
-            if member.is_dir():
+            if member.filename.endswith("/"):  # its own `is_dir` fails for a member without a name
                 continue
             reason = _rejection_reason(member.filename)
             if index in overlapping:

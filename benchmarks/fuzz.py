@@ -1,0 +1,230 @@
+"""Fuzz what reads strangers' files and requests, guided by coverage: `python -m benchmarks.fuzz [SECONDS] [TARGET...]`.
+
+Needs atheris, which is libFuzzer for Python: `pip install -e '.[fuzz]'`. Each target starts from sound inputs, and may
+only accept an input or reject it with the error that its callers expect. Any other error, a crash of the process, an
+input that takes 30 seconds and one that takes 2.5 GB are findings. Prints a row for each target and exits with 1 where
+something was found; the inputs that did it are kept in the folder that is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+SECONDS = 600
+LIMITS = [
+    "-timeout=30",
+    "-rss_limit_mb=2500",
+    "-max_len=20000",
+    "-print_final_stats=1",
+    "-seed=1",
+    "-use_value_profile=1",
+]
+INSTRUMENTED = ["src", "PIL", "zipfile", "tarfile", "gzip", "pandas.io.json", "pandas.io.parsers"]
+WORDS = ["happy", "sad", "path", "label", "split", "weight", "train", "nan", "1e999", "ustar", "PAR1", "Exif", "IHDR"]
+WORDS += ["IDAT", "WEBP", "VP8X", "ftypavif", "GIF89a", "BM", "II*\\x00", "MM\\x00*", "PK\\x01\\x02", "PK\\x03\\x04"]
+WORDS += [
+    "PK\\x05\\x06",
+    "\\x1f\\x8b\\x08",
+    "\\xff\\xd8\\xff",
+    "\\xff\\xda",
+    "BYTES",
+    "FP32",
+    "binary_data_size",
+    "schema",
+]
+
+
+def pictures(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
+    """The one decoder: every format and mode that it reads, to a square and to a whole upright picture."""
+    import numpy as np
+
+    from benchmarks.hostile_pictures import sound_pictures
+    from src.data.images import decode_picture, open_upright
+    from src.data.samples import Limits, RejectedPictureError
+
+    limits = Limits(megapixels=2.0)
+    seeds = [data for _, data in sound_pictures(np.random.default_rng(0)) if len(data) < 20_000]
+
+    def test(data: bytes) -> None:
+        try:
+            decoded = decode_picture(data, 16, limits, ("stretch", "crop", "pad")[len(data) % 3])
+            _check(decoded.pixels.shape == (16, 16, 3), "pixels of another shape")
+            open_upright(data, limits)
+        except RejectedPictureError:
+            pass
+
+    return iter(seeds), test
+
+
+def lists(folder: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
+    """Manifests as CSV, JSON lines and Parquet, fer2013.csv, zip and tar archives; the first byte chooses which."""
+    from benchmarks.damaged_files import _read_all, _sound
+    from src.config import SourceConfig
+    from src.errors import UserError
+
+    kinds = [(folder / name, source) for name, source, _ in _sound(folder)]
+    seeds = [bytes([number]) + data for number, (_, _, data) in enumerate(_sound(folder))]
+
+    def test(data: bytes) -> None:
+        path, source = kinds[(data[0] if data else 0) % len(kinds)]
+        path.write_bytes(data[1:])
+        try:
+            _read_all(SourceConfig("fuzzed", source, path=str(path)))
+        except UserError as error:
+            _check("\n" not in str(error), "an error of several lines")
+
+    return iter(seeds), test
+
+
+def bundles(folder: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
+    """`bundle.json`, beside the shipped model's own files."""
+    from src.config import SHIPPED_MODEL
+    from src.errors import BundleError
+    from src.runtime.bundle import MANIFEST, open_bundle
+
+    for file in SHIPPED_MODEL.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    shipped = (SHIPPED_MODEL / MANIFEST).read_bytes()
+
+    def test(data: bytes) -> None:
+        (folder / MANIFEST).write_bytes(data)
+        try:
+            bundle = open_bundle(folder)
+            _check(bundle.model_id.isprintable(), "a name that is no line")
+            bundle.label(0.5)
+        except BundleError as error:
+            _check("\n" not in str(error), "an error of several lines")
+
+    return iter([shipped, json.dumps(json.loads(shipped)).encode()]), test
+
+
+def requests(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
+    """Requests of the Open Inference Protocol; the first two bytes are the length that the header announces."""
+    from fastapi import HTTPException
+
+    from src.web.kserve_tensors import parse
+
+    picture = {"name": "picture", "datatype": "BYTES", "shape": [1]}
+    asked = [
+        {"inputs": [{**picture, "data": ["iVBORw0KGgo="]}], "id": "7", "outputs": [{"name": "p_happy"}]},
+        {"inputs": [{**picture, "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": list(range(12))}]},
+        {"inputs": [{**picture, "datatype": "FP32", "shape": [1, 1, 1, 3], "data": [[[[0.5, 1, 2]]]]}]},
+        {"inputs": [{**picture, "parameters": {"binary_data_size": 8}}]},
+    ]
+    seeds = []
+    for body in asked:
+        text = json.dumps(body).encode()
+        seeds.append(len(text).to_bytes(2, "little") + text + b"\4\0\0\0GIF8" * ("parameters" in body["inputs"][0]))
+
+    def test(data: bytes) -> None:
+        header = str(int.from_bytes(data[:2], "little")) if len(data) % 4 else None
+        try:
+            parse(data[2:], header, 32, ["p_happy", "label"])
+        except HTTPException as error:
+            _check(error.status_code in (400, 413), "another status")
+
+    return iter(seeds), test
+
+
+def _check(sound: bool, otherwise: str) -> None:
+    if not sound:
+        raise AssertionError(otherwise)
+
+
+TARGETS = {target.__name__: target for target in (pictures, lists, bundles, requests)}
+
+
+def fuzz(name: str, folder: Path, arguments: list[str]) -> None:
+    """Fuzz one target in this process until libFuzzer ends it; findings go to `folder`, each kind of them once."""
+    import atheris
+
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        (folder / "work").mkdir(exist_ok=True)
+        seeds, test = TARGETS[name](folder / "work")
+    (folder / "corpus").mkdir(exist_ok=True)
+    for number, seed in enumerate(seeds):
+        (folder / "corpus" / f"seed{number}").write_bytes(seed)
+    known = Counter[str]()
+
+    def test_one(data: bytes) -> None:
+        try:
+            test(data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            frames, trace = [], error.__traceback__
+            while trace is not None:
+                frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+                trace = trace.tb_next
+            kind = f"{type(error).__name__} at {frames[-1]}"
+            known[kind] += 1
+            if known[kind] == 1:
+                (folder / f"finding-{len(known)}").write_bytes(data)
+                print(f"FINDING {kind} by {' '.join(frames[1:])}: {error}"[:500], file=sys.stderr, flush=True)
+
+    atheris.Setup([sys.argv[0], *arguments, str(folder / "corpus")], test_one)
+    atheris.Fuzz()
+
+
+def watch(name: str, seconds: int) -> int:
+    """Fuzz a target in processes of their own for `seconds`, started again after a crash, and print what came of it.
+
+    Returns how many kinds of findings there were.
+    """
+    folder, started = Path(tempfile.mkdtemp(prefix=f"happy-sad-fuzz-{name}-")), time.monotonic()
+    (folder / "words").write_text("".join(f'"{word}"\n' for word in WORDS))
+    done, spent, covered, found, begun = 0, 0, (0, 0), set[str](), (0, 0)
+    while (left := seconds - (time.monotonic() - started)) > 1:
+        options = [*LIMITS, f"-max_total_time={int(left)}", f"-dict={folder}/words", f"-artifact_prefix={folder}/"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks.fuzz", "--target", name, str(folder), *options],
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        said = ended.stderr
+        steps = [(int(step[1]), int(step[2])) for step in re.finditer(r"cov: (\d+) ft: (\d+)", said)]
+        begun, covered = (begun if any(begun) or not steps else steps[0]), max([covered, *steps])
+        numbers = [int(step) for step in re.findall(r"^#(\d+)", said, re.MULTILINE)]
+        done += max(numbers, default=0)
+        spent += sum(map(int, re.findall(r"^Done \d+ (?:runs )?in (\d+) second", said, re.MULTILINE)))
+        found |= {line.removeprefix("FINDING ") for line in said.splitlines() if line.startswith("FINDING ")}
+        if ended.returncode and not numbers:
+            print(said[-2000:])
+            return 1
+        if ended.returncode:
+            found.add(
+                next((line for line in said.splitlines() if "ERROR: libFuzzer" in line), f"exit {ended.returncode}")
+            )
+    inputs = sum(1 for _ in (folder / "corpus").iterdir())
+    print(
+        f"{name}: {done:,} executions in {spent / 60:.1f} minutes; edges covered {begun[0]:,} -> {covered[0]:,}, "
+        f"features {begun[1]:,} -> {covered[1]:,}; {inputs:,} inputs kept; {len(found)} findings"
+        + (f" in {folder}" if found else ""),
+        flush=True,
+    )
+    for finding in sorted(found):
+        print(f"  {finding}", flush=True)
+    return len(found)
+
+
+def main(*arguments: str) -> None:
+    """Fuzz the targets that are named, or all."""
+    seconds = next((int(word) for word in arguments if word.isdecimal()), SECONDS)
+    names = [word for word in arguments if not word.isdecimal()] or list(TARGETS)
+    if unknown := set(names) - set(TARGETS):
+        sys.exit(f"{', '.join(unknown)}: no such target; there are {', '.join(TARGETS)}")
+    sys.exit(1 if sum(watch(name, seconds) for name in names) else 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--target"]:
+        fuzz(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
+    else:
+        main(*sys.argv[1:])
