@@ -27,16 +27,36 @@ ANSWERS = "answers.parquet"
 SHOWN = 60
 
 
+def parts_of(sizes: pd.Series, count: int) -> list[list[str]]:
+    """Collectors in `count` parts of about equally many photos, the largest collector in the first."""
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for collector in sizes.sort_values(ascending=False).index:
+        min(parts, key=lambda part: sizes[part].sum()).append(str(collector))
+    return parts
+
+
+def write_list(arguments: argparse.Namespace, fold: int) -> Path:
+    """A list of all photos with the splits of one fold: one part is tested on, another one but the first validated."""
+    files = sorted(path.relative_to(arguments.photos).as_posix() for path in arguments.photos.glob("*/*.*"))
+    photos = pd.DataFrame({"path": files, "label": [file.split("/")[0] for file in files]})
+    collectors = photos["path"].str.extract(f"({arguments.pattern})", expand=False)
+    parts = parts_of(collectors.value_counts(), arguments.folds)
+    validated = parts[1 + fold % (arguments.folds - 1)]
+    photos["split"] = "train"
+    photos.loc[collectors.isin(validated), "split"] = "validation"
+    photos.loc[collectors.isin(parts[fold]), "split"] = "test"
+    file: Path = arguments.work / f"fold{fold}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    photos.to_csv(file, index=False)
+    return file
+
+
 def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
     """The run of one fold's scene model."""
     from hydra import initialize_config_dir
 
-    overrides = [
-        "experiment=scenes",
-        f"dataset.path={arguments.photos}",
-        f"dataset.group_pattern='{arguments.pattern}'",
-    ]
-    overrides += [f"dataset.split.folds={arguments.folds}", f"dataset.split.fold={fold}", "tracking=off"]
+    overrides = ["experiment=scenes", f"dataset.path={write_list(arguments, fold)}", "tracking=off"]
+    overrides += [f"dataset.manifest.root={arguments.photos}"]
     overrides += [f"output={arguments.work / f'fold{fold}'}", f"dataset.cache={arguments.work / 'cache'}"]
     overrides += ["evaluation.figures=false", "evaluation.explanations=0", "evaluation.slices=false"]
     with initialize_config_dir(str(CONF), version_base=None):
@@ -49,7 +69,6 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     if kept.exists():
         return pd.read_parquet(kept)
     from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers
-
     from src.data.prepared import prepare
     from src.export import export
     from src.runtime.photos import PhotoClassifier
