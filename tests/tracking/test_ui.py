@@ -37,7 +37,7 @@ def test_the_ui_answers_on_the_store_with_its_table_of_scores(empty_store: Path,
             link = re.fullmatch(r"  happy-sad: (http://127.0.0.1:\d+)/#/experiments/(\d+)/runs\?(\S+)\n",
                                 process.stdout.readline())  # fmt: skip
             assert link is not None
-            assert link[3] == "viewStateShareKey=scores"
+            assert "viewStateShareKey=scores" in link[3]
             address = f"{link[1]}/api/2.0/mlflow/experiments/get?experiment_id={link[2]}"
             tags = {tag["key"]: tag["value"] for tag in _asked(address)["experiment"]["tags"]}
             assert '"metrics.`test/accuracy`", "metrics.`test/accuracy_low`"' in tags[SCORES_TAG]
@@ -61,7 +61,7 @@ def _asked(address: str) -> dict[str, dict[str, list[dict[str, str]]]]:
 def test_a_server_has_a_ui_already_and_is_only_named(server: TrackingServer, run_command: Run) -> None:
     said = run_command("src.ui", MLFLOW_TRACKING_URI=server.uri)
     assert said.returncode == 0, said.stderr
-    assert re.search(rf"happy-sad: {server.uri}/#/experiments/\d+/runs\?viewStateShareKey=scores\n", said.stdout)
+    assert re.search(rf"happy-sad: {server.uri}/#/experiments/\d+/runs\?\S*viewStateShareKey=scores", said.stdout)
 
 
 def test_a_port_that_is_taken_is_one_line(run_command: Run) -> None:
