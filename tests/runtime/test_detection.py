@@ -78,8 +78,8 @@ def test_overlapping_boxes_become_one_weighted_by_their_scores() -> None:
     found = find_faces([network], Image.new("RGB", (192, 192)), 0.4)
     assert found[:, 0] == pytest.approx([0.9, 0.5])
     assert found[0, 1:] == pytest.approx([70, 68, 130, 128])  # centers at (98, 98) and (102, 98)
-    wide = find_faces([network], Image.new("RGB", (384, 192)), 0.6)
-    assert wide[:, 1:] == pytest.approx(np.array([[140, 40, 260, 160]]))  # twice as large, below a black border of 96
+    wide = find_faces([network], Image.new("RGB", (288, 192)), 0.6)
+    assert wide[:, 1:] == pytest.approx(np.array([[105, 54, 195, 144]]))  # half as large again, below a border of 48
 
 
 def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     scores[[5, 24 * 48 + 24]] = 10
     network = Network(lambda _: (numbers, scores), 192, grid(48))
     monkeypatch.setattr(detection, "load_blazeface", lambda: [network])
-    (found,) = create_detector().faces(Image.new("RGB", (384, 96)))  # the other is in the black border above it
+    (found,) = create_detector().faces(Image.new("RGB", (180, 96)))  # the other is in the black border above it
     assert 0 < found.top + found.side / 2 < 96
 
 
