@@ -72,14 +72,16 @@ def test_several_faces_are_told_from_left_to_right(detector: Detector) -> None:
 
 def test_overlapping_boxes_become_one_weighted_by_their_scores() -> None:
     numbers, scores = np.zeros((2304, 16), np.float32), np.full(2304, -100, np.float32)
-    for cell, side, score in ((24 * 48 + 24, 60.0, np.log(9)), (24 * 48 + 25, 60.0, np.log(9)), (100, 30.0, 0.0)):
+    for cell, side, score in ((24 * 48 + 24, 60.0, np.log(9)), (24 * 48 + 25, 60.0, np.log(4)), (100, 30.0, 0.0)):
         numbers[cell, 2:4], scores[cell] = side, score
     network = Network(lambda _: (numbers, scores), 192, grid(48))
     found = find_faces([network], Image.new("RGB", (192, 192)), 0.4)
     assert found[:, 0] == pytest.approx([0.9, 0.5])
-    assert found[0, 1:] == pytest.approx([70, 68, 130, 128])  # centers at (98, 98) and (102, 98)
+    middle = (0.9 * 98 + 0.8 * 102) / 1.7
+    assert found[0, 1:] == pytest.approx([middle - 30, 68, middle + 30, 128])
     wide = find_faces([network], Image.new("RGB", (288, 192)), 0.6)
-    assert wide[:, 1:] == pytest.approx(np.array([[105, 54, 195, 144]]))  # half as large again, below a border of 48
+    half_larger = np.array([[1.5 * middle - 45, 54, 1.5 * middle + 45, 144]])  # below a border of 48
+    assert wide[:, 1:] == pytest.approx(half_larger)
 
 
 def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
