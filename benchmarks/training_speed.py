@@ -27,7 +27,7 @@ from src.training.backend import POLICIES, resolve_precision, start_backend
 from tests.composing import compose_config
 
 COUNT, SIDE, BATCH = 457, 256, 32
-MODELS = ("deep", "residual", "mobile")
+MODELS, MODEL_ROUNDS = ("deep", "residual", "mobile"), 3
 Report = Callable[[float], None]
 
 
@@ -155,7 +155,7 @@ def training_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
             rows.append(Row("first epoch", "later epochs", later, "x", 1.2, at_least=False, took=took))
     for model in MODELS:
         config = _config(folder, f"model={model}", "dataset.image_size=128")
-        found = in_turn({"ours": ours(config), "bare loop": bare(config)}, rounds)
+        found = in_turn({"ours": ours(config), "bare loop": bare(config)}, min(rounds, MODEL_ROUNDS))
         rows.append(_share(f"training, {model}, 128x128, {fastest}", found))
     return [*rows, _augmentation(folder, rounds)]
 
