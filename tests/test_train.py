@@ -143,7 +143,7 @@ def test_a_lost_loss_ends_the_run_as_failed_with_its_reason(make_config: MakeCon
     )
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d+, batch \d+; lower") as told:
         train(config)
-    assert re.search(r"learning_rate \(it was [\d.e+-]+\).*the batch was 0000\d\d, .* and 2 more", str(told.value))
+    assert re.search(r"learning_rate \(it was [\d.e+-]+\).*the batch was 0000\d\d", str(told.value))
     kept = Path(str(told.value).rpartition("are kept in ")[2])
     assert kept.name == "last_good.keras"
     assert all(np.isfinite(weight).all() for weight in keras.saving.load_model(kept).get_weights())

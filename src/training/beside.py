@@ -13,6 +13,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from multiprocessing import Pipe
@@ -143,6 +145,7 @@ def run_beside(config: Config, name: str, tags: Mapping[str, str], link: RunLink
 def serve() -> None:
     """The other process: open a run, do what is asked, and say how it ended."""
     connection = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _import(EARLY)
     try:
@@ -164,6 +167,13 @@ def serve() -> None:
         answer = RuntimeError(traceback.format_exc())
     with contextlib.suppress(OSError):
         connection.send(answer)
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone, whatever it is doing: until then the run counts as going on."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)  # as a killed run: the next start closes it
 
 
 class _EndedError(Exception):

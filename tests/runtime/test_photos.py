@@ -99,7 +99,7 @@ def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, phot
         assert answer.probability == pytest.approx(classifier.scene.fusion.probability(found), abs=1e-6)
         assert found.faces.size == len(photo.sides)
     (whole,) = answers(Classifier(photo_bundle), photos[2:3])
-    assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-3)
+    assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-5)
 
 
 def test_a_picture_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:

@@ -231,6 +231,8 @@ def test_a_job_of_a_sweep_waits_for_a_server_that_is_being_restarted() -> None:
 def test_a_server_that_is_not_there_at_the_start_is_one_line(make_config: MakeConfig) -> None:
     config = make_config("tracking=server", "tracking.uri=http://127.0.0.1:9")
     start = time.perf_counter()
-    with pytest.raises(TrackingError, match=r"^tracking.uri=http://127.0.0.1:9: nothing answers; start a server"):
+    with pytest.raises(
+        TrackingError, match=r"^tracking.uri=http://127.0.0.1:9: nothing answers; start an MLflow server"
+    ):
         train(config)
     assert time.perf_counter() - start < QUICK_SECONDS
