@@ -30,7 +30,6 @@ WITH_KERAS = {
     "- of which after each epoch: metrics, grid of pictures": "src.training.record.Record.epoch",
     "saving the model": "src.training.record.Record.fit",
     "evaluation": "src.evaluation.evaluation.evaluate_model",
-    "waiting for the process beside: run, figures, model": "src.training.beside.Recorder.receive",
 }
 
 

@@ -52,13 +52,11 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     from .reports.data_report import data_report
     from .tracking.moved import check_place
     from .tracking.store import check_store, say_store
-    from .training.beside import start_ahead
     from .training.origins import find_origins
 
     check_store(config.tracking, patient=link is not None)
     _check_model_and_folders(config)
     check_place(config.tracking)
-    start_ahead(config)
     if config.resume:
         from .tracking.link import RunLink
         from .tracking.resuming import run_to_resume

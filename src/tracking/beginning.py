@@ -36,18 +36,6 @@ class Begun:
         return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
 
 
-@dataclass(frozen=True)
-class Opened:
-    """What is known of a run once it is open: its id, the folder of its artifacts, that of the state of its fit, and
-    where its model is kept until it is delivered (None: nowhere).
-    """
-
-    id: str
-    folder: Path
-    checkpoint: Path | None
-    model: Path | None
-
-
 def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
     """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own, or
     record into the run that MLFLOW_RUN_ID names. Raises TrackingError where that one is not in the experiment.

@@ -25,7 +25,7 @@ from filelock import FileLock
 from ..config import Config, output_folder, typed
 from ..errors import TrackingError
 from .announcements import TAG, announced
-from .beginning import Begun, Opened, begin_run
+from .beginning import Begun, begin_run
 from .delivery import LOCK, MODEL, complete, deliver, discard, first_line, keep_model, store_errors
 from .link import RunLink
 from .resuming import close_dead_runs, kept_checkpoint
@@ -120,12 +120,6 @@ class TrackedRun(Run):
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         if self.keeps_model:
             keep_model(self.spool.folder, model, example)
-
-    @property
-    def opened(self) -> Opened:
-        """What a process needs to know that records through another one."""
-        assert self.id is not None  # noqa: S101 - for the type checker
-        return Opened(self.id, self.folder, self.checkpoint, self.spool.folder if self.keeps_model else None)
 
     def system_metrics(self) -> AbstractContextManager[None]:
         """Sample the machine while the body runs; a run that goes on counts its samples on."""

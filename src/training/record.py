@@ -24,9 +24,8 @@ from ..models.inspection import ModelCost
 from ..reports.data_report import DataReport
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
-from ..tracking.recording import Run
+from ..tracking.recording import Run, start_run
 from .backend import device_name
-from .beside import run_beside
 from .callbacks import Logs
 from .fit import Fit
 from .origins import Origins
@@ -130,7 +129,7 @@ def start_record(
     console, name = Console(markup=False), run_name(config, overrides)
     command = command_line("train", overrides)
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
-    with run_beside(config, name, tags, link) as run:
+    with start_run(config, name, tags, link) as run:
         run.path("config.yaml").write_text(yaml.safe_dump(with_absolute_paths(plain(config)), sort_keys=False))
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
