@@ -119,6 +119,7 @@ def test_the_installed_package_composes_its_own_configs_and_names_its_own_comman
     assert "model: baseline, convnext_tiny, deep," in done.stdout
     assert "happy-sad train model=deep aug=strong" in done.stdout
     assert "python -m" not in done.stdout
+    (folder / "face.png").touch()
     done = happy_sad(folder, "predict", "face.png", "--model", ".")
     assert "happy-sad export makes one" in done.stderr
     done = happy_sad(folder, "train", "experiment=photos_baseline", "dataset.path=PHOTOS", "print_config=true")
