@@ -25,6 +25,7 @@ from src.config import CONF, Config, ExportConfig, TrackingConfig
 
 ANSWERS = "answers.parquet"
 SHOWN = 60
+MIN_PHOTOS = 30
 
 
 def parts_of(sizes: pd.Series, count: int) -> list[list[str]]:
@@ -108,35 +109,27 @@ def interval_over(values: list[float]) -> str:
 
 
 def tables(answers: pd.DataFrame) -> list[Table]:
-    """By collector, and all together."""
+    """By collector, and all together: by photo, and as the mean of the collectors with `MIN_PHOTOS` or more."""
     from src.metrics.calibration import expected_calibration_error
     from src.metrics.intervals import proportion
 
     by_collector = Table("collector", "fold", "photos", "face found", "scene alone", "faces and scene")
-    large = []
-    for collector, part in answers.groupby("group"):
+    for collector, part in answers.groupby("collector"):
         right, alone = proportion(part["right"]), part["scene_right"].mean()
-        row = (
-            str(part["fold"].iloc[0]),
-            f"{len(part):,}",
-            f"{(part['faces'] > 0).mean():.0%}",
-            f"{alone:.3f}",
-            str(right),
-        )
-        by_collector.add_row(str(collector), *row)
-        if len(part) >= 30:
-            large.append(float(part["right"].mean()))
-    total = Table("photos", "number", "accuracy [95 %, over collectors]", "scene alone", "calibration error")
+        row = [str(part["fold"].iloc[0]), f"{len(part):,}", f"{(part['faces'] > 0).mean():.0%}", f"{alone:.3f}"]
+        by_collector.add_row(str(collector), *row, str(right))
+    total = Table("photos", "number", "accuracy", "mean of collectors [95 %]", "scene alone", "calibration error")
     cases = {
         "all": answers,
         "a face found": answers[answers["faces"] > 0],
         "none found": answers[answers["faces"] == 0],
     }
     for name, part in cases.items():
-        together, scene = (proportion(part[column], part["group"]) for column in ("right", "scene_right"))
+        means = part.groupby("collector")["right"].agg(["mean", "size"])
+        large = means.loc[means["size"] >= MIN_PHOTOS, "mean"].tolist()
+        shares = [f"{part[column].mean():.3f}" for column in ("right", "scene_right")]
         calibration = expected_calibration_error(part["label"], part["probability"])
-        total.add_row(name, f"{len(part):,}", str(together), str(scene), f"{calibration:.3f}")
-    total.add_row(f"mean of {len(large)} collectors with 30 or more", "", interval_over(large), "", "")
+        total.add_row(name, f"{len(part):,}", shares[0], interval_over(large), shares[1], f"{calibration:.3f}")
     return [by_collector, total]
 
 
@@ -173,6 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work, arguments.photos = arguments.work.resolve(), arguments.photos.resolve()
     answers = pd.concat([answers_of_fold(arguments, fold) for fold in range(arguments.folds)], ignore_index=True)
+    answers = answers.assign(collector=answers["path"].str.extract(f"({arguments.pattern})", expand=False))
     for table in tables(answers):
         Console(width=120).print(table)
     write_errors(answers, arguments.photos, arguments.work / "errors.png")
