@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -191,8 +192,10 @@ def starved_workers(folder: Path, trials: int) -> Outcome:
 
 
 def _sweeps_without_a_worker(folder: Path, trials: int, kill: Callable[[psutil.Process], bool]) -> Outcome:
-    held, said = 0, Counter[str]()
-    for trial in range(trials):
+    held, killed_at_all, said = 0, 0, Counter[str]()
+    for trial in itertools.count():
+        if killed_at_all == trials:
+            break
         place = folder / str(trial)
         sweep = command(place, "-m", "seed=0,1", "trainer.epochs=3", "sweep.skip_finished=true")
         process = start(sweep)
@@ -203,7 +206,11 @@ def _sweeps_without_a_worker(folder: Path, trials: int, kill: Callable[[psutil.P
         jobs = [found for found in runs_of(place) if "role" not in found.data.tags]
         finished = sorted(found.data.params["seed"] for found in jobs if found.info.status == "FINISHED")
         left_open = [found for found in runs_of(place) if found.info.status == "RUNNING"]
-        held += "Traceback" not in lines + again.stderr and finished == ["0", "1"] and not left_open and killed
+        sound = "Traceback" not in lines + again.stderr and finished == ["0", "1"] and not left_open
+        if not sound:
+            print(f"trial {trial}: {finished=} {left_open=}\n{lines}\n{again.stderr}", file=sys.stderr, flush=True)
+        killed_at_all += killed  # a worker that was done in time is no trial
+        held += sound and killed
     words = "; ".join(said)
     return Outcome(trials, held, f"the same command makes what is missing, nothing twice, none left RUNNING; {words}")
 

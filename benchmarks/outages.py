@@ -55,7 +55,12 @@ def full_disks(folder: Path, trials: int) -> Outcome:
         except PermissionError:
             return Outcome(0, 0, "needs root")
         said = [line for line in limited.said.splitlines() if line.startswith("error")]
-        held += sound and "Traceback" not in limited.said + resumed.said and (len(said) == 1) == bool(code)
+        sound = sound and "Traceback" not in limited.said + resumed.said and (len(said) == 1) == bool(code)
+        if not sound:
+            print(
+                f"{size} bytes: exit code {code}\n{limited.said}\n{resumed.said}\n{found}", file=sys.stderr, flush=True
+            )
+        held += sound
         ends.append(f"{size // 1000} kB: {code}")
     return Outcome(trials, held, f"one line, then finished, each epoch once (exit codes: {', '.join(ends)})")
 

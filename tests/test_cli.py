@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import random
@@ -10,12 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from src.__main__ import main as happy_sad
 from src.cli.hydra_command import hydra_command
 from src.cli.value_help import _with_paths, value_comments
-from src.config import PROJECT_ROOT, Config
+from src.config import CONF, PROJECT_ROOT, Config
 from src.train import main
 
 Answer = tuple[int, str, str]
@@ -126,17 +128,43 @@ def test_a_path_is_taken_as_it_is_or_the_message_shows_how_to_quote_it(
     assert OmegaConf.create(out).dataset.path == given
 
 
+ODD = ["0", "1.0", "nan", "-1", "null", "true", "", "???", "[8,16]", "[1", "{a: 1}", "{a: {b: 2}}", "${seed}"]
+ODD += ["${x}", "${oc.env:HOME}", "a b", "(", "'", '"', "deep", "[deep,none]", "1,2", "range(3)", "choice(a)", "@x"]
+ODD += ["ü😀", "\n", "${", "\\", "interval(0,1)", "int(x)", "tag(a,1)", "extend_list(1)", "[[]]", "[null]", "{}"]
+ODD += ["=", "-0.0", "1e999"]
+ODD_KEYS = ["dataset.path", "experiment", "output", "hydra.run.dir", "hydra", "x.y", "hydra/launcher", "_target_"]
+
+
+@functools.cache
+def keys_and_values() -> dict[str, list[str]]:
+    """Every key of the composed config with what it holds, and every group with its choices."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        composed = compose("config", overrides=["aug=strong"])
+    found: dict[str, list[str]] = {}
+    nodes: list[tuple[str, object]] = [("", composed)]
+    while nodes:
+        path, node = nodes.pop()
+        if isinstance(node, DictConfig):
+            children = ((key, node._get_node(key)) for key in node)
+            nodes += [(f"{path}.{key}".removeprefix("."), child) for key, child in children]
+        if path:
+            found[path] = [str(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node).replace("'", "")]
+    for file in CONF.glob("*/**/*.yaml"):
+        found.setdefault(str(file.parent.relative_to(CONF)), []).append(file.stem)
+    return found
+
+
 def random_override(generator: random.Random) -> str:
-    """A line that a hurried person, or a script gone wrong, might write."""
-    keys = ["seed", "model", "model.filters", "dataset", "dataset.path", "dataset.split", "aug", "optimizer.name"]
-    keys += ["experiment", "tracking.uri", "evaluation.corruptions", "name", "output", "hydra.run.dir", "hydra", "x.y"]
-    keys += ["hydra/launcher", "cluster", "sweep.n_jobs", "objective", "trainer.epochs", "dataset.sources", "_target_"]
-    values = ["0", "1.0", "nan", "-1", "null", "true", "", "???", "[8,16]", "[1", "{a: 1}", "{a: {b: 2}}", "${seed}"]
-    values += ["${x}", "${oc.env:HOME}", "a b", "(", "'", '"', "deep", "[deep,none]", "1,2", "range(3)", "choice(a)"]
-    values += ["ü😀", "\n", "${", "1e999", "@x", "=", "\\", "interval(0,1)", "int(x)", "tag(a,1)", "extend_list(1)"]
-    prefix = generator.choice(["", "", "", "", "+", "++", "~", "@", "-", "--", "model@"])
-    key = ".".join(generator.sample(keys, generator.choice([1, 1, 1, 2])))
-    equals = generator.choice(["=", "=", "=", "=", "=", "", "==", ":=", "@foo="])
+    """A line that a hurried person, or a script gone wrong, might write: mostly real keys, their own values, values of
+    other keys and odd ones.
+    """
+    known = keys_and_values()
+    key = generator.choice(sorted(known))
+    values = generator.choice([known[key], known[key], generator.choice(sorted(known.values())), ODD])
+    if generator.random() < 0.15:
+        key = ".".join([key, generator.choice([*ODD_KEYS, *sorted(known)])][generator.randrange(2) :])
+    prefix = generator.choice([*[""] * 20, "+", "++", "~", "@", "-", "--", "model@"])
+    equals = generator.choice([*["="] * 20, "", "==", ":=", "@foo="])
     return f"{prefix}{key}{equals}{generator.choice(values)}"
 
 

@@ -92,6 +92,8 @@ def explain_composition(error: Exception, overrides: Sequence[str] = ()) -> str:
         override = several[1] or several[2]
         key, _, value = override.partition("=")
         return f"{override}: several values make a sweep; add -m, or as one text: {shlex.quote(quoted(key, value))}"
+    if absent := re.search(r"Could not override '(\w+)'. No match in the defaults list", text):
+        return f"{absent[1]}: no such group in this command; --help lists what it has"
     if text.startswith("Config group override must be a string"):
         return _explain_groups(overrides) or text
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

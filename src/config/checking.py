@@ -54,7 +54,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     parent, _, last = key.rpartition(".")
     prefix = f"{parent}." if parent else ""
     hint = suggest(last, known, prefix)
-    return f"{key}: no such key{hint or '; known here: ' + ', '.join(prefix + name for name in known)}"
+    there = f"known here: {', '.join(prefix + name for name in known)}" if known else f"{parent} has no keys"
+    return f"{key}: no such key{hint or '; ' + there}"
 
 
 def suggest(got: str, known: Iterable[str], prefix: str = "") -> str:
