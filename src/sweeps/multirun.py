@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -22,10 +23,12 @@ from ..tracking.beginning import DIGEST_TAG
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
+from ..tracking.resuming import under_way
 from ..tracking.store import open_store
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report
+from .pool import GRACE_SECONDS
 from .runner import Runner, SweepProgress, worker_pool
 
 Outcomes = Mapping[int, Outcome]
@@ -155,10 +158,16 @@ def _recorded_outcomes(
 
 
 def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[int, Outcome]:
-    """A `skipped` outcome, by number, for each job whose config digest has a finished run in the experiment."""
+    """A `skipped` outcome, by number, for each job whose config digest has a finished run in the experiment.
+
+    Workers outlive a sweep that is killed by some seconds, in which they may finish: they are waited for.
+    """
     if tracking.name == "off":
         raise ConfigError("sweep.skip_finished=true: needs a record of what is finished; not with tracking=off")
     open_store(tracking)  # a first sweep makes it
+    digests, deadline = {job.digest for job in jobs}, time.monotonic() + GRACE_SECONDS
+    while digests & under_way(tracking) and time.monotonic() < deadline:
+        time.sleep(0.2)
     runs = {run.tags.get(DIGEST_TAG): run for run in reversed(find_runs(tracking))}
     found = {job.number: runs.get(job.digest) for job in jobs}
     return {

@@ -21,7 +21,9 @@ from ..config.identity import config_digest
 from ..config.roles import LAUNCH, SESSION, role_of
 from ..errors import ConfigError, TrackingError
 from .announcements import close_announced
+from .beginning import DIGEST_TAG
 from .delivery import LOCK, send, unsent_folders
+from .read import open_experiment
 from .spooled_run import read_spooled_run
 from .store import checkpoints_root, unsent_root
 
@@ -85,6 +87,16 @@ def running(tracking: TrackingConfig) -> set[str]:
     """The ids of the store's runs whose process, on this machine or another, is still there."""
     folders = unsent_folders(unsent_root(tracking))
     return {folder.name.rpartition("-")[0] for folder in folders if not _is_free(folder)}
+
+
+def under_way(tracking: TrackingConfig) -> set[str]:
+    """The config digests of the experiment's runs that another process is at."""
+    going = running(tracking)
+    if not going:
+        return set()
+    mlflow, experiment_id = open_experiment(tracking)
+    found = mlflow.MlflowClient().search_runs([experiment_id], "attributes.status = 'RUNNING'")
+    return {run.data.tags.get(DIGEST_TAG, "") for run in found if run.info.run_id in going}
 
 
 def close_dead_runs(tracking: TrackingConfig) -> list[str]:

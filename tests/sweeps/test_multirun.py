@@ -6,16 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
+from src.config.identity import config_digest
 from src.sweeps.multirun import finished_before
 from src.sweeps.worker import slots
+from src.tracking.recording import start_run
 from src.tracking.store import open_store
 from src.train import main, train
 from tests.composing import BRIEF_EVALUATION
@@ -174,3 +180,20 @@ def test_each_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_first_sweep_may_skip_what_is_finished(tmp_path: Path) -> None:
     """The command that goes on with a sweep is the one that began it."""
     assert finished_before([], TrackingConfig("local", uri=f"sqlite:///{tmp_path}/mlflow.db")) == {}
+
+
+def test_a_worker_that_outlives_its_sweep_is_waited_for(make_config: Callable[..., Config]) -> None:
+    """Otherwise the sweep that goes on would run its job a second time."""
+    config, begun = make_config(), threading.Event()
+
+    def worker() -> None:
+        with start_run(config, "a job", {"weights.sha256": "0"}):
+            begun.set()
+            time.sleep(2)
+
+    with ThreadPoolExecutor() as pool:
+        ending = pool.submit(worker)
+        assert begun.wait(60)
+        job: Any = SimpleNamespace(number=5, digest=config_digest(config))
+        assert finished_before([job], config.tracking)[5].status == "skipped"
+        ending.result()
