@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from src.config import CONF, DatasetConfig, ManifestConfig, PrepareConfig, SourceConfig, SyntheticConfig, VotesConfig
@@ -231,6 +233,14 @@ def test_a_parquet_manifest_of_too_many_rows_is_rejected(tmp_path: Path, monkeyp
         listed(tmp_path / "list.parquet", source="manifest")
 
 
+def test_a_parquet_manifest_whose_notes_for_pandas_are_wrong_is_read(tmp_path: Path) -> None:
+    """Found by fuzzing: pandas reads its own notes in the file unchecked."""
+    rows = manifest_rows(tmp_path)
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"pandas": '{"index_columns": [{}], "columns": []}'})
+    pq.write_table(table, tmp_path / "list.parquet")
+    assert len(listed(tmp_path / "list.parquet", source="manifest").samples) == len(rows)
+
+
 def test_a_damaged_member_is_one_rejected_picture(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 4)
     make_zip(tmp_path / "faces.zip", root)
@@ -397,9 +407,12 @@ def test_other_votes_prepare_an_archive_anew(tmp_path: Path) -> None:
     assert not np.array_equal(prepare(config).targets, first)
 
 
-def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path) -> None:
-    write_manifest(tmp_path / "list.csv", [{"file": "a.png", "class": "happy"}])
-    with pytest.raises(DataError, match="no column 'path'; there is file, class"):
+@pytest.mark.parametrize(
+    ("header", "said"), [("file,class", "file, class"), ('"a\nb",class', r"a\\nb, class")], ids=["plain", "two lines"]
+)
+def test_a_manifest_without_its_columns_names_those_it_has(tmp_path: Path, header: str, said: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}\na.png,happy\n")
+    with pytest.raises(DataError, match=f"no column 'path'; there is {said}"):
         listed(tmp_path / "list.csv", source="manifest")
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ...config import ManifestConfig, SourceConfig
 from ...errors import DataError
+from ...terminal import printable
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from .download import source_path
@@ -59,13 +60,13 @@ def _read(path: Path) -> pd.DataFrame:
             size = sum(group.total_byte_size for group in groups)
             if described.num_rows > MAX_ROWS or size > MAX_ROW_BYTES * max(1, described.num_rows):
                 raise DataError(f"{path}: {described.num_rows:,} rows of {size / 1e6:,.0f} MB; {_ACCEPTED}")
-            return pd.read_parquet(path)
+            return pq.read_table(path).to_pandas(ignore_metadata=True)  # what pandas adds to a file may be wrong
         with path.open("rb") as file:
             check_rows(path, file)
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True)
         return pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -90,7 +91,7 @@ def _listed(
         if len(table.columns) == 1 and ";" in str(table.columns[0]):
             raise DataError(f"{path}: its columns are separated by semicolons; save it with commas")
         if name not in table:
-            raise DataError(f"{path}: no column {name!r}; there is {', '.join(map(str, table.columns))}")
+            raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(map(str, table.columns)))}")
     if table.empty:
         raise DataError(f"{path}: has a header and no pictures below it")
     labels, inside = class_labels(config), os.path.realpath(root)

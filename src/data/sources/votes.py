@@ -13,6 +13,7 @@ import pandas as pd
 from ...config import VotesConfig
 from ...config.roles import described
 from ...errors import DataError
+from ...terminal import printable
 from ..samples import NEITHER, Sample
 
 Votes: TypeAlias = "dict[str, float]"
@@ -95,7 +96,7 @@ def _read(config: VotesConfig) -> dict[str, Votes]:
     classes = (config.positive, config.negative, *config.others)
     for name in (config.name, *classes):
         if name not in table:
-            raise DataError(f"{path}: no column {name!r}; there is {', '.join(map(str, table.columns))}")
+            raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(map(str, table.columns)))}")
     table = table.groupby(config.name).sum(numeric_only=True)
     if not set(classes) <= set(table) or not (table >= 0).all(axis=None):
         raise DataError(f"{path}: votes must be numbers of at least 0")
