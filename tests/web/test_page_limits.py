@@ -54,6 +54,12 @@ def test_an_event_that_drips_has_a_deadline(tmp_path: Path, monkeypatch: pytest.
     assert asyncio.run(asked) == 408
 
 
+@pytest.mark.parametrize(("values", "answer"), [(40_000, 200), (60_000, 400)])
+def test_an_event_of_many_values_does_not_fill_the_memory(tmp_path: Path, values: int, answer: int) -> None:
+    body = b'{"data": [' + b"[]," * (values // 2) + b"0]}"
+    assert asyncio.run(status(PageGuard(keeping, tmp_path), "POST", JOIN, sender(body, chunks=1))) == answer
+
+
 def test_an_upload_that_drips_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_uploads, "SECONDS", 0.1)
     guard = PageGuard(keeping, tmp_path)
