@@ -75,9 +75,11 @@ def _environment(html: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=html,
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    space = "\N{NO-BREAK SPACE}" if html else " "
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}{space}%"
     environment.globals["markdown_table"] = markdown_table
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["number_of"] = lambda value, noun: f"{value:,} {noun}{'' if value == 1 else 's'}"
     return environment
 
 
