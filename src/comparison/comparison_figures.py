@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ COST_NAMES = {
 }
 MAX_NAMES = 12
 MAX_CURVES = 8
+MAX_LABEL = 18  # characters beside a point or below a tick; longer ones hide their neighbors
+LINE = 30  # characters of a line beside the axes and in a legend
 DASHES = ((0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1, 1, 1)))
 
 
@@ -42,8 +45,12 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     best = board[front].sort_values(cost)
     ax.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
     beaten = board[~front].sort_values("mean", ascending=metric in LOSSES)
+    labels = [candidate.label for candidate in ranking.candidates]
+    if max(map(len, labels)) > MAX_LABEL:
+        labels = [str(number) for number in range(1, len(labels) + 1)]
+        ax.set_xlabel(f"{COST_NAMES[cost]} (numbers: rows of the table)")
     for place, row in pd.concat([best, beaten]).head(MAX_NAMES).iterrows():
-        label = ranking.candidates[int(str(place))].label
+        label = labels[int(str(place))]
         ax.annotate(label, (row[cost], row["mean"]), xytext=(6, 6), textcoords="offset points", fontsize=9)
     if board[cost].max() > 20 * board[cost].min() > 0:
         ax.set_xscale("log")
@@ -73,7 +80,11 @@ def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
         for place, values in enumerate(groups):
             ax.plot(np.full(len(values), place), values, "o", color=GRAY, alpha=0.5)
         ax.plot(range(len(levels)), [values.mean() for values in groups], "o-", color=BLUE)
-        ax.set_xticks(range(len(levels)), levels, rotation=0 if len(levels) < 5 else 45)
+        if len(levels) < 5 and max(map(len, levels)) <= MAX_LABEL // 2:
+            ax.set_xticks(range(len(levels)), levels)
+        else:
+            lines = [fill(level, MAX_LABEL) for level in levels]
+            ax.set_xticks(range(len(levels)), lines, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
         ax.margins(x=0.2)
     return figure
 
@@ -84,9 +95,10 @@ def curves_figure(histories: Mapping[str, Sequence[Sequence[float]]], name: str)
 
     Curves that lie on one another differ in their dashes, so that each still shows.
     """
-    shown = dict(list(histories.items())[:MAX_CURVES])
+    shown = {fill(label, 2 * LINE): seeds for label, seeds in list(histories.items())[:MAX_CURVES]}
+    columns = 2 if max(map(len, shown)) <= LINE else 1
     more = f", the first {len(shown)} of {len(histories)}" if len(histories) > len(shown) else ""
-    figure, ax = axes(6.8, 4.2 + 0.25 * ((len(shown) + 1) // 2), f"{name} by epoch{more}", "Epoch", name)
+    figure, ax = axes(6.8, 4.2 + 0.25 * (len(shown) + 1) / columns, f"{name} by epoch{more}", "Epoch", name)
     for dashes, color, (label, seeds) in zip(cycle(DASHES), cycle(CYCLE), shown.items(), strict=False):
         longest = max(len(values) for values in seeds)
         padded = np.array([[*values, *[np.nan] * (longest - len(values))] for values in seeds], dtype=float)
@@ -98,7 +110,7 @@ def curves_figure(histories: Mapping[str, Sequence[Sequence[float]]], name: str)
         marker = "." if epochs.size < 3 else ""
         ax.plot(epochs, values.mean(axis=0), color=color, linestyle=dashes, label=label, marker=marker)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_below(ax)
+    legend_below(ax, columns)
     return figure
 
 
@@ -107,14 +119,15 @@ def ranking_figure(ranking: Ranking, metric: Metric) -> Figure:
     """The best candidates with their intervals, best on top; red: worse than the first after correction."""
     shown = ranking.board.head(2 * MAX_NAMES)[::-1]
     against_best = ranking.pairs[ranking.pairs["first"] == 0].set_index("second")["verdict"]
-    figure, ax = axes(
-        7.2, 1.1 + 0.32 * len(shown), f"{_metric_name(metric)} with 95 % intervals", _metric_name(metric), ""
-    )
+    names = [fill(ranking.candidates[int(str(index))].label, LINE) for index in shown.index]
+    lines = max(name.count("\n") for name in names) + 1
+    height = 1.1 + (0.16 + 0.16 * lines) * len(shown)
+    figure, ax = axes(7.2, height, f"{_metric_name(metric)} with 95 % intervals", _metric_name(metric), "")
     for place, (index, row) in enumerate(shown.iterrows()):
         color = RED if against_best.get(index) == "better" else BLUE
         spread = np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]]).clip(min=0)
         ax.errorbar(row["mean"], place, xerr=spread, fmt="o", color=color)
-    ax.set_yticks(range(len(shown)), [ranking.candidates[int(str(index))].label for index in shown.index], fontsize=9)
+    ax.set_yticks(range(len(shown)), names, fontsize=9)
     ax.set_ylim(-0.7, len(shown) - 0.3)
     return figure
 

@@ -169,6 +169,7 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
         "title": f"{ranking.dataset}: {pictures:,} test pictures",
         "digest": ranking.test_set.digest,
         "verdict": verdict(ranking, metric),
+        "setting_count": max(len(settings), 1),
         "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
         "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MAX_ROWS))],
         "pairs_title": "Every pair" if few else "The best against the others",

@@ -95,7 +95,7 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
         "shipped split": table["shipped_split"],
         "format": table["format"],
         "color mode of the file": table["mode"],
-        "color": table["colour"],
+        "color": table["colour"].replace({"colour": "in color", "grey": "gray"}),
         "longer side, pixels": pd.cut(sides, _SIDE_BUCKETS, labels=labels, right=False),
     }
     counts = []

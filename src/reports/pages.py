@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -75,10 +77,18 @@ def _environment(html: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=html,
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    space = "\N{NO-BREAK SPACE}" if html else " "
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}{space}%"
+    environment.filters["breakable"] = _breakable
     environment.globals["markdown_table"] = markdown_table
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["number_of"] = lambda value, noun: f"{value:,} {noun}{'' if value == 1 else 's'}"
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name or setting in HTML that may continue on the next line after an underscore or an equals sign."""
+    return Markup(re.sub(r"(?<=[_=])", "<wbr>", str(escape(name))))  # noqa: S704 - escaped before
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -66,6 +66,8 @@ def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, keras_
     version = Version(name, str(logged.registered_model_version), run.id)
     client = _client(tracking)
     with _explained(f"name={name}"):
+        if not client.get_registered_model(name).description:  # one that a person wrote stays
+            client.update_registered_model(name, _model_description(run))
         client.update_model_version(name, version.number, _description(run, version))
         for key, score in scores_text(run).items():
             client.set_model_version_tag(name, version.number, key, score)
@@ -82,6 +84,15 @@ def scores_text(run: RecordedRun) -> dict[str, str]:
     }
 
 
+def _model_description(run: RecordedRun) -> str:
+    """Markdown for the page of all versions."""
+    positive, negative = (run.params.get(f"dataset.{role}", role) for role in ("positive", "negative"))
+    return f"""Labels pictures as {positive} or {negative}.
+
+The tags of a version are its test scores with 95 % intervals. An alias moves to a version only if a paired comparison
+on the same test pictures does not find it worse than the one that holds it."""
+
+
 def _description(run: RecordedRun, version: Version) -> str:
     """Markdown for the version's page: which run it is, how good, and how it is loaded."""
     positive, side = run.params.get("dataset.positive", "class 1"), run.params.get("dataset.image_size", "side")
@@ -90,8 +101,9 @@ def _description(run: RecordedRun, version: Version) -> str:
     return f"""{run.name}, run `{run.id}`. Test accuracy {accuracy} on {run.params.get("dataset.name", "its data")}.
 
     mlflow.pyfunc.load_model("{uri}").predict([open("photo.jpg", "rb").read()])
-    mlflow.keras.load_model("{uri}")  # pixels 0..255, float32 (n, {side}, {side}, 3), to uncalibrated P({positive})
+    mlflow.keras.load_model("{uri}")
 
+The Keras model maps pixels from 0 to 255, float32 (n, {side}, {side}, 3), to the uncalibrated P({positive}).
 The model labels the apparent expression in a picture, not what a person feels."""
 
 

@@ -18,18 +18,25 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-class ServedModel(PythonModel):
-    """Answers for pictures; one that cannot be read gets its verdict in its own row."""
+class Predicting:
+    """`predict` without type hints, from which MLflow would make a schema in place of the one that it is given. It is
+    inherited, as MLflow asks for them at every loading where the class itself defines it.
+    """
 
-    def load_context(self, context: PythonModelContext) -> None:
-        self.classifier = open_classifier(open_bundle(Path(context.artifacts[BUNDLE])))
+    classifier: Any
 
-    # MLflow would make a schema of type hints here, in place of the one that it is given.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """A row for each of `pictures_in`, with the columns that the signature names."""
         names = self.classifier.bundle.class_names
         rows = [answer.fields(names) for answer in self.classifier.answer_inputs(pictures_in(model_input))]
         return pd.DataFrame(rows, columns=list(output_columns(names)), dtype=object)  # which keeps None, null in JSON
+
+
+class ServedModel(Predicting, PythonModel):
+    """Answers for pictures; one that cannot be read gets its verdict in its own row."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.classifier = open_classifier(open_bundle(Path(context.artifacts[BUNDLE])))
 
 
 def pictures_in(given: Any) -> Iterable[Any]:

@@ -1,6 +1,11 @@
+import shutil
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 
 from src.compare import as_override
 from src.comparison.comparison import Comparison, compare
@@ -10,6 +15,7 @@ from src.comparison.leaderboard import differing_settings
 from src.errors import TrackingError
 from src.tracking.read import RecordedRun
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 Predictions = dict[str, pd.DataFrame]
 
 
@@ -166,6 +172,29 @@ def test_curves_on_one_another_stand_apart_over_whole_epochs_and_no_legend_cover
     legend = ax.get_legend()
     assert legend is not None
     assert legend.get_window_extent().y1 < ax.get_window_extent().y0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+def test_long_names_fit_a_page_and_its_figures_at_any_width(tmp_path: Path) -> None:
+    models = ("baseline", "mobilenet_v3_small_pretrained_on_many_faces")
+    runs = [
+        (record(f"{model}{rate}", model__name=model, optimizer__learning_rate=rate), predict(0.9, seed=place))
+        for place, (model, rate) in enumerate(product(models, ("0.001", "0.0003")))
+    ]
+    comparison = compared(runs)
+    labels = [candidate.label for candidate in comparison.rankings[0].candidates]
+    page = tmp_path / "page.html"
+    page.write_text(render_html(comparison, {label: [[0.5, 0.6, 0.7]] for label in labels}), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (390, 1300):
+            tab = browser.new_page(viewport={"width": width, "height": 844})
+            tab.goto(page.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            beyond = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+            assert tab.locator(".scroll").evaluate_all(beyond) == 0
+        browser.close()
 
 
 def test_settings_that_follow_from_a_name_are_no_columns_of_their_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,11 +264,22 @@ def test_a_version_says_how_good_it_is_and_loads_in_both_ways(contest: Contest, 
     assert version.tags["test/accuracy"] == f"{run.metrics['test/accuracy']:.3f} [{low:.3f}, {high:.3f}]"
     assert contest.good in version.description
     assert "mlflow.keras.load_model" in version.description
+    code = [line for line in version.description.splitlines() if line.startswith("    ")]
+    assert len(code) == 2
+    assert max(map(len, code)) < 95  # MLflow's page cuts longer ones off
+    client = mlflow.MlflowClient()
+    assert "happy or sad" in client.get_registered_model("named").description
+    client.create_registered_model("described", description="by hand")
+    contest.register(contest.good, "described")
+    assert client.get_registered_model("described").description == "by hand"
 
     uri, data = f"models:/named/{number}", (album / "a.png").read_bytes()
     pixels = np.asarray(Image.open(album / "a.png").convert("RGB"))
     assert mlflow.keras.load_model(uri).output_shape == (None, 1)
-    model = mlflow.pyfunc.load_model(uri)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model = mlflow.pyfunc.load_model(uri)
+    assert not [each for each in warned if "type hints" in str(each.message)]
     (expected,) = model.predict({"picture": [data]}).to_dict("records")
     text = base64.b64encode(data).decode()
     for given in (pd.DataFrame({"image": [text]}), [data], data, [text], pixels, pixels[None].astype("float32")):
