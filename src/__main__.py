@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -38,12 +39,15 @@ def main() -> None:
         else:
             completions(list(COMMANDS), lambda command: importlib.import_module(f".{command}", __package__))
         return
+    if name not in ("--help", "-h"):
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
+        print(f"error: {name!r}: no such command{hint}", file=sys.stderr)
+        sys.exit(2)
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")
     print("\nhappy-sad COMMAND --help describes a command; happy-sad --completion prints a completion script for bash.")
-    if name not in ("--help", "-h"):
-        sys.exit(f"error: {name}: no such command")
 
 
 if __name__ == "__main__":

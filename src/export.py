@@ -41,7 +41,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     from .conversion.exporting import check_place, install
     from .conversion.photo_bundle import build_photo_bundle
 
-    check_place(folder)
+    check_place(folder, overwrite=config.overwrite)
     console = Console(markup=False)
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
         places = [Path(temporary) / part for part in ("faces", "scenes", folder.name)]

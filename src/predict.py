@@ -56,7 +56,9 @@ def predict(
     faces: Annotated[bool, Flag("--faces", help="Find faces and give an answer for each.")] = False,
     no_faces: Annotated[bool, Flag("--no-faces", help="Do not look for faces: each picture is one face.")] = False,
     yunet: Annotated[Path | None, Flag(help="With --faces: find them with this YuNet model file.")] = None,
-    annotate: Annotated[Path | None, Flag(help="Save the picture here, with its faces boxed and labeled.")] = None,
+    annotate: Annotated[
+        Path | None, Flag(help="Save the picture here, with its faces boxed and labeled; implies --faces.")
+    ] = None,
     explain: Annotated[
         Path | None, Flag(help="Save the picture here, orange where it supports the answer, blue against.")
     ] = None,
@@ -165,7 +167,9 @@ def _writers(
     if sort_into:
         from .runtime.sorting import Sorter
 
-        writers.append(Sorter(sort_into, mode).put)
+        sorter = Sorter(sort_into, mode)
+        writers.append(sorter.put)
+        stack.callback(lambda: print(sorter.report, file=sys.stderr))
     return writers
 
 

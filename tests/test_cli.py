@@ -190,6 +190,13 @@ def test_a_command_lists_its_own_groups(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "space:" not in groups
 
 
+def test_an_unknown_command_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["happy-sad", "pred", "photo.jpg"])
+    with pytest.raises(SystemExit) as stop:
+        happy_sad()
+    assert (stop.value.code, capsys.readouterr().err) == (2, "error: 'pred': no such command; did you mean predict?\n")
+
+
 def instant(config: Config, overrides: list[str]) -> int:
     """A training that takes no time."""
     print(f"seed {config.seed} of {overrides}")

@@ -74,8 +74,9 @@ BEFORE_THE_WORK = [
     ("train dataset=photos dataset.path=EMPTY", "EMPTY is empty: folders with pictures of each class are needed"),
     (
         "train dataset=photos dataset.path=PETS",
-        "there is cat, dog; dataset.positive and dataset.negative name the classes",
+        "there is 'cat', 'dog'; dataset.positive and dataset.negative name the classes",
     ),
+    ("train dataset=photos dataset.path=PHOTOS/happy", "name the folder above, which holds both"),
     ("train dataset=photos dataset.path=PHOTOS dataset.positive=glad", "no pictures of class 'glad'"),
     ("train dataset=photos dataset.path=PHOTOS 'dataset.positive=\"[/oops]\"'", "no pictures of class '[/oops]'"),
     ("train dataset=photos dataset.path=PHOTOS dataset.group_pattern=(", "no regular expression"),
@@ -84,9 +85,16 @@ BEFORE_THE_WORK = [
     ("train dataset=manifest dataset.path=other.csv", "no column 'path'; there is file, label"),
     ("train dataset=fer2013 dataset.path=other.csv", "the first line must name the columns emotion, pixels"),
     ("train dataset=nowhere", "dataset=nowhere: accepts affectnet"),
+    # spelling
+    ("train optimizer.learning_rate=0,001", "or with a decimal point: optimizer.learning_rate=0.001"),
+    ("train model=deep,baseline", "model=deep,baseline: several options make a sweep: add -m"),
+    ("train dataset.path=my photos", "photos: not understood; write key=value, in quotes where the value holds spaces"),
+    ("predict --modell x", "No such option: --modell"),
+    ("serve --port 99999", "Invalid value for '--port'"),
     # other commands
     ("evaluate run=nonsense", "run=nonsense: "),
     ("export formats=[tflite]", "formats.0=tflite: accepts keras, litert, int8, onnx"),
+    ("export output=BUNDLE", "BUNDLE: holds a model already; name another folder, or overwrite=true replaces it"),
     ("export groups=(", "groups=(: no regular expression"),
     ("compare metric=acc", "metric=acc: accepts accuracy"),
     ("compare experiment=nothing", "tracking.experiment=nothing: no such experiment"),
@@ -117,6 +125,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
             (folder / root / name).mkdir(parents=True)
             Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / root / name / "0.png")
     (folder / "EMPTY").mkdir()
+    (folder / "BUNDLE").mkdir()
+    (folder / "BUNDLE" / "bundle.json").write_text("{}")
     (folder / "header.csv").write_text("path,label\n")
     (folder / "semicolons.csv").write_text("path;label\na.png;happy\n")
     (folder / "other.csv").write_text("file,label\na.png,happy\n")

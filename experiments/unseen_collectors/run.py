@@ -83,6 +83,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
         run=str(arguments.faces),
         scene=str(kept.parent),
         output=str(arguments.work / f"bundle{fold}"),
+        overwrite=True,
         formats=["int8"],
         groups=arguments.pattern,
     )

@@ -87,10 +87,15 @@ def explain_composition(error: Exception, overrides: Sequence[str] = ()) -> str:
         accepted = ", ".join(error.options) or "nothing yet: the group is empty"
         return f"{group}={option}: accepts {accepted}{suggest(option, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not understood; write key=value"
+        return f"{error.override}: not understood; write key=value, in quotes where the value holds spaces: 'key=a b'"
     if several := re.search(r"Ambiguous value for argument '(.*?)'|Sweep parameters '(.*?)' requires", text):
         override = several[1] or several[2]
         key, _, value = override.partition("=")
+        if re.fullmatch(r"-?\d+,\d+", value):
+            value = value.replace(",", ".")
+            return f"{override}: several values make a sweep; add -m, or with a decimal point: {key}={value}"
+        if _options(key):
+            return f"{override}: several options make a sweep: add -m"
         return f"{override}: several values make a sweep; add -m, or as one text: {shlex.quote(quoted(key, value))}"
     if absent := re.search(r"Could not override '(\w+)'. No match in the defaults list", text):
         return f"{absent[1]}: no such group in this command; --help lists what it has"

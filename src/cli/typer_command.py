@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn, cast
 
 import typer
 
 from ..errors import UserError
 from ..terminal import printable
+
+INTERRUPTED = 130
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""What Typer raises for all mistakes in options; it names only some of its kinds."""
 
 
 def typer_command(task: Callable[..., None]) -> Callable[[], None]:
@@ -18,9 +23,17 @@ def typer_command(task: Callable[..., None]) -> Callable[[], None]:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         app.command()(task)
         try:
-            app()
+            sys.exit(app(standalone_mode=False))  # else a mistake in an option is told in a box of several lines
+        except UsageError as error:
+            _stop(error.format_message(), error.exit_code)
+        except typer.Abort:
+            _stop("interrupted", INTERRUPTED)
         except UserError as error:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
-            sys.exit(error.exit_code)
+            _stop(str(error), error.exit_code)
 
     return entry
+
+
+def _stop(message: str, exit_code: int) -> NoReturn:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(exit_code)

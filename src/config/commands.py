@@ -139,6 +139,8 @@ class PrepareConfig(Strict):
 class ExportConfig(Strict):
     """Which recorded model to export, to which folder and formats, and how far these may be from Keras.
 
+    A bundle that is there already is replaced with `overwrite` only.
+
     `tolerance` is the largest difference of the probability on any validation picture for the float formats,
     `int8_tolerance` the largest mean difference for int8.
 
@@ -152,6 +154,7 @@ class ExportConfig(Strict):
     tracking: TrackingConfig
     run: str = "latest"
     output: str = "outputs/bundle"
+    overwrite: bool = False
     formats: Annotated[list[Literal["keras", "litert", "int8", "onnx"]], Len(1, 4)] = field(
         default_factory=lambda: ["keras", "litert", "int8", "onnx"]
     )

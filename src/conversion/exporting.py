@@ -59,15 +59,16 @@ def build_bundle(
     return write_manifest(replace(draft, formats=_preferred(parities))), parities
 
 
-def check_place(folder: Path) -> None:
-    """Raise BundleError where `folder` holds other files than a bundle, which an export would replace."""
+def check_place(folder: Path, *, overwrite: bool) -> None:
+    """Raise BundleError where `folder` holds a bundle already, unless that may be replaced, or other files."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise BundleError(f"output={folder}: holds other files than a bundle; name another folder")
+    if (folder / MANIFEST).exists() and not overwrite:
+        raise BundleError(f"output={folder}: holds a model already; name another folder, or overwrite=true replaces it")
 
 
 def install(bundle: Bundle, folder: Path) -> Bundle:
-    """Move a finished bundle to `folder`, in place of the bundle there. Raises BundleError where other files stand."""
-    check_place(folder)
+    """Move a finished bundle to `folder`, in place of the bundle there, if any."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
     for name in (MANIFEST, *bundle.files):

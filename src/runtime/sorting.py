@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..errors import DataError
 from ..journal import append_entry, read_entries
+from ..terminal import printable
 from .bundle import REJECTED, UNSURE
 from .classifier import Answer
 
@@ -35,6 +36,7 @@ class Sorter:
         """Raises DataError where the folder cannot be made."""
         self.folder = folder
         self.mode = mode
+        self.placed = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,7 +57,15 @@ class Sorter:
         except OSError as error:
             raise DataError(f"{answer.path}: cannot be sorted into {target_folder}: {error.strerror}") from None
         self.done.add(source)
+        self.placed += 1
         return target
+
+    @property
+    def report(self) -> str:
+        """What was done, and how it is taken back."""
+        done = {"copy": "copied", "link": "linked", "move": "moved"}[self.mode]
+        folder = printable(str(self.folder))
+        return f"{self.placed} files {done} into folders in {folder}; --undo {folder} takes that back"
 
     def _place(self, source: Path, folder: Path) -> Path:
         """A finished copy or link appears under its name in one step, after its line in the log."""

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..hardware import usable_cores
 from ..native_stderr import quiet_stderr
 
+BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
@@ -45,8 +46,14 @@ def import_backend() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
     warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
-    with quiet_stderr():
-        import keras  # noqa: F401
+    try:
+        with quiet_stderr():
+            import keras  # noqa: F401
+    except ModuleNotFoundError as error:
+        backend = os.environ["KERAS_BACKEND"]
+        if error.name not in BACKENDS:
+            raise
+        raise ConfigError(f"KERAS_BACKEND={backend}: needs {error.name}, which is not installed") from None
 
 
 def reset(seed: int, precision: str) -> str:

@@ -101,7 +101,9 @@ class Record:
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
         show_curves(self.console, fit.history, fit.best_epoch)
-        self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}, sha256 {digest[:12]}")
+        ended, trainer = len(fit.history["loss"]), self.config.trainer
+        early = f", after which {trainer.monitor} did not improve" if ended < trainer.epochs else ""
+        self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}{early}, sha256 {digest[:12]}")
         if self.config.trainer.overfit:
             self._print(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
 

@@ -170,6 +170,8 @@ class PageSlot:
             wants_page = "text/html" in connection.headers.get("accept", "")
             return RedirectResponse(LOGIN, 303) if wants_page else PlainTextResponse("sign in at /login", 401)
         if not known and connection.scope["method"] not in ("GET", "HEAD"):
+            if not connection.scope["path"].startswith("/gradio_api/"):
+                return PlainTextResponse("not found; /docs describes the API", 404)
             return PlainTextResponse("open the page again", 403)
         return self._page or _soon()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import fields, replace
+from pathlib import Path
 
 from ...config import DatasetConfig, SourceConfig, suggest
 from ...config.roles import PLACE, described, role_of
@@ -123,7 +124,9 @@ def _check_classes(listing: Listing, config: DatasetConfig) -> None:
     counts = Counter(sample.label for sample in listing.samples)
     where = f"dataset.path={config.path}" if config.path else f"dataset={config.name}"
     if not counts:
-        hint = f"; there is {', '.join(sorted(listing.ignored)[:6])}" if listing.ignored else ""
+        hint = f"; there is {', '.join(map(repr, sorted(listing.ignored)[:6]))}" if listing.ignored else ""
+        if Path(config.path or "").name.casefold() in (config.positive.casefold(), config.negative.casefold()):
+            hint = "; name the folder above, which holds both"
         raise DataError(
             f"{where}: no pictures in folders named {config.positive!r} and {config.negative!r}{hint}; "
             "dataset.positive and dataset.negative name the classes"

@@ -42,7 +42,8 @@ def source_path(config: SourceConfig) -> Path:
     try:
         mode = found.stat().st_mode
     except OSError as error:
-        raise DataError(f"dataset.path={config.path}: {error.strerror or error} ({found})") from None
+        place = "" if config.path == str(found) else f" ({found})"
+        raise DataError(f"dataset.path={config.path}: {error.strerror or error}{place}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise DataError(f"dataset.path={config.path}: neither a file nor a folder")
     return found
