@@ -29,14 +29,14 @@ def has_map(model: keras.Model) -> bool:
     """Whether `model` computes a map of the picture, as Grad-CAM needs."""
     from ..models.classifier import last_convolution
 
-    return last_convolution(model) is not None
+    return last_convolution(model, min_places=2) is not None
 
 
 def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     """Grad-CAM (n, size, size), not negative, for the class that `model` predicts on pictures (n, size, size, 3).
 
     The gradient is that of the log-odds, which do not saturate as the probability does; the map is that of the last
-    layer whose output has a place in the picture. Gradient and activation are multiplied place by place (HiResCAM:
+    layer whose output has several places. Gradient and activation are multiplied place by place (HiResCAM:
     Draelos and Carin 2020, arXiv 2011.08891): behind a global average that is Grad-CAM itself (Selvaraju et al. 2017,
     arXiv 1610.02391); behind a flattened map, Grad-CAM's averaged gradient would lose the place.
 
@@ -47,7 +47,7 @@ def grad_cam(model: keras.Model, pictures: NDArray[np.uint8]) -> Maps:
     from ..models.classifier import last_convolution, unmirrored
 
     model = unmirrored(model)
-    maps_layer = last_convolution(model)
+    maps_layer = last_convolution(model, min_places=2)
     if maps_layer is None:
         raise ValueError(f"{model.name} computes no map of the picture")
     features = keras.Model(model.inputs[0], maps_layer.output)(pictures.astype(np.float32), training=False)

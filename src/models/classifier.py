@@ -33,13 +33,13 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
     return keras.Model(inputs, outputs, name=config.name)
 
 
-def last_convolution(model: keras.Model) -> layers.Layer | None:
-    """The layer whose output is the last map with a place in the picture: what Grad-CAM looks at.
+def last_convolution(model: keras.Model, *, min_places: int = 1) -> layers.Layer | None:
+    """The layer whose output is the last map of the picture, of at least `min_places`: Grad-CAM needs two of them.
 
     None for a model that computes no such map of its pixels.
     """
-    layers_of = reversed(unmirrored(model).layers)
-    layer = next(layer for layer in layers_of if len(layer.output.shape) == 4)
+    shapes = ((layer, layer.output.shape) for layer in reversed(unmirrored(model).layers))
+    layer = next(layer for layer, shape in shapes if len(shape) == 4 and shape[1] * shape[2] >= min_places)
     return None if isinstance(layer, layers.InputLayer | layers.Rescaling) else layer
 
 

@@ -17,6 +17,8 @@ from .api_docs import errors, example
 from .kserve_tensors import HEADER_LENGTH, MODEL, InferBody, Output, infer_response, parse
 from .uploads import Gate, ServiceLimits, body_within
 
+_MODEL_PATH, _VERSION = f"/v2/models/{MODEL}", "1"
+
 
 class Tensor(BaseModel):
     """What a tensor is called and holds; -1 is any length."""
@@ -131,21 +133,24 @@ def add_kserve(
         """The server, as the protocol describes it."""
         return ServerMetadata(name=MODEL, version=_version(), extensions=["binary_tensor_data"])
 
-    @guarded.get(f"/v2/models/{MODEL}")
+    @guarded.get(f"{_MODEL_PATH}/versions/{_VERSION}", include_in_schema=False)
+    @guarded.get(_MODEL_PATH)
     def metadata() -> ModelMetadata:
         """The model's input and outputs. Pixels are taken too, as `UINT8` or `FP32` (n, height, width, 3)."""
         picture = Tensor(name="picture", datatype="BYTES", shape=[-1])
         given = [Tensor(name=output.name, datatype=output.datatype, shape=[-1]) for output in outputs]
-        return ModelMetadata(name=MODEL, versions=["1"], platform="litert", inputs=[picture], outputs=given)
+        return ModelMetadata(name=MODEL, versions=[_VERSION], platform="litert", inputs=[picture], outputs=given)
 
-    @guarded.get(f"/v2/models/{MODEL}/ready", response_class=Response)
+    @guarded.get(f"{_MODEL_PATH}/versions/{_VERSION}/ready", response_class=Response, include_in_schema=False)
+    @guarded.get(f"{_MODEL_PATH}/ready", response_class=Response)
     def model_ready() -> Response:
         """The model answers."""
         check()
         return Response()
 
+    @guarded.post(f"{_MODEL_PATH}/versions/{_VERSION}/infer", include_in_schema=False)
     @guarded.post(
-        f"/v2/models/{MODEL}/infer",
+        f"{_MODEL_PATH}/infer",
         response_model=InferAnswer,
         responses=errors(_400="Not the protocol, or no picture", _408="Too slow", _413="Too large", _503="Busy"),
         openapi_extra={"requestBody": {"required": True, "content": _JSON_BODY}},
@@ -165,6 +170,11 @@ def add_kserve(
 
         with gate.enter():
             return await run_in_threadpool(answer)
+
+    @guarded.api_route("/v2/{address:path}", methods=["GET", "POST"], include_in_schema=False)
+    def unknown(address: str) -> None:
+        """Another model's name or version, as an error that the protocol's clients can read."""
+        raise HTTPException(404, f"/v2/{address[:100]}: the only model is {_MODEL_PATH}, version {_VERSION}")
 
 
 def _version() -> str:

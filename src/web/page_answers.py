@@ -115,7 +115,8 @@ class PageAnswers:
         notes = [_why_not(answer) for answer in answers[len(sound) :]]
         if len(sound) > 1:
             doubtful = sum(self.is_doubtful(answer) for answer in sound)
-            notes.insert(0, f"{len(sound)} pictures, the least sure first. Look at the {doubtful} marked with ?.")
+            look = f" Look at the {doubtful} marked with ?." if doubtful else ""
+            notes.insert(0, f"{len(sound)} pictures, the least sure first.{look}")
         if given > MAX_PICTURES:
             notes.append(f"{given - MAX_PICTURES} more were left out: {MAX_PICTURES} are shown at once.")
         return "".join(map(note, notes))

@@ -90,6 +90,15 @@ def test_grad_cam_behind_a_global_average_is_the_published_one() -> None:
     assert grad_cam(model, pictures) == pytest.approx(np.maximum(activations @ weights * predicted, 0), abs=1e-7)
 
 
+def test_grad_cam_looks_before_the_pooling_that_leaves_a_single_place() -> None:
+    inputs = keras.Input((8, 8, 3))
+    hidden = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    hidden = layers.GlobalAveragePooling2D()(layers.MaxPooling2D(8)(hidden))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(hidden))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    assert (grad_cam(model, pictures).std(axis=(1, 2)) > 0).all()
+
+
 def test_pointing_game_counts_the_share_of_the_map_on_the_boxes() -> None:
     row = {"mouth_left": 0.2, "mouth_top": 0.2, "mouth_right": 0.4, "mouth_bottom": 0.4}
     on, off, nowhere = np.zeros((3, 100, 100))

@@ -144,6 +144,24 @@ def test_what_is_not_the_protocol_is_one_line(client: TestClient, given: dict[st
     assert said in response.json()["error"]
 
 
+@pytest.mark.parametrize("address", ["models/another/infer", "models/happy-sad/versions/2/infer", "nothing"])
+def test_another_model_is_an_error_that_clients_of_the_protocol_read(client: TestClient, address: str) -> None:
+    for response in (client.post(f"/v2/{address}", content=b"{}"), client.get(f"/v2/{address}")):
+        assert response.status_code == 404
+        assert "the only model is /v2/models/happy-sad" in response.json()["error"]
+
+
+def test_the_version_that_the_metadata_name_can_be_asked_by_name(client: TestClient, album: Path) -> None:
+    metadata = client.get("/v2/models/happy-sad").json()
+    (version,) = metadata["versions"]
+    named = f"/v2/models/happy-sad/versions/{version}"
+    assert client.get(named).json() == metadata
+    assert client.get(f"{named}/ready").status_code == 200
+    data = base64.b64encode((album / "a.png").read_bytes()).decode()
+    asked = {"inputs": [tensor("BYTES", [1], data=[data])]}
+    assert client.post(f"{named}/infer", json=asked).json() == client.post(INFER, json=asked).json()
+
+
 def test_bytes_that_lie_about_their_length_are_one_line(client: TestClient) -> None:
     for data in (b"\x01", b"\xff\xff\xff\xff", struct.pack("<I", 2) + b"x"):
         assert "ends in the middle" in as_bytes(client, "BYTES", [1], data).json()["error"]

@@ -18,7 +18,11 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, expect, sync_playwright
 
 from benchmarks.serving import Server, serving
+from src.runtime.bundle import Bundle
+from src.runtime.classifier import Answer, Classifier
 from src.synthetic.faces import draw_face
+from src.web.corrections import Corrections
+from src.web.page_answers import PageAnswers
 from src.web.server import STOPPING_SECONDS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -201,6 +205,13 @@ def test_many_pictures_stand_least_sure_first_with_the_unsure_marked(
         file.unlink()
     page.locator("#gallery .thumbnail-item").first.click()
     expect(page.locator("#answer")).to_contain_text("unreadable: No such file")
+
+
+def test_nobody_is_sent_to_look_at_marks_that_are_not_there(bundle: Bundle, tmp_path: Path) -> None:
+    page = PageAnswers(Classifier(bundle), Corrections(tmp_path, bundle.class_names), tmp_path)
+    sure, unsure = (Answer("a.png", "happy", share, share, "ok", "m") for share in (0.99, 0.6))
+    assert "the least sure first.<" in page.summary([sure, sure], 2)
+    assert "Look at the 1 marked with ?." in page.summary([unsure, sure], 2)
 
 
 def test_the_camera_is_answered_while_it_runs(page: Page) -> None:
