@@ -71,6 +71,7 @@ def test_the_surest_errors_come_first_on_the_page_and_in_the_manifest(audited: S
     page = (audited.folder / "audit.html").read_text()
     assert page.count("<figure>") == 2
     assert page.index("wrong7") < page.index("</figure>")
+    assert sorted(re.findall(r"<span>(.*?)</span></figcaption>", page)) == ["wrong70.png", "wrong71.png"]
     lines = pd.read_csv(audited.folder / "labels.csv")
     assert set(lines["path"][:2]) == wrong
     assert lines["likely"][:2].tolist() == ["sad", "sad"]

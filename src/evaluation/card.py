@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +65,16 @@ def model_card(
 def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
     """The card as one self-contained page: the PNG files `figures`, by name, go where it refers to them."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    body = re.sub(r"(\[[-+\d.]+), (?=[-+\d.]+\]</td>)", r"\1,&nbsp;", body)  # an interval stands on one line
+    body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     for name, file in figures.items():
         address = f'src="figures/{name}.png"'
         if address in body:
             body = body.replace(address, f'src="{data_uri(file.read_bytes())}"')
     style = (TEMPLATES / "comparison.css").read_text()
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Model card</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Model card</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 

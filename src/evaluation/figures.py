@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 from sklearn import metrics
 
@@ -18,6 +18,7 @@ from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hi
 
 CLASS_NAMES = ("sad", "happy")
 MAX_SLICES = 24
+MAX_LINEAR = 20  # pictures in a bar, above which the axis is logarithmic
 UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
 
 
@@ -111,7 +112,7 @@ def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold:
     low, high = wilson_interval(curve.accuracy, trials)
     ax.fill_between(curve.coverage, low, high, color=BLUE, alpha=0.15, label="95 % interval")
     ax.plot(curve.coverage, curve.accuracy, color=BLUE)
-    settled = low[trials >= min(20, trials.size)]  # the first few answers alone say nothing
+    settled = low[trials >= min(20, 1 + trials.size // 4)]  # the first few answers alone say nothing
     ax.set(xlim=(0, 1), ylim=(max(0.0, float(settled.min()) - 0.02), 1.005))
     legend_below(ax)
     return figure
@@ -134,9 +135,13 @@ def probability_histogram(
             label=f"truly {class_names[int(value)]}",
         )
     ax.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3f}")
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=0.7)  # a single picture still shows
-    ax.yaxis.set_major_formatter("{x:g}")
+    if ax.get_ylim()[1] > MAX_LINEAR:
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=0.7)  # a single picture still shows
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(0, 1)
     legend_below(ax, columns=3)
     return figure

@@ -79,9 +79,10 @@ def write_audit_page(
         for each in suspects
     ]
     captions = [f"{each['label']}: {each['p_label']:.2f}" for each in suspects]
+    files = [PurePosixPath(each["path"]).name for each in suspects]
     page = folder / PAGE
     content = {"dataset": dataset, "table": table, "errors": errors, "agreement": agreement, "manifest": MANIFEST}
-    write_page(page, render("label_audit.html", shown=list(zip(pictures, captions, strict=True)), **content))
+    write_page(page, render("label_audit.html", shown=list(zip(pictures, captions, files, strict=True)), **content))
     return page
 
 

@@ -13,6 +13,7 @@ from src.errors import DataError
 from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
+from src.evaluation.figures import coverage_accuracy, probability_histogram
 from src.evaluation.summary import score_metrics, score_table
 from src.evaluation.validation_grid import validation_grid
 from src.metrics.calibration import Decision
@@ -128,6 +129,18 @@ def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:
         assert ax.get_xlabel()
         assert ax.get_ylabel()
     assert "test/occlusion/pointing_gain" in evaluation.metrics
+
+
+def test_figures_of_few_pictures_count_them_and_hide_no_curve() -> None:
+    labels, probabilities = np.arange(16) % 2, np.linspace(0.2, 0.9, 16)
+    (ax,) = probability_histogram(labels, probabilities).axes
+    assert ax.get_yscale() == "linear"
+    assert all(float(tick).is_integer() for tick in ax.get_yticks())
+    (ax,) = probability_histogram(np.tile(labels, 90), np.tile(probabilities, 90)).axes
+    assert ax.get_yscale() == "log"
+    wrong_where_sure = np.array([0] * 4 + [1] * 12)
+    (ax,) = coverage_accuracy(wrong_where_sure, np.linspace(0.9, 0.6, 16)).axes
+    assert ax.get_ylim()[0] <= np.asarray(ax.lines[0].get_ydata())[4:].min()
 
 
 def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
