@@ -44,7 +44,7 @@ NOTES = (
     "Pictures to settle: how many test pictures would show the observed difference with 80 % power; "
     "'more seeds' where the spread between seeds hides it however many pictures there are. Seeds to settle: how many "
     "seeds of both configs would, on these pictures; where no config has several, as if accuracies spread by 0.4 in "
-    "log-odds.",
+    "log-odds. 'More of both' where neither alone is enough.",
 )
 
 
@@ -204,7 +204,6 @@ def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[
 
 
 def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
-    needed = pair["pictures_to_settle"]
     verdict = pair["verdict"]
     if verdict == "not distinguishable":
         verdict += f" with n={ranking.test_set.codes.size:,}"
@@ -215,21 +214,20 @@ def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
         f"{pair['low']:+.4f} to {pair['high']:+.4f}",
         f"{pair['p_value']:.3g}",
         f"{pair['p_corrected']:.3g}",
-        f"{needed:,.0f}" if math.isfinite(needed) else "more seeds" if pair["difference"] else "",
-        _seeds(pair),
+        *_needed(pair),
         verdict,
     ]
     return {"cells": cells, "kind": "same" if pair["verdict"] == "not distinguishable" else "better"}
 
 
-def _seeds(pair: Mapping[Any, Any]) -> str:
-    needed = pair["seeds_to_settle"]
+def _needed(pair: Mapping[Any, Any]) -> tuple[str, str]:
+    """How many pictures, and how many seeds, would settle a pair; empty where there is no difference to settle."""
+    pictures, seeds = pair["pictures_to_settle"], pair["seeds_to_settle"]
     if not pair["difference"]:
-        return ""
-    return (
-        f"{needed:,.0f}"
-        if math.isfinite(needed)
-        else f"at least {MIN_SEEDS}"
-        if math.isnan(needed)
-        else "more pictures"
+        return "", ""
+    if not math.isfinite(pictures) and math.isinf(seeds):
+        return "more of both", "more of both"
+    of_seeds = (
+        f"at least {MIN_SEEDS}" if math.isnan(seeds) else "more pictures" if math.isinf(seeds) else f"{seeds:,.0f}"
     )
+    return f"{pictures:,.0f}" if math.isfinite(pictures) else "more seeds", of_seeds
