@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from ..runtime.classifier import Answering
 from .api_docs import errors, example
@@ -171,10 +173,19 @@ def add_kserve(
         with gate.enter():
             return await run_in_threadpool(answer)
 
-    @guarded.api_route("/v2/{address:path}", methods=["GET", "POST"], include_in_schema=False)
-    def unknown(address: str) -> None:
+    @guarded.api_route("/v2/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+    def unknown(request: Request) -> None:
         """Another model's name or version, as an error that the protocol's clients can read."""
-        raise HTTPException(404, f"/v2/{address[:100]}: the only model is {_MODEL_PATH}, version {_VERSION}")
+        raise _unknown(request.url.path, [*service.routes, *guarded.routes])
+
+
+def _unknown(path: str, routes: Sequence[BaseRoute]) -> HTTPException:
+    """404, or 405 where one of `routes` has this path for another method."""
+    there = [route for route in routes if isinstance(route, APIRoute) and route.path == path]
+    allowed = sorted({method for route in there for method in route.methods or ()})
+    if allowed:
+        return HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(allowed)})
+    return HTTPException(404, f"{path[:100]}: the only model is {_MODEL_PATH}, version {_VERSION}")
 
 
 def _version() -> str:

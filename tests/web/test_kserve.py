@@ -149,6 +149,8 @@ def test_another_model_is_an_error_that_clients_of_the_protocol_read(client: Tes
     for response in (client.post(f"/v2/{address}", content=b"{}"), client.get(f"/v2/{address}")):
         assert response.status_code == 404
         assert "the only model is /v2/models/happy-sad" in response.json()["error"]
+    wrong = client.get(INFER)
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
 
 
 def test_the_version_that_the_metadata_name_can_be_asked_by_name(client: TestClient, album: Path) -> None:
