@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .tracking.read import RecordedRun
     from .tracking.registry import Version
 
+BY_CHANCE = "test/balanced_accuracy_low"
+
 
 def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
     """The version that holds the alias afterwards. Raises GateError, TrackingError, DataError or BundleError."""
@@ -39,6 +41,8 @@ def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
         print(f"{alias} is the model of run {run.name} already: {held}")
         return held
     tags = _pass_gate(config, run, held)
+    if run.metrics.get(BY_CHANCE, 1.0) <= 0.5:
+        print(f"warning: the interval of {run.name}'s balanced accuracy on test does not rule out chance")
     bundle = export_run(run, config.tracking)
     recorded = open_recorded(config.tracking, run.id)
     version = registry.add_version(config.tracking, run, bundle.folder, recorded.file, config.name)
@@ -67,17 +71,25 @@ def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -
 
 
 def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateResult:
-    from .comparison.gate import compare_with_holder
+    from .comparison.gate import GateResult, compare_with_holder
     from .errors import TrackingError
     from .evaluation.artifacts import PREDICTIONS
     from .tracking.read import find_run, read_table
 
     try:
-        theirs = read_table(find_run(config.tracking, held.run_id or ""), PREDICTIONS)
+        holder = find_run(config.tracking, held.run_id or "")
+        theirs = read_table(holder, PREDICTIONS)
     except TrackingError:  # the run was deleted
         theirs = None
+    else:
+        if (there := _classes(holder)) != (here := _classes(run)):
+            return GateResult(False, f"cannot be compared: it tells {here}, the other {there}")
     ours = read_table(run, PREDICTIONS)
     return compare_with_holder(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
+
+
+def _classes(run: RecordedRun) -> str:
+    return " from ".join(run.params.get(f"dataset.{role}", role) for role in ("positive", "negative"))
 
 
 main = hydra_command(register, schema=RegisterConfig, config_name="register")

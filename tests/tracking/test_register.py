@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
 from src.runtime.pictures import Picture
 from src.serve import main as serve_command
+from src.tracking import read
 from src.tracking.read import ROLE_TAG, find_run
 from tests.composing import compose_config
 from tests.trained_model import Trained, train_small
@@ -92,6 +93,18 @@ def test_a_better_model_passes_and_the_same_run_is_no_new_version(
     assert "against version 1: better: log loss -0." in capsys.readouterr().out
     assert contest.version_tags("rising", "2")["champion.verdict"].startswith("better")
     assert contest.register(contest.good, "rising") == "2"
+
+
+def test_a_model_that_may_be_chance_and_one_of_other_classes_are_told(
+    contest: Contest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contest.register(contest.bad, "by_chance")
+    assert "balanced accuracy on test does not rule out chance" in capsys.readouterr().out
+    run = find_run(contest.trained.tracking, contest.good)
+    pets = replace(run, params={**run.params, "dataset.positive": "cat", "dataset.negative": "dog"})
+    monkeypatch.setattr(read, "find_run", lambda _, which: pets if which == contest.good else run)
+    with pytest.raises(GateError, match="cannot be compared: it tells cat from dog, the other happy from sad"):
+        contest.register(contest.good, "by_chance")
 
 
 def test_rolling_back_passes_over_deleted_versions(contest: Contest) -> None:
