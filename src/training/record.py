@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from ..config import Config, plain, with_absolute_paths
+from ..config import Config, plain, typed, with_absolute_paths
 from ..config.identity import run_name
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
@@ -139,3 +139,7 @@ def start_record(
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "not recorded (tracking=off)"
     kept = f"; files in {run.folder}" if config.output else ""
     console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)
+    alone = link in (None, RunLink()) and not any(each.startswith("tracking") for each in overrides)
+    if run.id and alone and not config.trainer.overfit:
+        use = f"to see it: {typed('ui')}; to use it: {typed('predict')} PHOTO --model {run.id}"
+        console.print(use, highlight=False, soft_wrap=True)
