@@ -78,8 +78,8 @@ def test_a_manifest_s_own_splits_are_taken(refit: Refit, collected: Path, tmp_pa
     rows = [f"{path},{path.parent.name},{splits[path.name[:2]]}" for path in sorted(collected.rglob("c*.png"))]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
     by_list = ["dataset=manifest", f"dataset.path={tmp_path}/list.csv", "dataset.split.method=column"]
-    made = refit(*by_list, "overwrite=true", "dataset.cross_split_duplicates=keep")
-    by_pattern = refit("validation=c0_", "test=c1_")
+    made = refit(*by_list, "dataset.cross_split_duplicates=keep")
+    by_pattern = refit("validation=c0_", "test=c1_", "overwrite=true")
     assert made.scene is not None
     assert by_pattern.scene is not None
     assert made.scene.fusion == by_pattern.scene.fusion

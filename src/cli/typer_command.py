@@ -23,7 +23,7 @@ def typer_command(task: Callable[..., None]) -> Callable[[], None]:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         app.command()(task)
         try:
-            sys.exit(app(standalone_mode=False))  # else a mistake in an option is told in a box of several lines
+            sys.exit(app(standalone_mode=False) or 0)  # else a mistake in an option is told in a box of several lines
         except UsageError as error:
             _stop(error.format_message(), error.exit_code)
         except typer.Abort:
