@@ -40,10 +40,11 @@ def main() -> None:
             completions(list(COMMANDS), lambda command: importlib.import_module(f".{command}", __package__))
         return
     if name not in ("--help", "-h"):
+        from .terminal import stop
+
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
-        print(f"error: {name!r}: no such command{hint}", file=sys.stderr)
-        sys.exit(2)
+        stop(f"{name!r}: no such command{hint}", 2)
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")

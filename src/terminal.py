@@ -1,12 +1,14 @@
-"""Text that others chose, such as a file's name, made safe to print; and how far long work is."""
+"""Text that others chose, such as a file's name, made safe to print; how far long work is; and how a command ends."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes of a process that Ctrl-C or SIGTERM ended."""
 
 
 def printable(text: str) -> str:
@@ -16,6 +18,12 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def stop(message: str, exit_code: int) -> NoReturn:
+    """End the process with one line on stderr."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 def shown(items: Sequence[Item], doing: str) -> Iterable[Item]:

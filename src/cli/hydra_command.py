@@ -22,14 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..config import CONF, ConfigType, to_config, typed
 from ..errors import ConfigError, UserError
-from ..terminal import printable
+from ..terminal import INTERRUPTED, TERMINATED, stop
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
 from .value_help import with_comments
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-INTERRUPTED, TERMINATED = 130, 143
 
 
 class Terminated(KeyboardInterrupt):
@@ -66,7 +64,7 @@ class HydraCommand(Generic[ConfigType]):
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise
             # Hydra would print a notice of its own before the error reaches `_end_in_one_line`.
-            _stop(str(error), error.exit_code)
+            stop(str(error), error.exit_code)
 
     def _run(self, tree: DictConfig) -> float | None:
         config = to_config(plain_tree(tree), self.schema)
@@ -158,15 +156,15 @@ def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> 
         with command.closing:
             main()
     except UserError as error:
-        _stop(str(error), error.exit_code)
+        stop(str(error), error.exit_code)
     except COMPOSITION_ERRORS as error:
         if command.begun and not isinstance(error, HydraException | OmegaConfBaseException):
             raise
-        _stop(explain_composition(error, sys.argv[1:]), ConfigError.exit_code)
+        stop(explain_composition(error, sys.argv[1:]), ConfigError.exit_code)
     except Terminated:
-        _stop("terminated", TERMINATED)
+        stop("terminated", TERMINATED)
     except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
+        stop("interrupted", INTERRUPTED)
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -181,8 +179,3 @@ def _check_options(arguments: Sequence[str]) -> None:
 
     parser.error = fail  # type: ignore[method-assign]
     parser.parse_args(arguments)
-
-
-def _stop(message: str, exit_code: int) -> NoReturn:
-    print(f"error: {printable(message)}", file=sys.stderr)
-    sys.exit(exit_code)

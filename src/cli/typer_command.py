@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import cast
 
 import typer
 
 from ..errors import UserError
-from ..terminal import printable
+from ..terminal import INTERRUPTED, stop
 
-INTERRUPTED = 130
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """What Typer raises for all mistakes in options; it names only some of its kinds."""
 
@@ -25,15 +24,10 @@ def typer_command(task: Callable[..., None]) -> Callable[[], None]:
         try:
             sys.exit(app(standalone_mode=False) or 0)  # else a mistake in an option is told in a box of several lines
         except UsageError as error:
-            _stop(error.format_message(), error.exit_code)
+            stop(error.format_message(), error.exit_code)
         except typer.Abort:
-            _stop("interrupted", INTERRUPTED)
+            stop("interrupted", INTERRUPTED)
         except UserError as error:
-            _stop(str(error), error.exit_code)
+            stop(str(error), error.exit_code)
 
     return entry
-
-
-def _stop(message: str, exit_code: int) -> NoReturn:
-    print(f"error: {printable(message)}", file=sys.stderr)
-    sys.exit(exit_code)
