@@ -164,6 +164,7 @@ def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
             raise error
         if isinstance(error, UserError):
             code = error.exit_code
-        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), error=str(error or result.stderr))
+        said = result.stderr
+        return SimpleNamespace(code=code, lines=result.stdout.splitlines(), said=said, error=str(error or said))
 
     return run

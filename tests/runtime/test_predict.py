@@ -114,7 +114,9 @@ def test_sorting_copies_never_overwrites_resumes_and_is_undone(predict: Run, alb
     shutil.copy(album / "a.png", album / "more" / "a.png")
     before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
     target = tmp_path / "sorted"
-    assert predict(album, "--recursive", "--sort-into", target).code == 3
+    sorted_once = predict(album, "--recursive", "--sort-into", target)
+    assert sorted_once.code == 3
+    assert sorted_once.said == f"7 files copied into folders in {target}; --undo {target} takes that back\n"
     files = sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl")
     assert len(files) == 7
     assert {path.name for path in (target / "rejected").iterdir()} == {"c.jpg", "d.txt"}
