@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..reports.figure_style import GREEN, RED, hide_frame, styled
+from ..reports.figure_style import GREEN, RED, sheet, show_picture, styled
 
 Pictures = NDArray[np.uint8]
+CELL, HEAD, CAPTION = (1.9, 2.25), 0.4, 0.4
+"""Inches: width and height of a picture with its caption, height of the title and of a caption."""
 
 
 @styled
@@ -19,15 +21,16 @@ def contact_sheet(pictures: Pictures, captions: Sequence[str], right: Sequence[b
     """Pictures (n, height, width, 3) in rows of up to 6, captions green where `right` and red where not."""
     columns = min(6, max(len(captions), 1))
     rows = max(ceil(len(captions) / columns), 1)
-    figure = Figure(figsize=(max(1.9 * columns, 4.5), 2.25 * rows + 0.5))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    width = max(columns * CELL[0], 4.5)
+    figure, ax = sheet(width, rows * CELL[1] + HEAD, title)
     if not captions:
-        figure.text(0.5, 0.4, "none", ha="center", fontsize=12)
-    for position, (picture, caption, good) in enumerate(zip(pictures, captions, right, strict=True), start=1):
-        ax = figure.add_subplot(rows, columns, position)
-        ax.imshow(picture, interpolation="nearest" if len(picture) < 96 else "antialiased")
-        hide_frame(ax)
-        ax.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if good else RED)
+        ax.text(width / 2, HEAD + CELL[1] / 2, "none", ha="center", fontsize=12)
+    for place, (picture, caption, good) in enumerate(zip(pictures, captions, right, strict=True)):
+        left, top = place % columns * CELL[0] + 0.1, HEAD + place // columns * CELL[1]
+        smoothing = "nearest" if len(picture) < 96 else "antialiased"
+        show_picture(ax, picture, left, top + CAPTION, CELL[0] - 0.2, interpolation=smoothing)
+        middle, color = left + CELL[0] / 2 - 0.1, GREEN if good else RED
+        ax.text(middle, top + CAPTION - 0.05, caption, ha="center", va="bottom", fontsize=9, color=color)
     return figure
 
 

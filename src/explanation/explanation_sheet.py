@@ -6,31 +6,34 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ..reports.figure_style import GREEN, RED, hide_frame, styled
+from ..reports.figure_style import GREEN, RED, sheet, show_picture, styled
 from .explanation import METHOD_NAMES, Explanation
+
+SIDE, HEAD, CAPTION, NAMES = 1.65, 0.4, 0.4, 0.35
+"""Inches: side of a picture, height of the title and of the captions, width of the methods' names."""
 
 
 @styled
 def explanation_sheet(explanation: Explanation, threshold: float, class_names: Sequence[str]) -> Figure:
     """A column per picture: the picture with its caption, then each method's map laid over it."""
-    count, methods = max(len(explanation.pictures), 1), list(explanation.maps)
-    figure = Figure(figsize=(max(1.7 * count, 5), 1.75 * (len(methods) + 1) + 0.8))
-    figure.suptitle("What the most confident predictions rest on", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    for column, (picture, (_, row)) in enumerate(
-        zip(explanation.pictures, explanation.predictions.iterrows(), strict=True), start=1
-    ):
+    methods, top = list(explanation.maps), HEAD + CAPTION
+    width = max(len(explanation.pictures) * SIDE + NAMES + 0.1, 5)
+    title = "What the most confident predictions rest on"
+    figure, ax = sheet(width, top + (len(methods) + 1) * SIDE + 0.05, title)
+    for place, method in enumerate(methods, start=1):
+        middle = top + (place + 0.5) * SIDE
+        ax.text(NAMES / 2, middle, METHOD_NAMES[method], rotation=90, ha="center", va="center")
+    rows = explanation.predictions.iterrows()
+    for column, (picture, (_, row)) in enumerate(zip(explanation.pictures, rows, strict=True)):
+        left = NAMES + column * SIDE
         right = (row["probability"] >= threshold) == (row["label"] == 1)
-        ax = figure.add_subplot(len(methods) + 1, count, column)
-        ax.imshow(picture)
         caption = f"P({class_names[1]})={row['probability']:.3f}\ntruly {class_names[int(row['label'])]}"
-        ax.set_title(caption, fontsize=9, fontweight="normal", loc="center", color=GREEN if right else RED)
-        hide_frame(ax)
+        middle, color = left + SIDE / 2, GREEN if right else RED
+        ax.text(middle, top - 0.05, caption, ha="center", va="bottom", fontsize=9, color=color)
+        show_picture(ax, picture, left, top, SIDE - 0.08)
         for place, method in enumerate(methods, start=1):
-            ax = figure.add_subplot(len(methods) + 1, count, place * count + column)
-            importance = explanation.maps[method][column - 1]
-            ax.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
-            ax.imshow(importance, cmap="inferno", alpha=0.55, vmin=0, vmax=max(float(importance.max()), 1e-9))
-            hide_frame(ax)
-            if column == 1:
-                ax.set_ylabel(METHOD_NAMES[method])
+            importance, at = explanation.maps[method][column], (left, top + place * SIDE, SIDE - 0.08)
+            show_picture(ax, picture.mean(axis=-1), *at, cmap="gray", vmin=0, vmax=255)
+            most = max(float(importance.max()), 1e-9)
+            show_picture(ax, importance, *at, cmap="inferno", alpha=0.55, vmin=0, vmax=most)
     return figure

@@ -69,7 +69,7 @@ def save_png(figure: Figure, target: Path | BytesIO) -> None:
     """
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
-    canvas.print_png(target, pil_kwargs={"compress_level": 3})
+    canvas.print_png(target, pil_kwargs={"compress_level": 1})
 
 
 def png(figure: Figure) -> bytes:
@@ -84,6 +84,24 @@ def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figur
     figure = Figure(figsize=(width, height))
     ax = figure.add_subplot(title=title, xlabel=x, ylabel=y)
     return figure, ax
+
+
+def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure of `width` x `height` inches whose one ax of axes, without frame, measures inches from the upper left
+    corner. Making, laying out and drawing axes for each of many pictures takes longer than drawing the pictures.
+    """
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("none")
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    ax.set_axis_off()
+    ax.set_autoscale_on(False)
+    ax.text(0.1, 0.1, title, va="top", fontsize=12, fontweight="bold")
+    return figure, ax
+
+
+def show_picture(ax: Axes, picture: Any, left: float, top: float, side: float, **how: Any) -> None:
+    """Draw a square picture on the axes of a `sheet`; `how` is `imshow`'s."""
+    ax.imshow(picture, extent=(left, left + side, top + side, top), aspect="auto", **how)
 
 
 def legend_below(ax: Axes, columns: int = 2) -> None:

@@ -7,6 +7,7 @@ operation, in the worker.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 
 from hydra.core.plugins import Plugins
@@ -26,3 +27,4 @@ for name in IMPORTS:
 for name in OPTIONAL:
     with contextlib.suppress(ImportError):
         importlib.import_module(name, __package__)
+gc.freeze()
