@@ -2,7 +2,8 @@
 
 Simulated test splits of n pictures, which a model of accuracy p answers: every picture alone, in pairs of copies, or in
 groups of unequal size (sampled from a geometric distribution of mean 4, and 1, 2, 4, 8 and so on). The pictures of a
-group are copies, answered alike, or only half of them are and the others are answered each for itself.
+group are copies, answered alike, or only half of them are and the others are answered each for itself. A second table
+is about models that nearly always answer the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from src.metrics.scores import score
 SIZES = (30, 100, 1000)
 ACCURACIES = (0.5, 0.9, 0.99)
 MEAN_GROUP = 4
+LOPSIDED = ((0.05, 0.97), (0.1, 0.9), (0.5, 0.95))  # recall and specificity
 RESAMPLED = ("balanced_accuracy", "f1", "roc_auc", "log_loss")
 RESAMPLES = 400
 
@@ -112,14 +114,34 @@ def _defined(found: Mapping[str, Score], truth: Mapping[str, float]) -> list[flo
     ]
 
 
+def lopsided(cell: tuple[int, tuple[float, float]], trials: int) -> list[str]:
+    """A row of the second table: balanced accuracy and f1 of a model with such a recall and specificity."""
+    pictures, (recall, specificity) = cell
+    generator, names, held = np.random.default_rng(pictures), RESAMPLED[:2], []
+
+    def answers(count: int) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+        label = generator.random(count) < 0.5
+        return label, np.where(generator.random(count) < np.where(label, recall, 1 - specificity), 0.9, 0.1)
+
+    truth = score(*answers(400_000), resamples=1)
+    for trial in range(trials):
+        found = score(*answers(pictures), resamples=RESAMPLES, seed=trial)
+        held.append([float(_holds(found[name], truth[name].value)) for name in names])
+    shares = [f"{100 * share:.1f}" for share in np.mean(held, axis=0)]
+    return [f"{pictures:,}", f"{recall:g}", f"{specificity:g}", *shares]
+
+
 def main(trials: int = 2000) -> None:
-    """Print the table as Markdown, in percent."""
+    """Print the tables as Markdown, in percent."""
     cells = [(n, p, layout) for layout in LAYOUTS for n in SIZES for p in ACCURACIES]
     names = ["n", "p", "groups of", "median groups", "accuracy, copies", "accuracy, half alike"]
     print("|", " | ".join([*names, *(name.replace("_", " ") for name in RESAMPLED)]), "|")
     print("|", " | ".join(["---"] * (len(names) + len(RESAMPLED))), "|")
     with ProcessPoolExecutor(2) as pool:
         for row in pool.map(partial(_row, trials=trials), cells):
+            print("|", " | ".join(row), "|", flush=True)
+        print("\n| n | recall | specificity | balanced accuracy | f1 |\n| --- | --- | --- | --- | --- |")
+        for row in pool.map(partial(lopsided, trials=trials // 4), [(n, pair) for pair in LOPSIDED for n in SIZES]):
             print("|", " | ".join(row), "|", flush=True)
 
 

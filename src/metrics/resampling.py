@@ -109,7 +109,7 @@ class Resampled:
         certain = np.isclose(value, 1, rtol=0, atol=1e-9) or np.isclose(low, high, rtol=0, atol=1e-6)
         ends = [low, value, high, *(_open_ends(self, value, rows, codes) if certain else ())]
         if self.exact and np.isfinite([low, value, high]).all():
-            ends += _ends_of_few_mistakes(self, rows, codes)
+            ends += _ends_of_few_answers(self, rows, codes)
         elif 0 < value < 1:
             ends += log_odds_interval(value, replicates, effective_groups(codes))
         return Score(value, float(min(ends)), float(max(ends)))
@@ -173,14 +173,16 @@ def resampled_scores(
     return {name: kind.score(rows, codes, np.concatenate(replicates[name])) for name, kind in kinds.items()}
 
 
-def _ends_of_few_mistakes(kind: Resampled, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
-    """Ends of the interval of a score whose mistakes lie in so few groups that resamples do not know their variance.
+def _ends_of_few_answers(kind: Resampled, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
+    """Ends of the interval of a score whose right or wrong answers to one class lie in so few groups that resamples do
+    not know their variance: few mistakes, or a model that nearly always answers the same.
 
     They join Wilson's intervals of recall and specificity by the method of variance estimates recovery (Zou and Donner
     2008, doi 10.1002/sim.3095).
     """
     truth, predicted = rows.truth, rows.predicted
-    if np.unique(codes[truth != predicted]).size >= MIN_ESTIMATED_GROUPS:
+    answers = (truth & predicted, truth & ~predicted, ~truth & predicted, ~truth & ~predicted)
+    if min(np.unique(codes[cell]).size for cell in answers) >= MIN_ESTIMATED_GROUPS:
         return []
     found = [proportion(predicted[truth], codes[truth]), proportion(~predicted[~truth], codes[~truth])]
     recall, specificity = (rate.value for rate in found)
