@@ -85,7 +85,9 @@ class SourceConfig(Strict):
     `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
     a picture's path: what its first group finds (or all of it) names the subject whose pictures stay together. `weight`
     is the weight of each picture. `votes` turns labels into targets. `auxiliary` names further classes, whose pictures
-    are neither: they teach features through an auxiliary head and are never evaluated.
+    are neither: they teach features through an auxiliary head and are never evaluated. All pictures of one of several
+    sources that is `train_only` are trained on and none is evaluated; those that are copies of evaluated ones are left
+    out.
     """
 
     name: str
@@ -100,6 +102,7 @@ class SourceConfig(Strict):
     group_pattern: str | None = None
     weight: PositiveNumber = 1.0
     auxiliary: list[str] = added(default_factory=list)
+    train_only: bool = added(default=False)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     votes: VotesConfig = added(default_factory=VotesConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
@@ -139,3 +142,8 @@ class DatasetConfig(SourceConfig):
     workers: Count | None = with_role(PLACE, default=None)
     cache: str = with_role(PLACE, default=".cache/prepared")
     split: SplitConfig = field(default_factory=SplitConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_only:
+            raise ValueError("train_only is for one of several dataset.sources: something must be evaluated")

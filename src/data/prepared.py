@@ -29,6 +29,7 @@ from .locators import READ_ERRORS, with_streamed_bytes
 from .lookalikes import asks_for_crops, features_of, finds_crops
 from .samples import NEITHER, SPLITS, Fit, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
+from .sources.synthetic import DRAWN_FOR_CUTTING
 from .splits import assign_splits
 from .store import (
     LOCAL_FEATURES,
@@ -192,7 +193,7 @@ def _key(pictures: _Pictures) -> str:
 
 def _fit_key(fit: Fit) -> tuple[object, ...]:
     if fit == "face":
-        return (fit, BLAZEFACE)
+        return (fit, BLAZEFACE, DRAWN_FOR_CUTTING)
     return () if fit == "stretch" else (fit,)
 
 
@@ -228,7 +229,8 @@ def _same_content(store: Store, pictures: _Pictures) -> bool:
 
 def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
     table = store.table[store.table["label"] != NEITHER].copy(deep=False)
-    outcome = assign_splits(table, config.split, config.cross_split_duplicates)
+    train_only = {name for name, source in config.sources.items() if source.train_only}
+    outcome = assign_splits(table, config.split, config.cross_split_duplicates, train_only)
     table.insert(3, "split", pd.Series(outcome.splits, dtype="str"))
     return PreparedDataset(
         images=store.pixels,

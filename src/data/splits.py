@@ -7,8 +7,8 @@ that look the same carry two labels is never validated or tested on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -48,12 +48,17 @@ class SplitOutcome:
     """Pictures that are not used because of that."""
 
 
-def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_split_duplicates: str) -> SplitOutcome:
+def assign_splits(
+    table: pd.DataFrame, config: SplitConfig, cross_split_duplicates: str, train_only: Set[str] = frozenset()
+) -> SplitOutcome:
     """Assign the rows of `table` to training, validation and test, by whole groups.
 
-    Its columns are group, label, conflict, sha256, and for `method=source` also source and shipped_split.
+    Its columns are group, label, conflict, sha256 and source, and for `method=source` also shipped_split. Rows of the
+    sources `train_only` have no part in the assignment; they go to training but for those whose group is evaluated.
     Raises DataError where a class has too few groups for that, or where a shipped split is asked for and missing.
     """
+    if train_only:
+        return _with_train_only(table, config, cross_split_duplicates, table["source"].isin(train_only).to_numpy(bool))
     # The place of a picture in a hashed split never changes, so no seed may change it.
     groups = _gather(table, seed=0 if config.method == "hashed" else config.seed)
     if config.method in ("source", "column"):
@@ -64,6 +69,18 @@ def assign_splits(table: pd.DataFrame, config: SplitConfig, cross_split_duplicat
         outcome = SplitOutcome(_by_ratio(groups, config)[groups.of_row])
     _check_classes(table["label"].to_numpy(), outcome.splits, config)
     return outcome
+
+
+def _with_train_only(
+    table: pd.DataFrame, config: SplitConfig, crossing: str, train_only: NDArray[np.bool_]
+) -> SplitOutcome:
+    outcome = assign_splits(table[~train_only], config, crossing)
+    splits = np.full(len(table), "train", dtype=object)
+    splits[~train_only] = outcome.splits
+    group = table["group"].to_numpy()
+    evaluated = group[np.isin(splits, SPLITS[1:])]
+    splits[train_only & np.isin(group, evaluated)] = UNUSED
+    return replace(outcome, splits=splits)
 
 
 def _gather(table: pd.DataFrame, seed: int) -> Groups:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from src.data.images import decode_image
 from src.data.prepared import prepare
-from src.data.samples import RejectedPictureError
+from src.data.samples import Limits, RejectedPictureError
+from src.data.sources.synthetic import DRAWN_FOR_CUTTING, SyntheticLocator
 from src.detection.detectors import create_detector
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
@@ -44,6 +45,13 @@ def test_the_largest_face_is_cut_out_as_a_prediction_cuts_it_out() -> None:
     wanted = detector.crop(page(), large).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     found = decode_image(png(page()), SIZE, fit="face")
     assert np.abs(found.astype(int) - np.asarray(wanted, int)).mean() < 2
+
+
+def test_a_synthetic_face_is_drawn_large_and_cut_out_like_that_of_a_photo() -> None:
+    drawn = Image.fromarray(draw_face(7, 3, DRAWN_FOR_CUTTING)[0])
+    found = SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits(), "face").pixels
+    assert np.array_equal(found, decode_image(png(drawn), SIZE, fit="face"))
+    assert not np.array_equal(found, SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits()).pixels)
 
 
 def test_a_turned_photo_is_looked_at_upright() -> None:

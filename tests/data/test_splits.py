@@ -35,6 +35,18 @@ def split(table: pd.DataFrame, crossing: str = "drop_from_train", **values: obje
     return assign_splits(table, SplitConfig(**values), crossing).splits  # type: ignore[arg-type]
 
 
+def test_a_source_to_train_on_only_is_never_evaluated_and_changes_no_other_split() -> None:
+    judged = table_of([(2, 0, False), (0, 2, False)] * 30)
+    lent = judged.assign(source="lent", sha256=judged["sha256"] + "-lent")  # copies of all, in the same groups
+    apart = table_of([(3, 0, False), (0, 3, False)] * 5).assign(source="lent").assign(group=lambda t: t["group"] + 100)
+    table = pd.concat([judged, lent, apart], ignore_index=True)
+    splits = assign_splits(table, SplitConfig(), "drop_from_train", {"lent"}).splits
+    alone = split(judged)
+    assert list(splits[: len(judged)]) == list(alone)
+    assert list(splits[len(judged) : 2 * len(judged)]) == [each if each == "train" else UNUSED for each in alone]
+    assert set(splits[2 * len(judged) :]) == {"train"}
+
+
 pure = st.integers(1, 9).flatmap(lambda size: st.sampled_from([(size, 0, False), (0, size, False)]))
 both_classes = [(1, 0, False)] * 12 + [(0, 1, False)] * 12
 pure_groups = st.lists(pure, max_size=60).map(lambda groups: both_classes + groups)

@@ -64,7 +64,7 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
     names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE]
-    known = (described(getattr(config, name)) for name in names if name not in ("votes", "auxiliary"))
+    known = (described(getattr(config, name)) for name in names if name not in ("votes", "auxiliary", "train_only"))
     values = (*known, *votes_signature(config.votes), *config.auxiliary)
     if changes_with == "config":
         return values

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from PIL import Image
+
 from ...config import SourceConfig
 from ...synthetic.faces import draw_face
+from ..images import prepare_image
 from ..samples import DecodedPicture, Fit, Limits, Sample
 from .listing import Listing, register_source
+
+DRAWN_FOR_CUTTING = 224
+"""Pixels of a side of the drawing that a face is cut out of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,13 @@ class SyntheticLocator:
         return b""
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
-        """The face, drawn; its factors but for the label are further columns."""
-        pixels, factors = draw_face(self.seed, self.index, size, self.ambiguity)
+        """The face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large and cut
+        out.
+        """
+        side = max(size, DRAWN_FOR_CUTTING) if fit == "face" else size
+        pixels, factors = draw_face(self.seed, self.index, side, self.ambiguity)
+        if fit == "face":
+            pixels = np.asarray(prepare_image(Image.fromarray(pixels), size, fit))
         columns = {name: value for name, value in factors.columns().items() if name != "label"}
         return DecodedPicture(pixels, size, size, "synthetic", "RGB", columns)
 
