@@ -1,0 +1,67 @@
+"""Which of the face model's errors are the labels'? `python -m experiments.face_errors.run FER.zip VOTES.csv`.
+
+`FER.zip` has FER-2013's faces in folders `validation/happy` and `validation/sad`, `VOTES.csv` what ten raters said of
+each by file name (FER+, Barsoum et al. 2016, arXiv 1608.01041).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from src.metrics.intervals import proportion
+from src.runtime.bundle import open_bundle
+from src.runtime.classifier import Classifier
+
+
+def read_faces(archive: Path) -> pd.DataFrame:
+    """The validation faces: `name`, `happy`, and `pixels`, uint8 (48, 48, 3)."""
+    rows = []
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            path = PurePosixPath(name)
+            if path.parts[0] != "validation" or path.parent.name not in ("happy", "sad") or not path.suffix:
+                continue
+            with Image.open(io.BytesIO(opened.read(name))) as picture:
+                rows.append((path.name, path.parent.name == "happy", np.asarray(picture.convert("RGB"))))
+    return pd.DataFrame(rows, columns=["name", "happy", "pixels"])
+
+
+def with_votes(faces: pd.DataFrame, votes: Path) -> pd.DataFrame:
+    """The faces with what their raters `said`: as the label, against it, or neither class more than the other."""
+    counted = pd.read_csv(votes).drop_duplicates("name").set_index("name")[["happiness", "sadness"]].fillna(0)
+    found = faces.join(counted, on="name").fillna({"happiness": 0, "sadness": 0})
+    more = np.sign(found["happiness"] - found["sadness"]) * np.where(found["happy"], 1, -1)
+    return found.assign(raters=more.map({1: "as the label", -1: "against it", 0: "undecided"}))
+
+
+def main() -> None:
+    """Answer all faces and print how often that is right, by what the raters said."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("votes", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("models/happy_sad"))
+    arguments = parser.parse_args()
+    faces = with_votes(read_faces(arguments.faces), arguments.votes)
+    bundle = open_bundle(arguments.bundle)
+    answers = Classifier(bundle).probabilities(np.stack(faces["pixels"]))
+    faces["right"] = (answers >= bundle.threshold) == faces["happy"]
+    table = Table("raters", "faces", "right [95 %]", "errors")
+    for name, part in (("all", faces), *faces.groupby("raters")):
+        table.add_row(name, f"{len(part):,}", str(proportion(part["right"])), str(int((~part["right"]).sum())))
+    Console(width=100).print(table)
+    decided = faces[faces["raters"] != "undecided"]
+    agree = proportion(decided["raters"] == "as the label")
+    print(f"where raters decide, they agree with the label on {agree} of {len(decided):,}")
+
+
+if __name__ == "__main__":
+    main()
