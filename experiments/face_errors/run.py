@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from src.comparison.paired import compare_pairs
 from src.metrics.intervals import proportion
 from src.runtime.bundle import open_bundle
 from src.runtime.classifier import Classifier
@@ -43,17 +44,23 @@ def with_votes(faces: pd.DataFrame, votes: Path) -> pd.DataFrame:
     return found.assign(raters=more.map({1: "as the label", -1: "against it", 0: "undecided"}))
 
 
+def right(faces: pd.DataFrame, folder: Path) -> pd.Series:
+    """Whether the face model of the bundle in `folder` is right about each face."""
+    bundle = open_bundle(folder)
+    answers = Classifier(bundle).probabilities(np.stack(faces["pixels"]))
+    return pd.Series((answers >= bundle.threshold) == faces["happy"])
+
+
 def main() -> None:
     """Answer all faces and print how often that is right, by what the raters said."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("faces", type=Path)
     parser.add_argument("votes", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("models/happy_sad"))
+    parser.add_argument("--against", type=Path, help="another bundle, compared on the same faces")
     arguments = parser.parse_args()
     faces = with_votes(read_faces(arguments.faces), arguments.votes)
-    bundle = open_bundle(arguments.bundle)
-    answers = Classifier(bundle).probabilities(np.stack(faces["pixels"]))
-    faces["right"] = (answers >= bundle.threshold) == faces["happy"]
+    faces["right"] = right(faces, arguments.bundle)
     table = Table("raters", "faces", "right [95 %]", "errors")
     for name, part in (("all", faces), *faces.groupby("raters")):
         table.add_row(name, f"{len(part):,}", str(proportion(part["right"])), str(int((~part["right"]).sum())))
@@ -61,6 +68,11 @@ def main() -> None:
     decided = faces[faces["raters"] != "undecided"]
     agree = proportion(decided["raters"] == "as the label")
     print(f"where raters decide, they agree with the label on {agree} of {len(decided):,}")
+    if arguments.against:
+        members = [each.to_numpy(float)[None] for each in (faces["right"], right(faces, arguments.against))]
+        (found,) = compare_pairs(members, np.arange(len(faces)), exact=True).itertuples()
+        interval = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        print(f"{arguments.bundle} against {arguments.against}: {interval}, p = {found.p_value:.3g}")
 
 
 if __name__ == "__main__":
