@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..config import EvaluationConfig
 from ..metrics.calibration import Decision, confidence
-from ..metrics.pointing import PointingGame, pointing_game, region_names
+from ..metrics.pointing import PointingGame, pointing_game, region_columns
 from ..models.predictions import Predict
 from .saliency import grad_cam, has_map, occlusion
 
@@ -80,14 +80,16 @@ def _play(
     config: EvaluationConfig,
     model: keras.Model | None,
 ) -> dict[str, PointingGame]:
-    """The pointing game on the first pictures of the split; none where the data set has no boxes.
+    """The pointing game on the first pictures of the split that have boxes; none where the data set has no boxes.
 
     With Grad-CAM where there is a model, because occlusion costs over a hundred passes a picture.
     """
-    table = dataset.table.iloc[predictions.index[: config.pointing_pictures]]
-    if table.empty or not region_names(list(table.columns)):
+    table = dataset.table.iloc[predictions.index].set_axis(predictions.index)
+    boxes = sorted(region_columns(list(table.columns)))
+    table = table[table[boxes].notna().all(axis=1)].head(config.pointing_pictures)
+    if table.empty or not boxes:
         return {}
-    pictures = np.asarray(dataset.images[predictions.index[: config.pointing_pictures].to_numpy()])
+    pictures = np.asarray(dataset.images[table.index.to_numpy()])
     if model is None:
         return {"occlusion": pointing_game(occlusion(predict, pictures), table)}
     return {"grad_cam": pointing_game(grad_cam(model, pictures), table)}

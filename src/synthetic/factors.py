@@ -108,14 +108,14 @@ class FaceFactors:
         """Where face coordinates lie in the picture."""
         return Placement(self.center_x, self.center_y, self.scale, self.tilt)
 
-    def columns(self) -> dict[str, int | float | str | bool]:
-        """One flat row of a table: every field by name, the boxes as `mouth_left`, `mouth_top` and so on."""
+    def columns(self, *, boxes: bool = True) -> dict[str, int | float | str | bool]:
+        """One flat row of a table: every field by name, and `boxes` as `mouth_left`, `mouth_top` and so on."""
         row: dict[str, int | float | str | bool] = {}
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if isinstance(value, Box):
                 feature = name.removesuffix("_box")
-                row |= {f"{feature}_{side}": place for side, place in value._asdict().items()}
+                row |= {f"{feature}_{side}": place for side, place in value._asdict().items()} if boxes else {}
             else:
                 row[name] = value
         return row

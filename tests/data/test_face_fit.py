@@ -49,9 +49,13 @@ def test_the_largest_face_is_cut_out_as_a_prediction_cuts_it_out() -> None:
 
 def test_a_synthetic_face_is_drawn_large_and_cut_out_like_that_of_a_photo() -> None:
     drawn = Image.fromarray(draw_face(7, 3, DRAWN_FOR_CUTTING)[0])
-    found = SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits(), "face").pixels
-    assert np.array_equal(found, decode_image(png(drawn), SIZE, fit="face"))
-    assert not np.array_equal(found, SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits()).pixels)
+    cut, whole = (SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits(), fit) for fit in ("face", "stretch"))
+    assert np.array_equal(cut.pixels, decode_image(png(drawn), SIZE, fit="face"))
+    assert not np.array_equal(cut.pixels, whole.pixels)
+    assert "mouth_left" in whole.facts
+    assert "mouth_left" not in cut.facts  # features are elsewhere in the cut-out
+    assert set(cut.facts) < set(whole.facts)
+    assert "label" not in whole.facts
 
 
 def test_a_turned_photo_is_looked_at_upright() -> None:

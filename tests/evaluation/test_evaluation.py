@@ -56,6 +56,15 @@ def test_test_labels_change_neither_threshold_nor_temperature(faces: PreparedDat
     assert honest.scores["test"]["accuracy"].value > 0.8 > 0.4 > lied.scores["test"]["accuracy"].value
 
 
+def test_the_pointing_game_leaves_out_pictures_without_boxes(faces: PreparedDataset) -> None:
+    boxes = [name for name in faces.table if name.startswith("mouth_")]
+    photos = faces.table["split"].eq("test") & (np.arange(len(faces.table)) % 2 == 0)  # as of another source
+    for rows, played in ((photos, True), (faces.table["split"].eq("test"), False)):
+        mixed = replace(faces, table=faces.table.mask(rows.to_numpy()[:, None] & faces.table.columns.isin(boxes)))
+        metrics = evaluate_model(oracle(faces), mixed, QUICK).metrics
+        assert ("test/occlusion/pointing_gain" in metrics) == played
+
+
 def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
     predict = oracle(faces)
     evaluation = evaluate_model(predict, faces, QUICK)

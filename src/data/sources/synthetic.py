@@ -37,13 +37,14 @@ class SyntheticLocator:
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
         """The face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large and cut
-        out.
+        out, and has no boxes of its features, which are elsewhere then.
         """
         side = max(size, DRAWN_FOR_CUTTING) if fit == "face" else size
         pixels, factors = draw_face(self.seed, self.index, side, self.ambiguity)
         if fit == "face":
             pixels = np.asarray(prepare_image(Image.fromarray(pixels), size, fit))
-        columns = {name: value for name, value in factors.columns().items() if name != "label"}
+        columns = factors.columns(boxes=fit != "face")
+        columns.pop("label")
         return DecodedPicture(pixels, size, size, "synthetic", "RGB", columns)
 
 
