@@ -59,10 +59,10 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
     check_place(config.tracking)
     if config.resume:
         from .tracking.link import RunLink
-        from .tracking.resuming import run_to_resume
+        from .tracking.resuming import overrides_of, run_to_resume
 
         config, resumed = run_to_resume(config)
-        link = RunLink(resumed=resumed)
+        overrides, link = overrides_of(config.tracking, resumed, overrides), RunLink(resumed=resumed)
     origins = find_origins(config)
     dataset = origins.without_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)

@@ -7,9 +7,10 @@ store; the folder goes when the run is finished. A run is closed as KILLED at th
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -27,7 +28,7 @@ from .read import open_experiment
 from .spooled_run import read_spooled_run
 from .store import checkpoints_root, unsent_root
 
-CONFIG = "config.yaml"
+CONFIG, OVERRIDES = "config.yaml", "overrides.json"
 MAX_KEPT = 10
 
 
@@ -58,6 +59,17 @@ def run_to_resume(config: Config) -> tuple[Config, str | None]:
         known = f"; there are {', '.join(sorted(found))}" if found else ""
         raise ConfigError(f"resume={config.resume}: no such unfinished run in {root}{known}")
     return _read(found[config.resume], config), config.resume
+
+
+def keep_overrides(checkpoint: Path, overrides: Sequence[str]) -> None:
+    """Note what a run was begun with, which names it and is its command, beside the state of its fit."""
+    (checkpoint / OVERRIDES).write_text(json.dumps(list(overrides)))
+
+
+def overrides_of(tracking: TrackingConfig, run_id: str | None, overrides: Sequence[str]) -> Sequence[str]:
+    """What the run to go on with was begun with; `overrides`, those of this call, where that is not known."""
+    file = checkpoints_root(tracking) / (run_id or "") / OVERRIDES
+    return json.loads(file.read_text()) if run_id and file.exists() else overrides
 
 
 def _read(file: Path, config: Config) -> Config:

@@ -25,6 +25,7 @@ from ..reports.data_report import DataReport
 from ..tracking.link import RunLink
 from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
 from ..tracking.recording import Run, start_run
+from ..tracking.resuming import keep_overrides
 from .backend import device_name
 from .callbacks import Logs
 from .fit import Fit
@@ -133,6 +134,8 @@ def start_record(
     tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
     with start_run(config, name, tags, link) as run:
         run.path("config.yaml").write_text(yaml.safe_dump(with_absolute_paths(plain(config)), sort_keys=False))
+        if run.checkpoint:
+            keep_overrides(run.checkpoint, overrides)
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_text(changes)
         yield Record(config, run, console, name, command, link)

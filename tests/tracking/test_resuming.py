@@ -78,6 +78,9 @@ def test_the_next_run_closes_one_whose_process_is_gone(make_config: Callable[...
     assert status[killed] == "KILLED"
     resumed = train(make_config("seed=5", f"resume={killed}"))  # of the run's own config, whatever is asked
     assert resumed.run_id == killed
+    (begun,) = (run for run in runs_of(config) if run.info.run_id == killed)
+    assert resumed.name == begun.info.run_name  # and its command is the one that it was begun with
+    assert f"    {begun.data.tags['command']}\n" in begun.data.tags["mlflow.note.content"]
     assert runs_of(config)[1].data.params["seed"] == "0" or runs_of(config)[0].data.params["seed"] == "0"
 
 
