@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from src.conversion.photo_bundle import face_part, scene_part
 from src.detection.detectors import BLAZEFACE
 from src.errors import BundleError, ConfigError
 from src.export import export
-from src.runtime.bundle import Bundle, open_bundle
+from src.runtime.bundle import Bundle, open_bundle, write_manifest
 from src.runtime.photos import open_classifier
 from src.runtime.pictures import Picture
 from tests.composing import compose_config
@@ -71,6 +73,18 @@ def test_both_models_of_a_bundle_are_fused_anew_on_photos_of_named_collectors(
     assert "Fitted on c0." in made.card()
     (answer,) = open_classifier(made).answers([Picture(str(collected / "happy" / "c1_1.png"))])
     assert answer.label == "happy"
+
+
+def test_a_model_of_cut_out_faces_looks_for_none_itself_in_a_bundle_for_photos(
+    refit: Refit, photo_bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(photo_bundle.folder, tmp_path / "cut"))
+    made = refit("validation=c0_", "test=c1_", model=write_manifest(replace(photo_bundle, folder=folder, fit="face")))
+    assert made.fit == "stretch"
+    landscape = Image.new("RGB", (200, 120), "green")
+    landscape.save(tmp_path / "landscape.png")
+    (answer,) = open_classifier(made, look_for_faces=False).answers([Picture(str(tmp_path / "landscape.png"))])
+    assert answer.verdict in ("ok", "unsure")
 
 
 def test_a_manifest_s_own_splits_are_taken(refit: Refit, collected: Path, tmp_path: Path) -> None:

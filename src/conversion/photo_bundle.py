@@ -32,8 +32,11 @@ from .photo_evidence import LabelledPhotos, photo_evidence, with_answers
 FACE_SCORES = "faces: "
 _UNFITTED = Fusion(joining="largest", with_faces=SUM_WITH_FACES, without_faces=SUM_WITHOUT)
 _OF_FACES = (
-    *("class_names", "image_size", "fit", "threshold", "temperature", "abstain", "dataset_digest", "scores", "run_id"),
+    *("class_names", "image_size", "threshold", "temperature", "abstain", "dataset_digest", "scores", "run_id"),
 )
+"""What a bundle for photos takes over from that of its face model. Not `fit`: its own detector cuts faces out, and a
+picture that is to be one face is stretched.
+"""
 
 
 def build_photo_bundle(

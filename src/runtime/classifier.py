@@ -105,6 +105,10 @@ class Answering(Generic[Pixels]):
         """The same of pixels, (height, width, 3) or (height, width). Raises RejectedPictureError."""
         raise NotImplementedError
 
+    def blank(self) -> Pixels:
+        """A black picture, prepared: to see that the models answer."""
+        raise NotImplementedError
+
     def evaluate(self, prepared: list[Pixels]) -> list[Said]:
         """What is said of each of some prepared pictures."""
         raise NotImplementedError
@@ -203,6 +207,9 @@ class Classifier(Answering[NDArray[np.uint8]]):
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(prepare_image(Image.fromarray(pixels), self.bundle.image_size, self.bundle.fit))
+
+    def blank(self) -> NDArray[np.uint8]:
+        return np.zeros((self.bundle.image_size, self.bundle.image_size, 3), np.uint8)
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""

@@ -22,6 +22,7 @@ from .pictures import Picture
 from .runners import create_scene_runner
 
 WHOLE_FACE = "the picture as one face"
+BLANK_SIDE = 96
 NOT_LOOKED_FOR = "whole picture, faces not looked for"
 
 
@@ -66,6 +67,9 @@ class PhotoClassifier(Answering[Photo]):
         image = Image.fromarray(pixels)
         scene = np.asarray(prepare_image(image, self.scene.image_size, self.scene.fit))
         return self._prepared(scene, upright_image(image))
+
+    def blank(self) -> Photo:
+        return self.prepare_pixels(np.zeros((BLANK_SIDE, BLANK_SIDE, 3), np.uint8))
 
     def _prepared(self, scene: NDArray[np.uint8], upright: Image.Image) -> Photo:
         size = self.bundle.image_size

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
-import numpy as np
 import prometheus_client
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,7 +24,6 @@ from .page_access import PageSlot, Sessions, add_sign_in, same_secret
 from .protection import Protection
 from .uploads import Gate, ServiceLimits, uploaded_pictures
 
-READY_SIDE = 96
 _BEARER = HTTPBearer(auto_error=False)
 
 
@@ -130,7 +128,7 @@ def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics
 
 def _add_health(service: FastAPI, classifier: Answering) -> Callable[[], object]:
     """Add both health checks; what has the model answer."""
-    blank = classifier.prepare_pixels(np.zeros((READY_SIDE, READY_SIDE, 3), np.uint8))
+    blank = classifier.blank()
 
     @service.get("/healthz")
     def alive() -> StatusBody:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from src.data.images import decode_image
@@ -19,6 +20,7 @@ from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
 from src.runtime.pictures import Picture
 from src.synthetic.faces import draw_face
+from src.web.service import create_service
 from tests.picture_files import config_of, scene
 
 SIZE = 32
@@ -93,3 +95,8 @@ def test_a_model_of_faces_says_where_it_finds_none(bundle: Bundle) -> None:
     answers = list(classifier.answers([Picture("a.png", png(scene(0))), Picture("b.png", png(page()))]))
     assert [answer.verdict for answer in answers] == ["no_face", "ok"]
     assert answers[1].label is not None
+
+
+def test_a_service_of_a_model_of_faces_is_ready_without_a_face(bundle: Bundle) -> None:
+    service = TestClient(create_service(Classifier(replace(bundle, fit="face"))), base_url="http://localhost")
+    assert service.get("/readyz").json() == {"status": "ready"}
