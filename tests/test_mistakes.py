@@ -70,6 +70,11 @@ BEFORE_THE_WORK = [
     # data
     ("train dataset=photos", "dataset.path: no value given; name the folder or file that holds the data"),
     ("train dataset=photos dataset.path=NOWHERE", "dataset.path=NOWHERE: No such file or directory"),
+    ("train dataset.train_only=true", "train_only is for one of several dataset.sources: something must be evaluated"),
+    (
+        "train dataset=combined dataset.sources.photos.train_only=true dataset.sources.faces.train_only=true",
+        "something must be evaluated",
+    ),
     ("train dataset.path=PHOTOS", "is not read by synthetic faces; did you mean dataset=photos?"),
     ("train dataset=photos dataset.path=EMPTY", "EMPTY is empty: folders with pictures of each class are needed"),
     (

@@ -1,7 +1,8 @@
 """Which of the face model's errors are the labels'? `python -m experiments.face_errors.run FER.zip VOTES.csv`.
 
 `FER.zip` has FER-2013's faces in folders `validation/happy` and `validation/sad`, `VOTES.csv` what ten raters said of
-each by file name (FER+, Barsoum et al. 2016, arXiv 1608.01041).
+each by file name (FER+, Barsoum et al. 2016, arXiv 1608.01041). Beside them, faces drawn by this program and cut out as
+those of photos are, which no shipped model was trained on.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from src.comparison.paired import compare_pairs
+from src.data.samples import Limits
+from src.data.sources.synthetic import SyntheticLocator
 from src.metrics.intervals import proportion
 from src.runtime.bundle import open_bundle
 from src.runtime.classifier import Classifier
+
+DRAWN, DRAWN_SEED = 600, 99
 
 
 def read_faces(archive: Path) -> pd.DataFrame:
@@ -36,8 +41,16 @@ def read_faces(archive: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "happy", "pixels"])
 
 
+def draw_faces() -> pd.DataFrame:
+    """Drawn faces, with the columns of `read_faces` but for their names."""
+    faces = [SyntheticLocator(DRAWN_SEED, index, 0.0).decode(b"", 48, Limits(), "face") for index in range(DRAWN)]
+    return pd.DataFrame(
+        {"happy": [index % 2 == 0 for index in range(DRAWN)], "pixels": [face.pixels for face in faces]}
+    )
+
+
 def with_votes(faces: pd.DataFrame, votes: Path) -> pd.DataFrame:
-    """The faces with what their raters `said`: as the label, against it, or neither class more than the other."""
+    """The faces with what their `raters` say: as the label, against it, or neither class more than the other."""
     counted = pd.read_csv(votes).drop_duplicates("name").set_index("name")[["happiness", "sadness"]].fillna(0)
     found = faces.join(counted, on="name").fillna({"happiness": 0, "sadness": 0})
     more = np.sign(found["happiness"] - found["sadness"]) * np.where(found["happy"], 1, -1)
@@ -62,7 +75,11 @@ def main() -> None:
     faces = with_votes(read_faces(arguments.faces), arguments.votes)
     faces["right"] = right(faces, arguments.bundle)
     table = Table("raters", "faces", "right [95 %]", "errors")
-    for name, part in (("all", faces), *faces.groupby("raters")):
+    drawn = draw_faces()
+    drawn["right"] = right(drawn, arguments.bundle)
+    parts = [*faces.groupby("raters"), ("all", faces)]
+    parts += [(f"drawn, {'happy' if happy else 'sad'}", part) for happy, part in drawn.groupby("happy")]
+    for name, part in parts:
         table.add_row(name, f"{len(part):,}", str(proportion(part["right"])), str(int((~part["right"]).sum())))
     Console(width=100).print(table)
     decided = faces[faces["raters"] != "undecided"]

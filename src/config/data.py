@@ -145,5 +145,5 @@ class DatasetConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.train_only:
+        if self.train_only or (self.sources and all(source.train_only for source in self.sources.values())):
             raise ValueError("train_only is for one of several dataset.sources: something must be evaluated")

@@ -27,4 +27,4 @@ for name in IMPORTS:
 for name in OPTIONAL:
     with contextlib.suppress(ImportError):
         importlib.import_module(name, __package__)
-gc.freeze()
+gc.freeze()  # else a collection in a worker would copy the memory that it shares with the server

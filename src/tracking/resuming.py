@@ -68,8 +68,12 @@ def keep_overrides(checkpoint: Path, overrides: Sequence[str]) -> None:
 
 def overrides_of(tracking: TrackingConfig, run_id: str | None, overrides: Sequence[str]) -> Sequence[str]:
     """What the run to go on with was begun with; `overrides`, those of this call, where that is not known."""
-    file = checkpoints_root(tracking) / (run_id or "") / OVERRIDES
-    return json.loads(file.read_text()) if run_id and file.exists() else overrides
+    if run_id is None:
+        return overrides
+    try:
+        return [str(each) for each in json.loads((checkpoints_root(tracking) / run_id / OVERRIDES).read_text())]
+    except (OSError, ValueError, TypeError):  # none yet, or half written when its process was killed
+        return overrides
 
 
 def _read(file: Path, config: Config) -> Config:

@@ -54,7 +54,9 @@ def import_backend() -> None:
     # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
     warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
     backend = os.environ["KERAS_BACKEND"]
-    gc.set_threshold(*GC_THRESHOLDS)
+    is_first = "keras" not in sys.modules
+    if is_first:
+        gc.set_threshold(*GC_THRESHOLDS)
     try:
         with quiet_stderr(), _without_jax() if backend == "tensorflow" else contextlib.nullcontext():
             import keras  # noqa: F401
@@ -62,12 +64,13 @@ def import_backend() -> None:
         if error.name not in BACKENDS:
             raise
         raise ConfigError(f"KERAS_BACKEND={backend}: needs {error.name}, which is not installed") from None
-    gc.freeze()  # the modules live as long as the process: no collection, and no forked worker, has to walk them
+    if is_first:  # what later runs of this process leave is garbage, which must not be frozen
+        gc.freeze()  # the modules live as long as the process: no collection, and no forked worker, has to walk them
 
 
 @contextlib.contextmanager
 def _without_jax() -> Iterator[None]:
-    """TensorFlow imports a JAX that happens to be installed, a fifth of its own time, to convert JAX's models."""
+    """TensorFlow imports a JAX that happens to be installed, a sixth of its own time, to convert JAX's models."""
     if "jax" in sys.modules:
         yield
         return

@@ -16,7 +16,7 @@ from src.config.identity import config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
 from src.tracking import recording, spool
 from src.tracking.recording import Run, start_run
-from src.tracking.resuming import close_dead_runs, run_to_resume
+from src.tracking.resuming import close_dead_runs, keep_overrides, overrides_of, run_to_resume
 from src.tracking.spooled_run import ABOUT
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.train import train
@@ -82,6 +82,18 @@ def test_the_next_run_closes_one_whose_process_is_gone(make_config: Callable[...
     assert resumed.name == begun.info.run_name  # and its command is the one that it was begun with
     assert f"    {begun.data.tags['command']}\n" in begun.data.tags["mlflow.note.content"]
     assert runs_of(config)[1].data.params["seed"] == "0" or runs_of(config)[0].data.params["seed"] == "0"
+
+
+def test_what_a_run_was_begun_with_may_be_half_written(make_config: Callable[..., Config]) -> None:
+    tracking = make_config().tracking
+    checkpoint = checkpoints_root(tracking) / "0123"
+    checkpoint.mkdir(parents=True)
+    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["resume=0123"]
+    keep_overrides(checkpoint, ["seed=1", "model=deep"])
+    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["seed=1", "model=deep"]
+    (file,) = checkpoint.iterdir()
+    file.write_text(file.read_text()[:-3])
+    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["resume=0123"]
 
 
 def test_auto_starts_anew_where_nothing_is_left(make_config: Callable[..., Config]) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -47,3 +50,16 @@ def test_float32_context_gives_the_policy_back() -> None:
         assert keras.config.dtype_policy().name == "float32"
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     backend.reset(0, "float32")
+
+
+def test_starting_again_keeps_nothing_of_an_earlier_run_alive() -> None:
+    class Node:
+        other: Node
+
+    first, second = Node(), Node()
+    first.other, second.other = second, first
+    gone = weakref.ref(first)
+    del first, second  # a cycle, as a model that was trained before is
+    backend.start_backend()
+    gc.collect()
+    assert gone() is None
