@@ -14,9 +14,11 @@ from benchmarks.group_hashes import KINDS, group
 from benchmarks.harness import ROUNDS, Row, faster, in_turn, show
 from benchmarks.predict_folder import measure, write_pictures
 from benchmarks.prepare_memory import prepare_faces
+from benchmarks.table_memory import measured
 from src.synthetic.faces import draw_face
 
 FEW, MANY, SIDE = 1_000, 10_000, 32
+ROWS = (100_000, 400_000)
 FOLDER, FOLDER_ROUNDS = 200, 3
 CALLS = 200
 
@@ -27,18 +29,18 @@ def data_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
 
 
 def _preparing() -> list[Row]:
-    found = {}
+    took = {}
     for count in (FEW, MANY):
         with tempfile.TemporaryDirectory() as cache:
-            found[count] = prepare_faces(SIDE, count, cache)
-    (few, small), (many, large) = found[FEW], found[MANY]
-    took = {f"{FEW:,}, s": few, f"{MANY:,}, s": many}
+            took[f"{count:,}, s"], _ = prepare_faces(SIDE, count, cache)
+    few, many = took.values()
     rise = 100 * ((many / MANY) / (few / FEW) - 1)
-    bytes_each = (large - small) / (MANY - FEW) / 1000
+    small, large = (measured(count)[1] for count in ROWS)
+    bytes_each = (large - small) / (ROWS[1] - ROWS[0]) / 1000
     what = f"preparing {MANY:,} pictures, rise in time for each"
     return [
         Row(what, f"preparing {FEW:,}", [rise], "%", 15, at_least=False, took=took),
-        Row("preparing, memory for each further picture", "", [bytes_each], "kB", 0.6, at_least=False),
+        Row(f"a table of {ROWS[1]:,} files, memory for each", "", [bytes_each], "kB", 0.6, at_least=False),
     ]
 
 

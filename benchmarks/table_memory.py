@@ -1,8 +1,8 @@
 """Memory and time of a data set's table without its pixels: `python -m benchmarks.table_memory [COUNT ...]`.
 
-Each count is built from scratch, in a process of its own, from pictures whose facts are made up instead of decoded;
-listing, recognizing copies, grouping hashes, digests and writing are the real ones. Prints seconds, the peak, and how
-much each further picture takes of it.
+Each count is prepared from scratch, in a process of its own, from pictures whose names and facts are made up instead
+of found and decoded. All the rest is real: samples, recognizing copies, grouping hashes, digests, writing, reading
+back, splitting. Prints seconds, the peak, and how much each further picture takes of it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import resource
+import struct
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from unittest import mock
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -25,8 +24,9 @@ from src.config import DatasetConfig
 from src.data import building
 from src.data.decoding import Outcome, Preparation
 from src.data.locators import FileLocator
+from src.data.prepared import prepare
 from src.data.samples import Sample
-from src.data.sources.listing import Listing
+from src.data.sources.listing import Listing, register_source
 
 SIDE = 8  # pixels are not what is measured
 STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
@@ -37,28 +37,30 @@ def main(*counts: int) -> None:
     table = Table("pictures", "seconds", "peak MB", "kB for each further picture", title="a table of file pictures")
     earlier: tuple[int, float] | None = None
     for count in counts or (10_000, 100_000, 1_000_000):
-        with multiprocessing.get_context("spawn").Pool(1) as alone:
-            seconds, peak = alone.apply(build_table, (count,))
+        seconds, peak = measured(count)
         each = (peak - earlier[1]) / (count - earlier[0]) / 1000 if earlier else float("nan")
         table.add_row(f"{count:,}", f"{seconds:.1f}", f"{peak / 1e6:.0f}", f"{each:.2f}")
         earlier = count, peak
     Console().print(table)
 
 
-def build_table(count: int) -> tuple[float, float]:
-    """Seconds of building the table of `count` pictures, and the peak memory of this process in bytes."""
-    config = DatasetConfig("folders", "folders", image_size=SIDE, crop_duplicates=False)
+def measured(count: int) -> tuple[float, float]:
+    """Seconds of preparing the table of `count` pictures in a process of its own, and its peak memory in bytes."""
+    with multiprocessing.get_context("spawn").Pool(1) as alone:
+        return alone.apply(_prepare, (count,))
+
+
+def _prepare(count: int) -> tuple[float, float]:
+    register_source("made_up")(lambda config: Listing([_sample(index) for index in range(int(config.path or 0))]))
     started = time.perf_counter()
-    samples = [
-        Sample(
-            f"class{index % 2}/picture_{index:08}.jpg", index % 2, FileLocator(f"/pictures/{index:08}.jpg", 9000, index)
-        )
-        for index in range(count)
-    ]
-    made_up = mock.patch.object(building, "decode_samples", _made_up)
-    with made_up, tempfile.TemporaryDirectory() as folder:
-        building.build(Path(folder), samples, Listing(samples), config, lambda *_: None)
+    with mock.patch.object(building, "decode_samples", _made_up), tempfile.TemporaryDirectory() as cache:
+        prepare(DatasetConfig("made_up", "made_up", str(count), image_size=SIDE, crop_duplicates=False, cache=cache))
     return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _sample(index: int) -> Sample:
+    locator = FileLocator(f"/pictures/{index:08}.jpg", 9000, 10**18 + index)
+    return Sample(f"class{index % 2}/picture_{index:08}.jpg", index % 2, locator)
 
 
 def _made_up(
@@ -67,15 +69,13 @@ def _made_up(
     preparation: Preparation,  # noqa: ARG001
     workers: int | None,  # noqa: ARG001
 ) -> Iterator[tuple[int, Sample, Outcome]]:
-    random = np.random.default_rng(0)
-    hashes = random.integers(0, 2**64, (count, 2), dtype=np.uint64)
-    values = random.random((count, len(STATISTICS)), dtype=np.float32)
     for slot, sample in enumerate(samples):
-        sha256 = hashlib.sha256(sample.path.encode()).hexdigest()
+        random = hashlib.sha256(sample.path.encode())
+        phash, dhash, *_ = struct.unpack("<4Q", random.digest())
         facts = {"width": 320, "height": 240, "format": "JPEG", "mode": "RGB", "bytes": 9000, "colour": "colour"}
-        facts |= {"pixel_digest": sha256[:16], "phash": int(hashes[slot, 0]), "dhash": int(hashes[slot, 1])}
-        facts |= dict(zip(STATISTICS, values[slot].tolist(), strict=True))
-        yield slot, sample, Outcome("ok", "", sha256, facts)
+        facts |= {"pixel_digest": random.hexdigest()[:16], "phash": phash, "dhash": dhash}
+        facts |= dict.fromkeys(STATISTICS, slot / count)
+        yield slot, sample, Outcome("ok", "", random.hexdigest(), facts)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ..config import DatasetConfig
 from ..errors import DataError
 from .auxiliary import SHARE
 from .decoding import Outcome, Preparation, decode_samples
 from .locators import with_streamed_bytes
+from .long_columns import BLOCK, values_of
 from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
 from .near_duplicates import Pairs, chained, connected_groups
+from .packed_samples import PackedSamples
 from .samples import NEITHER, Limits, Rejection, Sample
 from .sources import Listing
 from .store import PIXELS, StoreInfo, write_tables
 
-_BLOCK = 4096  # rows that are held as Python objects at once
 _TYPES = {
     "label": pa.int8(),
+    "slot": pa.int64(),
     "phash": pa.uint64(),
     "dhash": pa.uint64(),
     "weight": pa.float32(),
@@ -40,8 +43,7 @@ _TYPES = {
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
 _SAMPLE_COLUMNS = ("path", "label", "source", "shipped_split", "subject", "weight")
-_REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256")
-_SPLIT_BITS = {None: 1, "train": 2, "validation": 4, "test": 8}
+_REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256", "slot")
 
 
 @dataclass
@@ -53,7 +55,7 @@ class _Rows:
 
     def append(self, row: dict[str, Any]) -> None:
         self.latest.append(row)
-        if len(self.latest) == _BLOCK:
+        if len(self.latest) == BLOCK:
             self._close_block()
 
     def _close_block(self) -> None:
@@ -72,65 +74,34 @@ class _Rows:
         return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
-@dataclass
-class _Copies:
-    """Recognizes exact copies by 128 bits of their SHA-256. The first in each split stays; one with another label
-    spoils them all.
-
-    `seen` holds the slot of the first and, in the lowest four bits, the splits of which one stays: two integers a
-    picture, where tuples of strings would take three times as much memory.
-    """
-
-    samples: Sequence[Sample]
-    seen: dict[int, int] = field(default_factory=dict)
-    conflicts: dict[str, str] = field(default_factory=dict)
-
-    def check(self, slot: int, sha256: str) -> Outcome:
-        sample, key = self.samples[slot], int(sha256[:32], 16)
-        split, known = _SPLIT_BITS[sample.shipped_split], self.seen.get(key)
-        if known is None:
-            self.seen[key] = slot << 4 | split
-            return Outcome("ok")
-        first = self.samples[known >> 4]
-        if first.label != sample.label:
-            self.conflicts.setdefault(sha256, sample.path)
-            return Outcome("label_conflict", f"the same file as {first.path}, which has the other label", sha256)
-        if known & split:
-            return Outcome("duplicate_of", first.path, sha256)
-        self.seen[key] = known | split
-        return Outcome("ok")
-
-
 def build(
     folder: Path,
-    samples: list[Sample],
+    samples: PackedSamples,
     listing: Listing,
     config: DatasetConfig,
     report_progress: Callable[[int, int], None],
 ) -> None:
-    """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used."""
-    rows, rejected, copies = _Rows(), _Rows(), _Copies(samples)
+    """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used.
+
+    Of `listing` the rejections and what was ignored are kept.
+    """
+    rows, rejected = _Rows(), _Rows()
     for rejection in listing.rejections:
-        rejected.append(asdict(rejection) | {"sha256": ""})
+        rejected.append(asdict(rejection) | {"sha256": "", "slot": -1})
     preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config), config.fit)
     with preparation.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
     for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers):
-        checked = copies.check(slot, outcome.sha256) if outcome.verdict == "ok" else outcome
-        if checked.verdict == "ok":
-            described = {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
-            has_file = {"has_file": sample.locator.has_file}
-            described |= {} if sample.target is None else {"target": sample.target}
-            described |= {SHARE + name: share for name, share in (sample.shares or {}).items()}
-            rows.append({"slot": slot} | has_file | described | {"sha256": outcome.sha256} | outcome.facts)
+        if outcome.verdict == "ok":
+            rows.append(_row(slot, sample, outcome))
         else:
-            rejection = Rejection(sample.path, sample.label, checked.verdict, checked.detail, sample.source)
-            rejected.append(asdict(rejection) | {"sha256": outcome.sha256})
+            rejection = Rejection(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
+            rejected.append(asdict(rejection) | {"sha256": outcome.sha256, "slot": slot})
         report_progress(slot + 1, len(samples))
-    copies.seen.clear()
-    table = _without_conflicts(rows.frame(), copies.conflicts, rejected)
-    rejected_table = rejected.frame(_REJECTED_COLUMNS)
+    table, copies = without_copies(rows.frame())
+    rejected_table = pd.concat([rejected.frame(_REJECTED_COLUMNS), copies], ignore_index=True)
+    rejected_table = rejected_table.sort_values("slot", kind="stable", ignore_index=True).drop(columns="slot")
     _check_usable(table, rejected_table, config)
     table = _grouped(_compacted(table, preparation), config)
     features = features_of(table)
@@ -139,15 +110,39 @@ def build(
     write_tables(folder, table, rejected_table, features, info)
 
 
-def _without_conflicts(table: pd.DataFrame, conflicts: dict[str, str], rejected: _Rows) -> pd.DataFrame:
-    """Move files that were found again under the other label from `table` to `rejected`."""
-    if not conflicts:
-        return table
-    spoilt = table["sha256"].isin(list(conflicts))
-    for row in table.loc[spoilt, ["path", "label", "source", "sha256"]].to_dict("records"):
-        detail = f"the same file as {conflicts[str(row['sha256'])]}, which has the other label"
-        rejected.append({"verdict": "label_conflict", "detail": detail, **{str(name): row[name] for name in row}})
-    return table[~spoilt]
+def _row(slot: int, sample: Sample, outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"slot": slot, "has_file": sample.locator.has_file}
+    row |= {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
+    row |= {} if sample.target is None else {"target": sample.target}
+    row |= {SHARE + name: share for name, share in (sample.shares or {}).items()}
+    return row | {"sha256": outcome.sha256} | outcome.facts
+
+
+def without_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`table` without exact copies, and those with their verdicts, as the table of what is rejected has them.
+
+    Of the files with one SHA-256 the first in each shipped split stays; where they have two labels, none does.
+    """
+    repeated = table.iloc[_repeated(table["sha256"])]
+    groups = repeated.groupby("sha256", sort=False)
+    first = groups[["path", "label"]].transform("first")
+    other = repeated["label"] != first["label"]
+    spoilt = repeated["sha256"].isin(repeated.loc[other, "sha256"])
+    again = spoilt | repeated[["sha256", "shipped_split"]].duplicated()
+    partner = first["path"].where(other, repeated["sha256"].map(repeated[other].groupby("sha256")["path"].first()))
+    detail = first["path"].where(~spoilt, "the same file as " + partner + ", which has the other label")
+    verdict = np.where(spoilt, "label_conflict", "duplicate_of")
+    copies = repeated.assign(verdict=verdict, detail=detail).loc[again, list(_REJECTED_COLUMNS)]
+    return (table.drop(index=copies.index) if len(copies) else table), copies
+
+
+def _repeated(sha256: pd.Series) -> NDArray[np.intp]:
+    """The places of digests that stand more than once, found by 64 bits of each first, which take little memory."""
+    keys = np.fromiter((int(digest[:16], 16) for digest in values_of(sha256)), np.uint64, len(sha256))
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    places = np.sort(order[np.append(same, False) | np.insert(same, 0, False)])
+    return places[sha256.iloc[places].duplicated(keep=False).to_numpy()]
 
 
 def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
@@ -188,7 +183,9 @@ def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetCo
 
 def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
     """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
-    pairs = [chained(np.fromiter((int(digest, 16) for digest in table["pixel_digest"]), np.uint64, len(table)))]
+    pairs = [
+        chained(np.fromiter((int(digest, 16) for digest in values_of(table["pixel_digest"])), np.uint64, len(table)))
+    ]
     if config.near_duplicate_distance is not None:
         rows = np.flatnonzero(table["has_file"].to_numpy())
         left, right = lookalike_pairs(table.iloc[rows], config)
@@ -211,8 +208,8 @@ def _joined(pairs: list[Pairs]) -> Pairs:
 def content_digest(table: pd.DataFrame) -> str:
     """A short name for the pixels, labels, groups and targets of a table, in its order."""
     digest, digests = hashlib.sha256(), table["pixel_digest"]
-    for start in range(0, len(table), _BLOCK):
-        digest.update((("," if start else "") + ",".join(digests.iloc[start : start + _BLOCK])).encode())
+    for start in range(0, len(table), BLOCK):
+        digest.update((("," if start else "") + ",".join(digests.iloc[start : start + BLOCK])).encode())
     digest.update(table["label"].to_numpy(dtype="<i1").tobytes())
     digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
     if "target" in table:

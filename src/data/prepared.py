@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import PIL
+import pyarrow as pa
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,7 +27,9 @@ from ..detection.detectors import BLAZEFACE
 from .auxiliary import AuxiliaryPictures, auxiliary_pictures
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
+from .long_columns import BLOCK, memory_given_back
 from .lookalikes import asks_for_crops, features_of, finds_crops
+from .packed_samples import PackedSamples
 from .samples import NEITHER, SPLITS, Fit, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .sources.synthetic import DRAWN_FOR_CUTTING
@@ -47,6 +50,7 @@ PREPARATION_VERSION = 2
 """Raise it with any change to the stored pixels, groups or columns; a test ties it to them."""
 
 _NO_OPENCV = "crops and mirror images are not looked for without OpenCV: pip install opencv-python-headless"
+_DIGESTED = ["pixel_digest", "label"]
 _MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
 
 
@@ -109,6 +113,7 @@ class PreparedDataset:
         return self.table.get("target", labels).fillna(labels).to_numpy(dtype=np.float32, copy=True)
 
 
+@memory_given_back()
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
     """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
 
@@ -127,6 +132,7 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
                 shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
                 with writing(folder) as partial, shown as report:
                     build(partial, pictures.samples, pictures.listing, config, report)
+                pa.default_memory_pool().release_unused()  # before the table is read back
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
@@ -143,17 +149,24 @@ def _progress_bar(name: str) -> Iterator[ReportProgress]:
 
 @dataclass
 class _Pictures:
-    """A data set's samples, listed only once they are needed."""
+    """A data set's samples, listed only once they are needed; then packed, those of neither class last."""
 
     config: DatasetConfig
 
-    @cached_property
+    @property
+    def samples(self) -> PackedSamples:
+        return self._listed[0]
+
+    @property
     def listing(self) -> Listing:
-        return list_samples(self.config)
+        """What the sources said besides the samples."""
+        return self._listed[1]
 
     @cached_property
-    def samples(self) -> list[Sample]:
-        return sorted(_limited(self.listing.samples, self.config), key=lambda sample: sample.label == NEITHER)
+    def _listed(self) -> tuple[PackedSamples, Listing]:
+        listing = list_samples(self.config)
+        kept = sorted(_limited(listing.samples, self.config), key=lambda sample: sample.label == NEITHER)
+        return PackedSamples(kept), replace(listing, samples=[])
 
 
 def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
@@ -238,7 +251,7 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
         rejected=store.rejected,
         class_names=(config.negative, config.positive),
         digest=store.info.digest,
-        split_digests={split: split_digest(table[table["split"] == split]) for split in SPLITS},
+        split_digests={split: split_digest(table.loc[table["split"] == split, _DIGESTED]) for split in SPLITS},
         name=config.name,
         ignored=store.info.ignored,
         crossing_groups=outcome.crossing_groups,
@@ -249,6 +262,12 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
 
 
 def split_digest(rows: pd.DataFrame) -> str:
-    """A name for the pixels and labels of some rows, whatever their order."""
-    contents = sorted(zip(rows["pixel_digest"], rows["label"], strict=True))
-    return hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+    """A name for the pixels and labels of some rows, whatever their order: that of the Python list of their pairs."""
+    contents = rows[_DIGESTED].sort_values(_DIGESTED)
+    digest = hashlib.sha256(b"[")
+    for start in range(0, len(contents), BLOCK):
+        part = contents.iloc[start : start + BLOCK]
+        pairs = repr(list(zip(part["pixel_digest"], part["label"], strict=True)))[1:-1]
+        digest.update(((", " if start else "") + pairs).encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]

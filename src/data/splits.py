@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..config import SplitConfig
 from ..errors import DataError
+from .long_columns import values_of
 from .samples import SPLITS
 
 UNUSED = "unused"
@@ -92,15 +93,15 @@ def _gather(table: pd.DataFrame, seed: int) -> Groups:
     conflict = np.bincount(of_row, weights=table["conflict"].to_numpy(), minlength=count) > 0
     place = np.full(count, np.inf)
     # The least hash of its pictures: one that joins later can move its group in one direction only (see `_by_hash`).
-    np.minimum.at(place, of_row, _unit_hashes(table["sha256"].tolist(), seed))
+    np.minimum.at(place, of_row, _unit_hashes(table["sha256"], seed))
     return Groups(of_row, counts, conflict, place)
 
 
-def _unit_hashes(keys: Sequence[str], seed: int) -> NDArray[np.float64]:
+def _unit_hashes(keys: pd.Series, seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each key, by BLAKE2b of seed and key."""
     salt = seed.to_bytes(8, "little")
-    digests = b"".join(hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in keys)
-    return np.frombuffer(digests, dtype="<u8") / 2.0**64
+    digests = (hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in values_of(keys))
+    return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64, len(keys)) / 2.0**64
 
 
 def _by_ratio(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:

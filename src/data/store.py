@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import random
 import re
@@ -114,12 +113,14 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> str:
 
 def _verified_table(file: Path, info: StoreInfo) -> pd.DataFrame:
     try:
-        data = file.read_bytes()
+        mapped = pa.memory_map(str(file))
     except FileNotFoundError:
         raise DamagedStoreError(f"{file.name} is missing") from None
-    if hashlib.sha256(data).hexdigest() != info.tables.get(file.name):
-        raise DamagedStoreError(f"{file.name} is not what was written")
-    return pd.read_parquet(io.BytesIO(data))
+    with mapped:
+        data = mapped.read_buffer()
+        if hashlib.sha256(data).hexdigest() != info.tables.get(file.name):
+            raise DamagedStoreError(f"{file.name} is not what was written")
+        return pq.read_table(pa.BufferReader(data)).to_pandas(split_blocks=True, self_destruct=True)
 
 
 def _verify_blocks(file: Path, info: StoreInfo) -> None:
