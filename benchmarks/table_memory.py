@@ -66,8 +66,7 @@ def _sample(index: int) -> Sample:
 def _made_up(
     samples: Iterable[Sample],
     count: int,
-    preparation: Preparation,  # noqa: ARG001
-    workers: int | None,  # noqa: ARG001
+    *_: Preparation | int | str | None,
 ) -> Iterator[tuple[int, Sample, Outcome]]:
     for slot, sample in enumerate(samples):
         random = hashlib.sha256(sample.path.encode())

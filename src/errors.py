@@ -31,6 +31,10 @@ class SweepError(UserError):
     """A sweep or search of which jobs failed, or that cannot go on."""
 
 
+class ClusterError(UserError):
+    """A Ray cluster that cannot be used."""
+
+
 class BundleError(UserError):
     """An exported model that is missing, damaged, made by another version, or out of its tolerance."""
 

@@ -125,6 +125,8 @@ class DatasetConfig(SourceConfig):
     dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
     crops, mirror images and edited copies of one photo, which takes OpenCV. `verify=full` reads every file again
     instead of trusting size and time of change, and every prepared picture. `workers` null: one process for each core.
+    With `cluster` the Ray cluster at that address decodes instead, whose nodes read the pictures at the same paths;
+    `local` is one of this machine.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class DatasetConfig(SourceConfig):
     min_side: Count = 8
     verify: Literal["stat", "full"] = with_role(PLACE, default="stat")
     workers: Count | None = with_role(PLACE, default=None)
+    cluster: str | None = with_role(PLACE, default=None)
     cache: str = with_role(PLACE, default=".cache/prepared")
     split: SplitConfig = field(default_factory=SplitConfig)
 

@@ -92,7 +92,7 @@ def build(
     with preparation.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
-    for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers):
+    for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers, config.cluster):
         if outcome.verdict == "ok":
             rows.append(_row(slot, sample, outcome))
         else:

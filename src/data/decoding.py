@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,6 +21,7 @@ from PIL import Image
 
 from ..errors import DataError
 from ..hardware import usable_cores
+from ..ray_cluster import connect
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
@@ -29,6 +31,7 @@ from .store import pixel_digest
 
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
+_ENDED = "a process that decodes pictures was ended from outside, often for lack of memory"
 _GRAY_SATURATION = 8.0
 
 
@@ -67,17 +70,21 @@ Chunk: TypeAlias = "list[tuple[int, Sample]]"
 
 
 def decode_samples(
-    samples: Iterable[Sample], count: int, preparation: Preparation, workers: int | None
+    samples: Iterable[Sample], count: int, preparation: Preparation, workers: int | None, cluster: str | None = None
 ) -> Iterator[tuple[int, Sample, Outcome]]:
-    """Decode `count` samples with `workers` processes (None: one for each core); slot, sample and outcome, in order.
+    """Decode `count` samples with `workers` processes (None: one for each core), or on the Ray cluster at the address
+    `cluster`; slot, sample and outcome, in order.
 
-    Raises DataError if a process dies, which a lack of memory does to it, and OSError if the disk is full.
+    Raises DataError if a process dies, which a lack of memory does to it, ClusterError, and OSError if the disk is
+    full.
     """
     chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
     workers = workers or len(usable_cores())
     decoded: Iterator[tuple[Chunk, list[Outcome]]]
-    if workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
-        decoded = ((chunk, decode_chunk(chunk, preparation)) for chunk in chunks)
+    if cluster and count > _SERIAL_PICTURES:
+        decoded = _decode_on_ray(chunks, preparation, cluster)
+    elif workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
+        decoded = ((chunk, decode_and_write(chunk, preparation)) for chunk in chunks)
     else:
         decoded = _decode_in_parallel(chunks, preparation, workers)
     for chunk, outcomes in decoded:
@@ -100,7 +107,7 @@ def _decode_in_parallel(
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(budget,))
 
     def submitted(count: int) -> Iterator[tuple[Chunk, Future[list[Outcome]]]]:
-        return ((chunk, pool.submit(decode_chunk, chunk, preparation)) for chunk in islice(chunks, count))
+        return ((chunk, pool.submit(decode_and_write, chunk, preparation)) for chunk in islice(chunks, count))
 
     try:
         waiting = deque(submitted(2 * workers))
@@ -110,9 +117,45 @@ def _decode_in_parallel(
             waiting.extend(submitted(1))
             yield chunk, outcomes
     except BrokenProcessPool:
-        raise DataError("a process that decodes pictures was ended from outside, often for lack of memory") from None
+        raise DataError(_ENDED) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode_on_ray(
+    chunks: Iterator[Chunk], preparation: Preparation, address: str
+) -> Iterator[tuple[Chunk, list[Outcome]]]:
+    """The same on a cluster, whose nodes read the pictures and send back what they prepared; it is written here.
+
+    A chunk whose node is lost is decoded again on another one.
+    """
+    was_connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    ray = connect(address, "dataset.cluster")
+    task = ray.remote(num_cpus=1)(_decode_on_one_core)
+
+    def submitted(count: int) -> Iterator[tuple[Chunk, Any]]:
+        return ((chunk, task.remote(chunk, preparation)) for chunk in islice(chunks, count))
+
+    waiting = deque(submitted(2 * max(1, int(ray.cluster_resources().get("CPU", 1)))))
+    try:
+        while waiting:
+            chunk, reference = waiting.popleft()
+            outcomes, pictures = ray.get(reference)
+            waiting.extend(submitted(1))
+            _write(chunk, pictures, preparation)
+            yield chunk, outcomes
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        raise DataError(_ENDED) from None
+    finally:
+        for _, reference in waiting:
+            ray.cancel(reference)
+        if not was_connected:
+            ray.shutdown()
+
+
+def _decode_on_one_core(chunk: Chunk, preparation: Preparation) -> tuple[list[Outcome], list[NDArray[np.uint8] | None]]:
+    keep_to_one_core()
+    return decode_chunk(chunk, preparation)
 
 
 def _start_worker(budget: tuple[Any, Any]) -> None:
@@ -120,23 +163,32 @@ def _start_worker(budget: tuple[Any, Any]) -> None:
     keep_to_one_core()
 
 
-def decode_chunk(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
-    """Read, decode and write samples; an unusable picture becomes its verdict. Raises OSError if the disk is full."""
-    outcomes: list[Outcome] = []
-    pictures: list[NDArray[np.uint8]] = []
+def decode_and_write(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
+    """Read, decode and write samples. Raises OSError if the disk is full."""
+    outcomes, pictures = decode_chunk(chunk, preparation)
+    _write(chunk, pictures, preparation)
+    return outcomes
+
+
+def decode_chunk(chunk: Chunk, preparation: Preparation) -> tuple[list[Outcome], list[NDArray[np.uint8] | None]]:
+    """Read and decode samples: outcomes, and pixels (size, size, 3). An unusable picture becomes its verdict, and has
+    none.
+    """
+    decoded = [_decode(sample, preparation) for _, sample in chunk]
+    accepted = [(outcome, pixels) for outcome, pixels in decoded if pixels is not None]
+    if accepted:
+        hashes = perceptual_hashes([pixels for _, pixels in accepted])
+        for (outcome, _), phash, dhash in zip(accepted, *hashes, strict=True):
+            outcome.facts |= {"phash": int(phash), "dhash": int(dhash)}
+    return [outcome for outcome, _ in decoded], [pixels for _, pixels in decoded]
+
+
+def _write(chunk: Chunk, pictures: list[NDArray[np.uint8] | None], preparation: Preparation) -> None:
     with preparation.pixels.open("r+b", buffering=0) as file:
-        for slot, sample in chunk:
-            outcome, pixels = _decode(sample, preparation)
-            outcomes.append(outcome)
+        for (slot, _), pixels in zip(chunk, pictures, strict=True):
             if pixels is not None:
-                pictures.append(pixels)
                 file.seek(slot * preparation.slot_bytes)
                 _write_all(file, np.ascontiguousarray(pixels).data.cast("B"))
-    if pictures:
-        accepted = (outcome for outcome in outcomes if outcome.verdict == "ok")
-        for outcome, phash, dhash in zip(accepted, *perceptual_hashes(pictures), strict=True):
-            outcome.facts |= {"phash": int(phash), "dhash": int(dhash)}
-    return outcomes
 
 
 def _write_all(file: RawIOBase, data: memoryview) -> None:

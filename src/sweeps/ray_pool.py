@@ -6,10 +6,7 @@ Ray begins a job again whose machine is lost; the second attempt goes on in the 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import re
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,17 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ClusterConfig
-from ..errors import SweepError
+from ..ray_cluster import connect
 from .jobs import Job, Outcome
 from .pool import GRACE_SECONDS, Running, watched
 from .worker import run, write_output_to
 
-# Off unless the user says otherwise: a token in the home folder, and telling Ray's makers what is run.
-QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 # What makes a job another one. Not passwords and tokens, which a cluster shows to its users: the nodes have those.
 PASSED_ON = ("KERAS_", "TF_", "XLA_", "JAX_", "MLFLOW_")
-ADDRESS = re.compile(r"(ray://)?(?P<host>[^/]+):(?P<port>\d+)")
-ANSWER_SECONDS = 10
 SECRET = ("PASSWORD", "TOKEN", "SECRET")
 
 
@@ -42,11 +35,11 @@ class RunningTask(Running):
 class RayPool:
     """Up to `size` jobs at once, each in a process of its own on a node that has room.
 
-    Raises SweepError where Ray is not installed or the cluster not there.
+    Raises ClusterError where Ray is not installed or the cluster not there.
     """
 
     def __init__(self, size: int, logs: Path, cluster: ClusterConfig) -> None:
-        self.ray = connect(cluster)
+        self.ray = connect(cluster.address, "cluster.address")
         self.logs = logs
         self.name = uuid.uuid4().hex[:12]
         self.free = list(range(size))
@@ -101,31 +94,6 @@ class RayPool:
         self.running.remove(ended)
         self.free.append(len(self.free))
         return outcome
-
-
-def connect(cluster: ClusterConfig) -> Any:
-    """The `ray` module, connected to the cluster. Raises SweepError."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise SweepError("running on Ray needs ray: pip install '.[cluster]' in the checkout") from None
-    if ray.is_initialized():
-        return ray
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-    if path := os.environ.get("PYTHONPATH"):  # a node begins with its own, and may then not find what a job imports
-        options["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
-    try:
-        if address and (place := ADDRESS.fullmatch(address)):
-            # Ray itself ends the process where nothing answers, after a minute.
-            socket.create_connection((place["host"], int(place["port"])), timeout=ANSWER_SECONDS).close()
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises a bare one where it does not start in time
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SweepError(f"cluster.address={address}: {reason}" if address else f"Ray: {reason}") from error
-    return ray
 
 
 def environment() -> dict[str, str]:

@@ -29,7 +29,7 @@ def worker_pool(
 ) -> Iterator[Backend]:
     """A pool whose jobs do not outlive the block; `cluster` is None for jobs that do not train.
 
-    Raises SweepError where the cluster cannot be used.
+    Raises ClusterError where the cluster cannot be used.
     """
     pool: Backend
     if backend == "ray":

@@ -338,7 +338,7 @@ def killing_decode(*_: object) -> None:
 
 def test_a_decoder_that_dies_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_SERIAL_PICTURES", 0)
-    monkeypatch.setattr(decoding, "decode_chunk", killing_decode)
+    monkeypatch.setattr(decoding, "decode_and_write", killing_decode)
     with pytest.raises(DataError, match="ended from outside, often for lack of memory"):
         prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache", workers=2))
 

@@ -6,17 +6,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from src import train, tune
-from src.config import ClusterConfig, Config
-from src.errors import SweepError
-from src.sweeps.ray_pool import QUIET, connect, environment
+from src.config import Config, SourceConfig, SyntheticConfig
+from src.data.prepared import prepare
+from src.errors import ClusterError
+from src.ray_cluster import QUIET, connect
+from src.sweeps.ray_pool import environment
 from src.tracking.store import open_store
 from tests.composing import BRIEF_EVALUATION
+from tests.picture_files import class_folders, config_of
 
 pytestmark = pytest.mark.cluster
 
@@ -50,6 +56,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def children(config: Config) -> list[Any]:
     runs = open_store(config.tracking).search_runs(output_format="list")
     return [run for run in runs if "role" not in run.data.tags]
+
+
+def test_pictures_decoded_on_a_cluster_that_loses_a_node_are_the_same(cluster: Cluster, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "photos", count=60)
+    (root / "sad" / "text.png").write_text("no picture")
+    photos = SourceConfig("photos", "folder", str(root))
+    faces = SourceConfig("faces", "synthetic", synthetic=SyntheticConfig(count=400))
+    config = config_of(None, tmp_path / "here", source="combined", sources={"photos": photos, "faces": faces})
+    here = prepare(config)
+    node = next(iter(cluster.worker_nodes))
+    seen: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 100:
+            cluster.remove_node(node, allow_graceful=False)
+
+    remote = replace(config, cache=str(tmp_path / "there"), cluster=cluster.address)
+    there = prepare(remote, report_progress=report)
+    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    assert seen == list(range(1, 522))
+    assert (there.digest, there.split_digests) == (here.digest, here.split_digests)
+    assert np.array_equal(there.images, here.images)
+    pd.testing.assert_frame_equal(there.table, here.table)
+    pd.testing.assert_frame_equal(there.rejected, here.rejected)
 
 
 def test_a_sweep_outlives_a_node_and_each_job_shows_up_once(
@@ -134,11 +165,11 @@ def test_what_makes_a_job_goes_along_and_secrets_stay(monkeypatch: pytest.Monkey
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(SweepError, match=r"^cluster.address=127.0.0.1:9: .*refused"):
-        connect(ClusterConfig(address="127.0.0.1:9"))
+    with pytest.raises(ClusterError, match=r"^cluster.address=127.0.0.1:9: .*refused"):
+        connect("127.0.0.1:9", "cluster.address")
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SweepError, match=r"needs ray: pip install .*\[cluster\]"):
-        connect(ClusterConfig())
+    with pytest.raises(ClusterError, match=r"needs ray: pip install .*\[cluster\]"):
+        connect(None, "cluster.address")
