@@ -127,14 +127,46 @@ def gpus() -> list[Any]:
 
 
 def distribution() -> AbstractContextManager[Any]:
-    """The scope to build and compile in: all GPUs at once under TensorFlow where there are several."""
+    """The scope to build and compile in: all GPUs at once where there are several; under JAX all of its devices."""
     import keras
 
-    if keras.backend.backend() != "tensorflow" or len(gpus()) < 2:
+    if keras.backend.backend() != "tensorflow":
+        import jax
+
+        return contextlib.nullcontext() if len(jax.devices()) < 2 else _split_batches().scope()  # type: ignore[no-any-return]
+    if len(gpus()) < 2:
         return contextlib.nullcontext()
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy().scope()  # type: ignore[no-any-return]
+
+
+def _split_batches() -> Any:
+    """Keras's DataParallel, whose batches come to every device whole and are split by `split_over_devices`: it would
+    split them before, which fails for a last batch that is no multiple of the number of devices.
+    """
+    import keras
+
+    class SplitInside(keras.distribution.DataParallel):  # type: ignore[misc]
+        def get_data_layout(self, data_shape: tuple[int, ...]) -> Any:
+            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+
+    return SplitInside()
+
+
+def split_over_devices(batch: dict[str, Any]) -> dict[str, Any]:
+    """Each device's share of a batch, inside the compiled step; the batch as it is where one device has it all."""
+    import keras
+
+    found = keras.distribution.distribution()
+    if found is None or len(batch["images"]) % found.num_model_replicas:
+        return batch
+
+    def layout(values: Any) -> Any:
+        axes = [found.batch_dim_name, *[None] * (len(values.shape) - 1)]
+        return keras.distribution.TensorLayout(axes, found.device_mesh)
+
+    return {name: keras.distribution.distribute_tensor(values, layout(values)) for name, values in batch.items()}
 
 
 def use_xla() -> bool | str:

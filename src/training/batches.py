@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -38,8 +39,7 @@ class Batches(keras.utils.PyDataset):
         on_device: DevicePictures | None = None,
         augmentation: HostAugmentation | None = None,
     ) -> None:
-        # Row numbers are made faster than handed from thread to thread.
-        super().__init__(workers=1 if on_device else 2, max_queue_size=4)
+        super().__init__()
         self.images = images
         self.labels = labels.astype("float32").reshape(-1, 1)
         self.targets = self.labels if targets is None else targets.astype("float32").reshape(len(targets), -1)
@@ -76,7 +76,7 @@ class Batches(keras.utils.PyDataset):
         on tf.data's autotuning, which stalls there for longer.
         """
         if keras.backend.backend() != "tensorflow":
-            return self
+            return self if self.on_device else AheadOfStep(self)
         import tensorflow as tf
 
         signature = tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), self[0])
@@ -97,6 +97,32 @@ class Batches(keras.utils.PyDataset):
         if self.seed is None:
             return self.rows
         return np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
+
+
+class AheadOfStep(keras.utils.PyDataset):
+    """Batches of which the next one is made while the step computes.
+
+    Keras's own threads (`workers`) take batches before the callbacks have begun the epoch, in the order of the last
+    one, and leave out what it looked at to build the model (keras-team/keras issue 23283).
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+        self.thread = ThreadPoolExecutor(1)
+        self.next: tuple[tuple[int, int], Future[Batch]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        wanted, made = (self.batches.epoch, index), self.next
+        batch = made[1].result() if made is not None and made[0] == wanted else self.batches[index]
+        following = index + 1
+        self.next = None
+        if following < len(self):
+            self.next = (self.batches.epoch, following), self.thread.submit(self.batches.__getitem__, following)
+        return batch
 
 
 class OrderBatches(keras.callbacks.Callback):

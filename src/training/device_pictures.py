@@ -55,9 +55,9 @@ def device_pictures(images: np.ndarray) -> DevicePictures | None:
 
 
 def _is_distributed() -> bool:
-    """Whether a step is shared by several devices of a CPU, as in tests of it."""
+    """Whether a step is shared by several devices, of a CPU too."""
     if keras.backend.backend() != "tensorflow":
-        return False
+        return keras.distribution.distribution() is not None
     import tensorflow as tf
 
     return bool(tf.distribute.has_strategy())

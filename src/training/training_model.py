@@ -10,7 +10,7 @@ import keras
 from ..config import Config
 from ..models.augmentation import Augmentation
 from .auxiliary_head import AuxiliaryHead
-from .backend import use_xla
+from .backend import split_over_devices, use_xla
 from .device_pictures import DevicePictures
 from .optimizers import create_optimizer
 from .stages import Stage
@@ -44,6 +44,7 @@ class TrainingModel(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         batch = self.on_device.take(inputs) if self.on_device and "rows" in inputs else inputs
+        batch = split_over_devices(batch)
         batch = self.augmentation(batch) if training else batch
         if self.auxiliary is None or not training:
             return {"probability": self.classifier(batch["images"], training=training), "label": batch["labels"]}

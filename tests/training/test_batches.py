@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from src.training.batches import Batches, balanced_weights
+from src.training.batches import AheadOfStep, Batches, balanced_weights
 from src.training.device_pictures import device_pictures
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0, 1, 1, 1])
@@ -40,6 +40,18 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
     assert orders(7)[0] != orders(7)[1] != orders(7)[2]
     assert orders(7) != orders(8)
     assert orders(None) == [list(range(10))] * 3
+
+
+def test_batches_made_ahead_are_those_of_their_epoch() -> None:
+    batches = Batches(IMAGES, LABELS, np.arange(10), 4, seed=7)
+    ahead = AheadOfStep(batches)
+    ahead[0]  # what Keras looks at before the first epoch, of which the next batch is being made
+    for epoch in (1, 0, 5):
+        batches.go_to(epoch)
+        for index in (1, 2, 0):
+            expected, found = batches[index], ahead[index]
+            assert all(np.array_equal(expected[0][name], found[0][name]) for name in expected[0])
+            assert all(np.array_equal(one, other) for one, other in zip(expected[1:], found[1:], strict=True))
 
 
 def test_balanced_weights_give_both_classes_the_same_sum() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -65,6 +66,30 @@ def test_training_runs_mirrored_on_two_devices(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr[-2000:]
     assert "epoch 1/1" in answer.stdout
+
+
+def test_losses_on_two_devices_under_jax_are_those_on_one(tmp_path: Path) -> None:
+    """Batches of 8 and a last one of an odd number, which two devices cannot share evenly; with batch normalization."""
+
+    def losses(devices: int) -> list[float]:
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        arguments = ["tracking=off", "model.filters=[4]", "model.dense=[4]", "model.normalization=batch"]
+        arguments += ["trainer.precision=float32", "trainer.epochs=2"]
+        arguments += ["dataset.synthetic.count=30", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/{devices}"]
+        answer = subprocess.run(
+            [sys.executable, "-m", "src.train", *TINY_RUN, *arguments],
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags},
+        )
+        assert answer.returncode == 0, answer.stderr[-2000:]
+        return [float(found) for found in re.findall(r"loss (\d+\.\d+)", answer.stdout)]
+
+    one, two = losses(1), losses(2)
+    assert len(one) == 4  # loss and val loss of two epochs
+    assert two == pytest.approx(one, abs=0.002)
 
 
 def test_a_read_only_store_is_one_line_before_any_work(tmp_path: Path) -> None:
