@@ -7,6 +7,7 @@ are loaded, so that all folds and ratios share one array.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -24,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..config import DatasetConfig, project_path
 from ..detection.detectors import BLAZEFACE
+from ..errors import DataError
 from .auxiliary import AuxiliaryPictures, auxiliary_pictures
 from .building import build
 from .locators import READ_ERRORS, with_streamed_bytes
@@ -51,6 +53,10 @@ PREPARATION_VERSION = 2
 
 _NO_OPENCV = "crops and mirror images are not looked for without OpenCV: pip install opencv-python-headless"
 _DIGESTED = ["pixel_digest", "label"]
+_UNGUARDED = (
+    "a script that prepares data is run again by each process that decodes; put what it does "
+    'under `if __name__ == "__main__":`'
+)
 _MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
 
 
@@ -120,6 +126,8 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
     `report_progress(done, total)` counts pictures; without it a terminal shows a bar. The user's files are only read.
     Raises DataError.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DataError(_UNGUARDED)  # else it would wait for the lock of the process that waits for it
     pictures = _Pictures(config)
     folder = store_folder(project_path(config.cache), config.name, _key(pictures))
     store = _opened(folder, pictures)

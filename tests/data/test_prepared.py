@@ -332,6 +332,21 @@ def test_other_disk_errors_are_not_hidden(tmp_path: Path, monkeypatch: pytest.Mo
         prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
 
 
+def test_a_script_without_a_guard_is_told_so_instead_of_waiting_for_itself(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "root", count=40)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from src.config import DatasetConfig\n"
+        "from src.data.prepared import prepare\n"
+        f"prepare(DatasetConfig('made', 'folder', {str(root)!r}, image_size=16, workers=2, cache={str(tmp_path)!r}))\n"
+    )
+    command = [sys.executable, str(script)]
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environ)
+    assert done.returncode == 1
+    assert 'put what it does under `if __name__ == "__main__":`' in done.stderr
+
+
 def killing_decode(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
