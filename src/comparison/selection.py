@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from ..tracking.read import TIE_BY
 from ..tracking.store import DATA_TAG
 from .leaderboard import LOSSES, Candidate, Metric
 
@@ -46,10 +47,13 @@ class Selection:
 def picked_on_validation(candidates: Sequence[Candidate], metric: Metric) -> int | None:
     """The candidate of the best mean validation score; None unless all recorded one, on the same validation pictures.
 
-    Its test score is flattered by no choice, as no test picture had a part in it.
+    Its test score is flattered by no choice, as no test picture had a part in it: of equals it is the one of the lowest
+    validation log loss, then the one that was begun first, not the first in order of their test scores.
     """
     pictures = {frozenset(run.tags.get(f"{DATA_TAG}.validation") for run in found.runs) for found in candidates}
     scores = np.array([found.mean_metric(f"validation/{metric}") for found in candidates])
     if len(pictures) > 1 or not np.isfinite(scores).all():
         return None
-    return int(scores.argmin() if metric in LOSSES else scores.argmax())
+    losses = np.array([found.mean_metric(TIE_BY) for found in candidates])
+    begun = np.array([min(run.started for run in found.runs) for found in candidates])
+    return int(np.lexsort((begun, losses, scores if metric in LOSSES else -scores))[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ROLE_TAG = "role"
 PAGE = 1000
-BEST_BY = "validation/accuracy"
+BEST_BY, TIE_BY = "validation/accuracy", "validation/log_loss"
+"""The higher the better; of equals the lower, and then the run that was begun first."""
 TRIALS_OF_THE_LOOP = ("debug", "overfit")  # trainers whose scores mean nothing
 
 
@@ -60,9 +62,10 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
 
 
 def find_run(config: TrackingConfig, which: str) -> RecordedRun:
-    """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, so that test stays unseen, of
-    the runs validated on the same pictures as the newest one, `trainer=debug` and overfit left out; said on stderr), or
-    `models:/name@alias`, `models:/name/version` or `models:/m-id`. Raises TrackingError where there is none.
+    """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, of equals the lowest
+    validation log loss, so that test stays unseen; of the runs validated on the same pictures as the newest one,
+    `trainer=debug` and overfit left out; said on stderr), or `models:/name@alias`, `models:/name/version` or
+    `models:/m-id`. Raises TrackingError where there is none.
     """
     if which in ("latest", "best"):
         runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` evaluates nothing
@@ -80,7 +83,7 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         return _recorded(mlflow.get_run(run_id))
     except (mlflow.MlflowException, OSError) as error:
         raise TrackingError(
-            f"run={which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
+            f"{which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
         ) from error
 
 
@@ -94,7 +97,7 @@ def _best(runs: list[RecordedRun]) -> RecordedRun:
 
     pictures = f"{DATA_TAG}.validation"
     comparable = [run for run in runs if run.tags.get(pictures) == runs[0].tags.get(pictures)]
-    best = max(comparable, key=lambda run: run.metrics[BEST_BY])
+    best = min(comparable, key=lambda run: (-run.metrics[BEST_BY], run.metrics.get(TIE_BY, math.inf), run.started))
     others = f"; {len(runs) - len(comparable)} on other pictures" if len(runs) > len(comparable) else ""
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
         f"run=best: {best.name}, {BEST_BY} {best.metrics[BEST_BY]:.4f}, the highest of {len(comparable)} runs "

@@ -285,6 +285,19 @@ def test_the_leaders_interval_holds_although_it_was_picked_and_the_verdict_says_
     assert "Picked on validation: " in text
 
 
+def test_of_equals_on_validation_none_is_picked_for_its_test_score() -> None:
+    losses = {"a": 0.5, "b": 0.4, "c": 0.4}
+    runs = [
+        (record(name, 9 - place, model__name=name), predict(0.9 - 0.2 * place, seed=place))
+        for place, name in enumerate(losses)
+    ]
+    for run, _ in runs:
+        run.metrics.update({"validation/accuracy": 0.9, "validation/log_loss": losses[run.name]})  # type: ignore[attr-defined]
+    (ranking,) = compared(runs).rankings
+    assert [candidate.label for candidate in ranking.candidates] == ["a", "b", "c"]
+    assert ranking.picked == 2  # as sure as b, and begun before it
+
+
 def test_no_candidate_is_picked_on_different_validation_pictures() -> None:
     runs = [(record(name, model__name=name), predict(0.9, seed=place)) for place, name in enumerate("ab")]
     for place, (run, _) in enumerate(runs):
