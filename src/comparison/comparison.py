@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from .selection import Selection, picked_on_validation
 ReadRobustness = Callable[[RecordedRun], pd.DataFrame | None]
 
 BYTES_PER_WEIGHT = 4
+LONGEST_LABEL = 80  # characters
 BASELINE = "baseline"
 CORRUPTED = "test/corrupted_accuracy"
 COSTS = {
@@ -115,9 +116,16 @@ def _mean_robustness(candidate: Candidate, read: ReadRobustness) -> pd.DataFrame
     return pd.concat(found).groupby(["corruption", "severity"])["accuracy"].mean().reset_index()
 
 
+def _numbered(candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates, told apart by their rows where their settings would fill lines."""
+    if max(len(candidate.label) for candidate in candidates) <= LONGEST_LABEL:
+        return candidates
+    return [replace(candidate, number=number) for number, candidate in enumerate(candidates, start=1)]
+
+
 def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
     order = np.argsort([-candidate.values.mean() for candidate in test_set.candidates], kind="stable")
-    candidates = [test_set.candidates[place] for place in order]
+    candidates = _numbered([test_set.candidates[place] for place in order])
     members = [candidate.values for candidate in candidates]
     exact = metric == "accuracy"
     sample = Sample.of(members, test_set.codes, resamples, seed=0)

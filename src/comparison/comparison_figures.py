@@ -25,6 +25,7 @@ COST_NAMES = {
 MAX_NAMES = 12
 MAX_CURVES = 8
 MAX_LABEL = 18  # characters beside a point or below a tick; longer ones hide their neighbors
+EFFECTS_ACROSS = 4  # settings beside each other
 LINE = 30  # characters of a line beside the axes and in a legend
 DASHES = ((0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1, 1, 1)))
 
@@ -46,7 +47,7 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
     ax.plot(best[cost], best["mean"], "o-", color=BLUE, label="nothing is both cheaper and better", zorder=4)
     beaten = board[~front].sort_values("mean", ascending=metric in LOSSES)
     labels = [candidate.label for candidate in ranking.candidates]
-    if max(map(len, labels)) > MAX_LABEL:
+    if max(map(len, labels)) > MAX_LABEL or ranking.candidates[0].number:
         labels = [str(number) for number in range(1, len(labels) + 1)]
         ax.set_xlabel(f"{COST_NAMES[cost]} (numbers: rows of the table)")
     for place, row in pd.concat([best, beaten]).head(MAX_NAMES).iterrows():
@@ -72,9 +73,11 @@ def main_effects_figure(ranking: Ranking, metric: Metric) -> Figure:
     """The mean of the metric for each value of each differing setting; a dot is one candidate."""
     settings = pd.DataFrame([candidate.settings for candidate in ranking.candidates])
     columns = [name for name in settings if 1 < settings[name].nunique() <= MAX_NAMES]
-    figure = Figure(figsize=(max(3.4 * len(columns), 4.5), 3.8))
+    across = min(len(columns), EFFECTS_ACROSS)
+    rows = -(-len(columns) // EFFECTS_ACROSS)
+    figure = Figure(figsize=(max(3.4 * across, 4.5), 3.8 * max(rows, 1)))
     for position, name in enumerate(columns, start=1):
-        ax = figure.add_subplot(1, len(columns), position, title=name, ylabel=_metric_name(metric))
+        ax = figure.add_subplot(rows, across, position, title=name, ylabel=_metric_name(metric))
         levels = sorted(settings[name].unique(), key=_natural)
         groups = [ranking.board["mean"][(settings[name] == level).to_numpy()] for level in levels]
         for place, values in enumerate(groups):

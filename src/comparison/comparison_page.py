@@ -154,7 +154,8 @@ def _of_trained_models(outcome: str, against: pd.DataFrame) -> str:
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
     pictures = ranking.test_set.codes.size
-    settings = list(ranking.candidates[0].settings)
+    first = ranking.candidates[0]
+    settings = [] if first.number else list(first.settings)
     costs = [name for name in ("seconds", *_OTHER_COSTS) if np.isfinite(ranking.board[name]).any()]
     columns = [
         "",
@@ -171,6 +172,7 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
         "verdict": verdict(ranking, metric),
         "setting_count": max(len(settings), 1),
         "columns": [*columns, *(_COST_TITLES[name] for name in costs)],
+        "described": [(each.number, each.described) for each in ranking.candidates[:MAX_ROWS] if each.number],
         "rows": [_row(ranking, place, settings, costs) for place in range(min(len(ranking.candidates), MAX_ROWS))],
         "pairs_title": "Every pair" if few else "The best against the others",
         "pair_columns": PAIR_COLUMNS,
@@ -192,7 +194,8 @@ _COST_TITLES = {
 
 def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[str]) -> list[str]:
     candidate, board = ranking.candidates[place], ranking.board.iloc[place]
-    named = [candidate.settings[key] for key in settings] or [candidate.label]
+    model = candidate.runs[0].params.get("model.name", "") if candidate.number else candidate.label
+    named = [candidate.settings[key] for key in settings] or [model]
     score = [f"{board['mean']:.4f}", f"{board['low']:.4f} to {board['high']:.4f}"]
     formats = {"mce": "{:.2f}", "parameters": "{:,.0f}"}
     shown = {"flops": board["flops"] / 1e6}

@@ -34,18 +34,26 @@ ReadPredictions = Callable[[RecordedRun], pd.DataFrame | None]
 @dataclass(frozen=True)
 class Candidate:
     """One config: its `settings` (those that differ between the candidates), runs, and values (seeds, pictures), of
-    which larger are better; the pictures are those of its test set, in the order common to all.
+    which larger are better; the pictures are those of its test set, in the order common to all. `number` is its row,
+    from 1, where the settings of a table are too many to name its candidates by.
     """
 
     settings: Mapping[str, str]
     runs: Sequence[RecordedRun]
     values: Floats
+    number: int | None = None
 
     @property
     def label(self) -> str:
         """What distinguishes it from the others, in a few words."""
         words = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
-        return " ".join(words) or self.runs[0].params.get("model.name", self.runs[0].name)
+        model = self.runs[0].params.get("model.name", self.runs[0].name)
+        return (" ".join(words) or model) if self.number is None else f"{model} ({self.number})"
+
+    @property
+    def described(self) -> str:
+        """All of its settings."""
+        return " ".join(f"{key.removesuffix('.name')}={value}" for key, value in self.settings.items())
 
     def mean_metric(self, name: str) -> float:
         """Mean of a recorded metric over the runs; nan where none has it."""

@@ -15,6 +15,7 @@ from .comparison_page import render_html, render_markdown, verdict
 
 CURVE = "fit/val_accuracy"
 CURVES_OF_THE_BEST = 6
+DESCRIBED = 10  # candidates whose settings are too many for the table; all are on the page
 
 
 def compare_runs(config: CompareConfig) -> Comparison:
@@ -58,6 +59,8 @@ def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
             interval = f"{row['low']:.4f} to {row['high']:.4f}"
             table.add_row(candidate.label, str(int(row["seeds"])), f"{row['mean']:.4f}", interval)
         console.print(table)
+        for candidate in (each for each in ranking.candidates[:DESCRIBED] if each.number):
+            console.print(f"{candidate.label}: {candidate.described}", highlight=False, soft_wrap=True)
         console.print(verdict(ranking, comparison.metric), highlight=False, soft_wrap=True)
     logged = f"; logged as run {run_id}" if run_id else ""
     console.print(f"page: {folder / 'comparison.html'}{logged}", highlight=False, soft_wrap=True)

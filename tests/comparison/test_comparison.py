@@ -285,6 +285,24 @@ def test_the_leaders_interval_holds_although_it_was_picked_and_the_verdict_says_
     assert "Picked on validation: " in text
 
 
+def test_candidates_with_many_settings_are_told_apart_by_their_rows() -> None:
+    many = {f"trainer__setting{number}": "value" for number in range(12)}
+    runs = [
+        (record("a", model__name="a", **many), predict(0.9)),
+        (record("b", model__name="b", **dict.fromkeys(many, "other")), predict(0.7, seed=1)),
+    ]
+    (ranking,) = (comparison := compared(runs)).rankings
+    assert [candidate.label for candidate in ranking.candidates] == ["a (1)", "b (2)"]
+    assert "a (1) is better than b (2)" in verdict(ranking, "accuracy")
+    page, text = render_html(comparison, {}), render_markdown(comparison)
+    assert "trainer.setting0</th>" not in page
+    for number, value in ((1, "value"), (2, "other")):
+        assert f'<li value="{number}">' in page
+        assert f"{number}. model={'ab'[number - 1]} trainer.setting0={value}" in text
+    (short,) = compared([(record(name, model__name=name), predict(0.9)) for name in "ab"]).rankings
+    assert [candidate.label for candidate in short.candidates] == ["a", "b"]
+
+
 def test_of_equals_on_validation_none_is_picked_for_its_test_score() -> None:
     losses = {"a": 0.5, "b": 0.4, "c": 0.4}
     runs = [
