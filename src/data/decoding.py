@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import DataError
 from ..hardware import usable_cores
@@ -25,6 +24,7 @@ from ..ray_cluster import connect
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
+from .picture_statistics import statistics
 from .pixel_budget import DECODING
 from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample, Verdict
 from .store import pixel_digest
@@ -32,7 +32,6 @@ from .store import pixel_digest
 _CHUNK_BYTES = 4 << 20
 _SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
 _ENDED = "a process that decodes pictures was ended from outside, often for lack of memory"
-_GRAY_SATURATION = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,41 +229,3 @@ def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, prepar
         picture = sample.locator.decode(data, FRAME, preparation.limits)
     width, height = (picture.height, picture.width) if picture.turned else (picture.width, picture.height)
     return features(picture.pixels, width, height)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Of one picture, shrunk to about 128 pixels a side, in gray levels: means, and for contrast and sharpness the
-    standard deviations of the luma and of its Laplacian. `colour` is "grey" where the channels hardly differ.
-
-    A model that does well on these alone has learnt the light or the camera, not the face.
-    """
-
-    brightness: float
-    contrast: float
-    saturation: float
-    sharpness: float
-    red: float
-    green: float
-    blue: float
-    colour: str
-
-
-def statistics(picture: NDArray[np.uint8]) -> Statistics:
-    """Brightness, contrast, saturation, sharpness and mean color of one picture (size, size, 3)."""
-    image = Image.fromarray(picture).reduce(max(1, len(picture) // 128))
-    luma = np.asarray(image.convert("L"), dtype=np.float32)
-    laplacian = 4 * luma[1:-1, 1:-1] - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
-    channels = [np.asarray(channel, dtype=np.float32) for channel in image.reduce(2).split()]
-    saturation = float((np.maximum.reduce(channels) - np.minimum.reduce(channels)).mean())
-    red, green, blue = (float(channel.mean()) for channel in channels)
-    return Statistics(
-        brightness=float(luma.mean()),
-        contrast=float(luma.std()),
-        saturation=saturation,
-        sharpness=float(laplacian.std()),
-        red=red,
-        green=green,
-        blue=blue,
-        colour="grey" if saturation < _GRAY_SATURATION else "colour",
-    )

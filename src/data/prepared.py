@@ -12,29 +12,24 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import PIL
 import pyarrow as pa
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..config import DatasetConfig, project_path
-from ..detection.detectors import BLAZEFACE
 from ..errors import DataError
 from .auxiliary import AuxiliaryPictures, auxiliary_pictures
 from .building import build
+from .listed_pictures import ListedPictures
 from .locators import READ_ERRORS, with_streamed_bytes
 from .long_columns import BLOCK, memory_given_back
 from .lookalikes import asks_for_crops, features_of, finds_crops
-from .packed_samples import PackedSamples
-from .samples import NEITHER, SPLITS, Fit, Limits, Sample
-from .sources import Listing, list_samples, listing_signature
-from .sources.synthetic import DRAWN_FOR_CUTTING
+from .samples import NEITHER, SPLITS, Limits
 from .splits import assign_splits
 from .store import (
     LOCAL_FEATURES,
@@ -48,9 +43,6 @@ from .store import (
 )
 
 ReportProgress = Callable[[int, int], None]
-PREPARATION_VERSION = 2
-"""Raise it with any change to the stored pixels, groups or columns; a test ties it to them."""
-
 _NO_OPENCV = "crops and mirror images are not looked for without OpenCV: pip install opencv-python-headless"
 _DIGESTED = ["pixel_digest", "label"]
 _UNGUARDED = (
@@ -128,8 +120,8 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise DataError(_UNGUARDED)  # else it would wait for the lock of the process that waits for it
-    pictures = _Pictures(config)
-    folder = store_folder(project_path(config.cache), config.name, _key(pictures))
+    pictures = ListedPictures(config)
+    folder = store_folder(project_path(config.cache), config.name, pictures.key)
     store = _opened(folder, pictures)
     if store is None:
         with locked(folder):
@@ -155,70 +147,7 @@ def _progress_bar(name: str) -> Iterator[ReportProgress]:
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=total > _MIN_SHOWN)
 
 
-@dataclass
-class _Pictures:
-    """A data set's samples, listed only once they are needed; then packed, those of neither class last."""
-
-    config: DatasetConfig
-
-    @property
-    def samples(self) -> PackedSamples:
-        return self._listed[0]
-
-    @property
-    def listing(self) -> Listing:
-        """What the sources said besides the samples."""
-        return self._listed[1]
-
-    @cached_property
-    def _listed(self) -> tuple[PackedSamples, Listing]:
-        listing = list_samples(self.config)
-        kept = sorted(_limited(listing.samples, self.config), key=lambda sample: sample.label == NEITHER)
-        return PackedSamples(kept), replace(listing, samples=[])
-
-
-def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
-    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed; of
-    neither class half of it at most.
-    """
-    if config.limit is None or len(samples) <= config.limit:
-        return samples
-    order = np.random.default_rng(config.split.seed).permutation(len(samples))
-    labels = np.array([sample.label for sample in samples])[order]
-    kept = np.concatenate([order[labels == label][: config.limit // 2] for label in (0, 1, NEITHER)])
-    return [samples[row] for row in np.sort(kept)]
-
-
-def _key(pictures: _Pictures) -> str:
-    """A name for everything that the stored pixels and groups depend on; no picture is read for it.
-
-    Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes pixels.
-    """
-    config = pictures.config
-    distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
-    settings = (config.image_size, Limits.of(config), *distances, *_fit_key(config.fit))
-    limit = (config.limit, config.split.seed if config.limit else None)
-    digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
-    signature = listing_signature(config)
-    if signature is not None:
-        digest.update(repr(signature).encode())
-        return digest.hexdigest()
-    for sample in pictures.samples:
-        described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
-        target = () if sample.target is None else (sample.target,)
-        shares = () if sample.shares is None else (sorted(sample.shares.items()),)
-        digest.update(repr((*described, sample.locator.signature, *target, *shares)).encode())
-    digest.update(repr((pictures.listing.rejections, sorted(pictures.listing.ignored.items()))).encode())
-    return digest.hexdigest()
-
-
-def _fit_key(fit: Fit) -> tuple[object, ...]:
-    if fit == "face":
-        return (fit, BLAZEFACE, DRAWN_FOR_CUTTING)
-    return () if fit == "stretch" else (fit,)
-
-
-def _opened(folder: Path, pictures: _Pictures, *, say_damage: bool = False) -> Store | None:
+def _opened(folder: Path, pictures: ListedPictures, *, say_damage: bool = False) -> Store | None:
     try:
         with readable_disk_errors(folder.parent):
             store = open_store(folder, full=pictures.config.verify == "full")
@@ -232,7 +161,7 @@ def _opened(folder: Path, pictures: _Pictures, *, say_damage: bool = False) -> S
     return store
 
 
-def _same_content(store: Store, pictures: _Pictures) -> bool:
+def _same_content(store: Store, pictures: ListedPictures) -> bool:
     """Whether every file still has the SHA-256 that it had when the store was made."""
     columns = ["source", "path", "sha256"]
     stored = pd.concat([store.table[columns], store.rejected[columns]])

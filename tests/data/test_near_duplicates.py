@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from src.data.decoding import statistics
 from src.data.images import decode_image
 from src.data.near_duplicates import chained, connected_groups, near_duplicate_pairs, perceptual_hashes
+from src.data.picture_statistics import statistics
 
 
 def flipped(hashes: np.ndarray, bits: int, random: np.random.Generator) -> np.ndarray:
