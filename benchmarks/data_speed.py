@@ -19,7 +19,7 @@ from src.synthetic.faces import draw_face
 
 FEW, MANY, SIDE = 1_000, 10_000, 32
 ROWS = (100_000, 400_000)
-FOLDER, FOLDER_ROUNDS = 200, 3
+FOLDER, FOLDER_ROUNDS = 1_000, 3
 CALLS = 200
 
 
