@@ -19,7 +19,7 @@ ANSWER_SECONDS = 10
 def connect(address: str | None, key: str) -> Any:
     """The `ray` module, connected to the cluster at `address`, which the config's `key` gives.
 
-    None means the one that RAY_ADDRESS names, else a Ray of its own on this machine. Raises ClusterError.
+    None means the one that RAY_ADDRESS names, else `local`, a Ray of its own on this machine. Raises ClusterError.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -30,7 +30,8 @@ def connect(address: str | None, key: str) -> Any:
     if ray.is_initialized():
         return ray
     address = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    options: dict[str, Any] = {"address": address} if address else {}
+    options |= {"include_dashboard": False} if address in (None, "local") else {}
     if path := os.environ.get("PYTHONPATH"):  # a node begins with its own, and may then not find what a job imports
         options["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
     try:
