@@ -37,7 +37,7 @@ def open_model(which: str | None = None, tracking_uri: str | None = None) -> Bun
 
     say_store(tracking, sys.stderr)
     registered = _registered(which, tracking) if which.startswith("models:/") else None
-    return registered or export_run(find_run(tracking, which), tracking)
+    return registered or export_run(find_run(tracking, which, "model"), tracking)
 
 
 def _registered(which: str, tracking: TrackingConfig) -> Bundle | None:

@@ -43,6 +43,7 @@ _TYPES = {
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
 _SAMPLE_COLUMNS = ("path", "label", "source", "shipped_split", "subject", "weight")
+_ROW_COLUMNS = ("slot", *_SAMPLE_COLUMNS, "sha256")
 _REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256", "slot")
 
 
@@ -99,7 +100,7 @@ def build(
             rejection = Rejection(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
             rejected.append(asdict(rejection) | {"sha256": outcome.sha256, "slot": slot})
         report_progress(slot + 1, len(samples))
-    table, copies = without_copies(rows.frame())
+    table, copies = without_copies(rows.frame(_ROW_COLUMNS))
     rejected_table = pd.concat([rejected.frame(_REJECTED_COLUMNS), copies], ignore_index=True)
     rejected_table = rejected_table.sort_values("slot", kind="stable", ignore_index=True).drop(columns="slot")
     _check_usable(table, rejected_table, config)

@@ -61,11 +61,11 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
     return runs
 
 
-def find_run(config: TrackingConfig, which: str) -> RecordedRun:
+def find_run(config: TrackingConfig, which: str, key: str = "run") -> RecordedRun:
     """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, of equals the lowest
     validation log loss, so that test stays unseen; of the runs validated on the same pictures as the newest one,
     `trainer=debug` and overfit left out; said on stderr), or `models:/name@alias`, `models:/name/version` or
-    `models:/m-id`. Raises TrackingError where there is none.
+    `models:/m-id`. Raises TrackingError where there is none, which says that `key` named it.
     """
     if which in ("latest", "best"):
         runs = [run for run in find_runs(config) if BEST_BY in run.metrics]  # `trainer=overfit` evaluates nothing
@@ -74,7 +74,7 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         if not runs:
             left_out = " (trainer=debug and overfit do not compete)" if which == "best" else ""
             raise TrackingError(
-                f"run={which}: no finished and evaluated run in experiment {config.experiment}{left_out}"
+                f"{key}={which}: no finished and evaluated run in experiment {config.experiment}{left_out}"
             )
         return runs[0] if which == "latest" else _best(runs)
     mlflow = connect(config)
@@ -83,7 +83,8 @@ def find_run(config: TrackingConfig, which: str) -> RecordedRun:
         return _recorded(mlflow.get_run(run_id))
     except (mlflow.MlflowException, OSError) as error:
         raise TrackingError(
-            f"{which}: {str(error).splitlines()[0]}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
+            f"{key}={which}: {str(error).splitlines()[0]}; "
+            "accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
         ) from error
 
 

@@ -10,7 +10,7 @@ from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, Inte
 from hydra.version import _UNSPECIFIED_, VersionBase
 
 from src.config import PROJECT_ROOT
-from src.sweeps.ray_pool import QUIET
+from src.ray_cluster import QUIET
 
 pytestmark = pytest.mark.cluster
 
