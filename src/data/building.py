@@ -142,7 +142,7 @@ def _repeated(sha256: pd.Series) -> NDArray[np.intp]:
     keys = np.fromiter((int(digest[:16], 16) for digest in values_of(sha256)), np.uint64, len(sha256))
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
-    places = np.sort(order[np.append(same, False) | np.insert(same, 0, False)])
+    places = np.union1d(order[:-1][same], order[1:][same])
     return places[sha256.iloc[places].duplicated(keep=False).to_numpy()]
 
 

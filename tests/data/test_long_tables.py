@@ -70,6 +70,14 @@ def test_of_copies_the_first_in_each_split_stays_and_none_with_two_labels() -> N
     }
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_nothing_is_a_copy_of_nothing(count: int) -> None:
+    rows = [(number, "a", 1, "photos", None, "f" * 64) for number in range(count)]
+    table = pd.DataFrame(rows, columns=["slot", "path", "label", "source", "shipped_split", "sha256"])
+    kept, copies = without_copies(table.astype({"sha256": "str", "path": "str"}))
+    assert (len(kept), len(copies)) == (count, 0)
+
+
 def test_digests_that_begin_alike_are_no_copies() -> None:
     digests = ["0" * 16 + letter * 48 for letter in "aab"]
     table = pd.DataFrame({"path": list("xyz"), "label": 1, "shipped_split": None, "sha256": digests})
