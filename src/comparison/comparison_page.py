@@ -194,8 +194,7 @@ _COST_TITLES = {
 
 def _row(ranking: Ranking, place: int, settings: Sequence[str], costs: Sequence[str]) -> list[str]:
     candidate, board = ranking.candidates[place], ranking.board.iloc[place]
-    model = candidate.runs[0].params.get("model.name", "") if candidate.number else candidate.label
-    named = [candidate.settings[key] for key in settings] or [model]
+    named = [candidate.settings[key] for key in settings] or [candidate.model]
     score = [f"{board['mean']:.4f}", f"{board['low']:.4f} to {board['high']:.4f}"]
     formats = {"mce": "{:.2f}", "parameters": "{:,.0f}"}
     shown = {"flops": board["flops"] / 1e6}

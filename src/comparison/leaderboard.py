@@ -46,9 +46,15 @@ class Candidate:
     @property
     def label(self) -> str:
         """What distinguishes it from the others, in a few words."""
+        if self.number is not None:
+            return f"{self.model} ({self.number})"
         words = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
-        model = self.runs[0].params.get("model.name", self.runs[0].name)
-        return (" ".join(words) or model) if self.number is None else f"{model} ({self.number})"
+        return " ".join(words) or self.model
+
+    @property
+    def model(self) -> str:
+        """The name of its model, or of its run where that has none."""
+        return self.runs[0].params.get("model.name", self.runs[0].name)
 
     @property
     def described(self) -> str:

@@ -143,7 +143,9 @@ def _decode_on_ray(
             waiting.extend(submitted(1))
             _write(chunk, pictures, preparation)
             yield chunk, outcomes
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+    except ray.exceptions.RayTaskError:
+        raise  # what decoding itself raised
+    except ray.exceptions.RayError:
         raise DataError(_ENDED) from None
     finally:
         for _, reference in waiting:

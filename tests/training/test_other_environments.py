@@ -75,7 +75,7 @@ def test_losses_on_two_devices_under_jax_are_those_on_one(tmp_path: Path) -> Non
         flags = f"--xla_force_host_platform_device_count={devices}"
         arguments = ["tracking=off", "model.filters=[4]", "model.dense=[4]", "model.normalization=batch"]
         arguments += ["trainer.precision=float32", "trainer.epochs=2"]
-        arguments += ["dataset.synthetic.count=30", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/{devices}"]
+        arguments += ["dataset.synthetic.count=33", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/{devices}"]
         answer = subprocess.run(
             [sys.executable, "-m", "src.train", *TINY_RUN, *arguments],
             cwd=PROJECT_ROOT,
