@@ -1,26 +1,28 @@
 """A fit against the tutorial's pipeline and against a bare loop: `python -m benchmarks.training_speed [ROUNDS]`.
 
-Every contender fits in a thread of its own that waits for its turn after each epoch, so that epochs of real fits, with
-all their callbacks, are measured in turn. Measured are the seconds of training for 1,000 pictures, without validation.
+Every contender fits in a thread of its own, the tutorial in a process of its own, that waits for its turn after each
+epoch, so that epochs of real fits, with all their callbacks, are measured in turn. Measured are the seconds of training
+for 1,000 pictures, without validation.
 """
 
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
 
 from benchmarks.harness import ROUNDS, Row, faster, in_turn, show
-from src.config import Config
+from src.config import PROJECT_ROOT, Config
 from src.data.prepared import PreparedDataset, prepare
 from src.synthetic.faces import draw_face
 from src.training.backend import POLICIES, resolve_precision, start_backend
@@ -88,27 +90,33 @@ def ours(config: Config) -> Turns:
     return Turns(run)
 
 
-def tutorial(pictures: Path) -> Turns:
-    """The tutorial's pipeline and network, in float32 as it comes."""
+class Tutorial:
+    """The tutorial's pipeline and network as they come, in a process of their own: an epoch a call, as `Turns`."""
 
-    def run(report: Report) -> None:
-        import keras
+    def __init__(self, pictures: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.tutorial", "turns", str(pictures)]
+        self.process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._seconds()
 
-        from benchmarks.tutorial import batches
-        from experiments.tutorial_leak.run import tutorial_network
+    def __call__(self) -> float:
+        self._pipe(self.process.stdin).write(b"\n")
+        self._pipe(self.process.stdin).flush()
+        return self._seconds()
 
-        class Seconds(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                self.started = time.perf_counter()
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                report(1000 * (time.perf_counter() - self.started) / (self.params["steps"] * BATCH))
+    def _seconds(self) -> float:
+        return float(self._pipe(self.process.stdout).readline())
 
-        keras.config.set_dtype_policy("float32")
-        training, _, _ = batches(pictures)
-        tutorial_network().fit(training, epochs=1000, verbose=0, callbacks=[Seconds()])
-
-    return Turns(run)
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        if pipe is None:
+            raise RuntimeError("the process was started without pipes")
+        return pipe
 
 
 def bare(config: Config) -> Callable[[], float]:
@@ -144,8 +152,9 @@ def training_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
     fastest = resolve_precision("auto")
     for precision in dict.fromkeys((fastest, "float32")):
         config = _config(folder, f"trainer.precision={precision}")
-        fit = ours(config)
-        found = in_turn({"ours": fit, "tutorial": tutorial(pictures), "bare loop": bare(config)}, rounds)
+        fit, tutorial = ours(config), Tutorial(pictures)
+        found = in_turn({"ours": fit, "tutorial": tutorial, "bare loop": bare(config)}, rounds)
+        tutorial.end()
         what = f"training, baseline, {SIDE}x{SIDE}, batches of {BATCH}, {precision}"
         bound = 1.2 if precision == "float32" else 2.2
         rows += [faster(what, "tutorial's pipeline", found, ("ours", "tutorial"), bound), _share(what, found)]

@@ -248,7 +248,7 @@ def test_a_command_that_is_ended_says_so_with_its_exit_code(how: signal.Signals,
 def test_help_lists_groups_and_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "--help")
     assert code == 0
-    assert "model: baseline, convnext_tiny, deep, efficientnet_v2_b0, mobile, mobilenet_v3_small, residual" in out
+    assert "model: baseline, convnext_tiny, deep, efficientnet_lite0, efficientnet_v2_b0, mobile, mobilenet_v3" in out
     assert "aug: light, none, photos, randaugment, strong" in out
     assert "convolutions: 1" in out
     lines = out[out.index("== Values") :].split("\n")

@@ -69,7 +69,7 @@ def commands_in(text: str) -> list[str]:
         re.match(r"[\s#|`$]*((?:[A-Z_]+=\S+ )*(?:python -m (?:src|docs|benchmarks|experiments)|make )[^`]*)", line)
         for line in lines
     )
-    return [re.split(r"\s{2,}|\s+#|\s*\|", match.group(1).strip())[0] for match in found if match]
+    return [re.split(r"\s{2,}|\s+#|\s+\|", match.group(1).strip())[0] for match in found if match]
 
 
 def commands_of(document: Path) -> list[str]:

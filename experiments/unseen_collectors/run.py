@@ -56,7 +56,7 @@ def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
     """The run of one fold's scene model."""
     from hydra import initialize_config_dir
 
-    overrides = ["experiment=scenes", f"dataset.path={write_list(arguments, fold)}", "tracking=off"]
+    overrides = ["experiment=scenes_from_imagenet", f"dataset.path={write_list(arguments, fold)}", "tracking=off"]
     overrides += [f"dataset.manifest.root={arguments.photos}"]
     overrides += [f"output={arguments.work / f'fold{fold}'}", f"dataset.cache={arguments.work / 'cache'}"]
     overrides += ["evaluation.figures=false", "evaluation.explanations=0", "evaluation.slices=false"]
@@ -85,6 +85,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
         output=str(arguments.work / f"bundle{fold}"),
         overwrite=True,
         formats=["int8"],
+        int8_tolerance=0.03,
         groups=arguments.pattern,
     )
     bundle = export(exporting)

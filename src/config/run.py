@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -21,7 +22,8 @@ class ModelConfig(Strict):
 
     `grey` lets the model see lightness only, so that grey and colored pictures of one face are one to it. `weights`
     null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by `output=`),
-    of a file (.keras, .weights.h5, or .h5 of a backbone) or, of a backbone, Keras's own (`imagenet`).
+    of a file (.keras, .weights.h5, or .h5 or .pth of a backbone) or, of a backbone, those published (`imagenet`).
+    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelConfig(Strict):
     dense: Annotated[list[Count], Len(0, 4)] = field(default_factory=lambda: [256])
     dropout: Rate = 0.0
     spatial_dropout: Rate = 0.0
+    blocks: Annotated[int, Interval(ge=1, le=16)] = added(default=16)
     weights: str | None = added(default=None)
 
     def __post_init__(self) -> None:
@@ -99,9 +102,10 @@ class TrainerConfig(Strict):
     `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
 
-    For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`. `ema`
-    is the momentum of the weights' moving average, which is then validated and kept; 0 is none. `teachers` are recorded
-    models, named as `model.weights` names one; the mean of their probabilities is `teacher_weight` of the target.
+    For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`; layers
+    whose names begin with a match of the regular expression `frozen` are never trained. `ema` is the momentum of the
+    weights' moving average, which is then validated and kept; 0 is none. `teachers` are recorded models, named as
+    `model.weights` names one; the mean of their probabilities is `teacher_weight` of the target.
 
     Where the data set has auxiliary classes, `auxiliary_weight` is that of their head's loss; 0 leaves them out.
     """
@@ -118,6 +122,7 @@ class TrainerConfig(Strict):
     statistics_pictures: WholeNumber = 2048
     freeze: WholeNumber = added(default=0)
     unfrozen_rate: Annotated[float, Gt(0), Le(1)] = added(default=0.1)
+    frozen: str | None = added(default=None)
     ema: Rate = added(default=0.0)
     teachers: list[str] = added(default_factory=list)
     teacher_weight: Annotated[float, Gt(0), Le(1)] = added(default=0.5)
@@ -127,6 +132,12 @@ class TrainerConfig(Strict):
     checkpoint: str | None = with_role(PLACE, default=None)
     keep_state: bool = with_role(PLACE, default=True)
     profile: bool = with_role(PLACE, default=False)
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.frozen or "")
+        except re.error as error:
+            raise ValueError(f"frozen={self.frozen}: no regular expression: {error}") from None
 
 
 @dataclass(frozen=True)

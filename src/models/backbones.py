@@ -14,6 +14,7 @@ from keras import layers
 
 from ..config import ModelConfig
 from ..errors import ConfigError
+from . import efficientnet_lite
 from .cnn import head
 from .registry import architecture
 
@@ -74,8 +75,11 @@ def imagenet_weights(name: str) -> Path:
     import pooch
     import requests
 
+    if name == efficientnet_lite.NAME:
+        return efficientnet_lite.imagenet_file()
     if name not in BACKBONES:
-        raise ConfigError(f"model.weights=imagenet: of {', '.join(BACKBONES)} only, not of model.architecture={name}")
+        known = ", ".join([efficientnet_lite.NAME, *BACKBONES])
+        raise ConfigError(f"model.weights=imagenet: of {known} only, not of model.architecture={name}")
     found = BACKBONES[name]
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"  # Keras's own
     file = folder / PurePosixPath(urlsplit(found.url).path).name

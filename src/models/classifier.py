@@ -9,7 +9,7 @@ from keras import layers
 
 from ..config import ModelConfig
 from ..errors import ConfigError
-from . import backbones, cnn  # noqa: F401  (each registers its architectures)
+from . import backbones, cnn, efficientnet_lite  # noqa: F401  (each registers its architectures)
 from .registry import find_architecture
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..config import Config
 from ..errors import ConfigError
 from .classifier import backbone, create_classifier, unmirrored
+from .efficientnet_lite import load_torch_weights
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def full_precision(classifier: keras.Model, config: Config) -> keras.Model:
 
 
 def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
-    """Set the classifier's weights to those of a model (.keras), its own (.weights.h5) or its backbone's (.h5).
+    """Set the classifier's weights to those of a model (.keras), its own (.weights.h5) or its backbone's (.h5, .pth).
 
     Raises ConfigError, which begins with `key`, where the file holds those of another network or cannot be read.
     """
@@ -46,6 +47,8 @@ def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
                 if tuple(own.shape) != weights.shape:
                     raise ValueError(f"{own.path} is {weights.shape} there, {tuple(own.shape)} here")
             classifier.set_weights(found)
+        elif file.suffix == ".pth":
+            load_torch_weights(classifier, file)
         else:
             whole = file.name.endswith(".weights.h5")
             (classifier if whole else backbone(classifier)).load_weights(file)

@@ -26,7 +26,7 @@ from ..tracking.read import read_table
 if TYPE_CHECKING:
     import keras
 
-WEIGHT_FILES = (".keras", ".h5")
+WEIGHT_FILES = (".keras", ".h5", ".pth")
 _FREE = ("name", "weights", "dropout", "spatial_dropout")
 """Values of a model that another one with its weights may have otherwise."""
 
@@ -107,7 +107,9 @@ def find_origins(config: Config) -> Origins:
     elif weights is not None and Path(weights).expanduser().is_file():
         file = Path(weights).expanduser()
         if file.suffix not in WEIGHT_FILES:
-            raise ConfigError(f"model.weights={weights}: accepts a file {' or '.join(WEIGHT_FILES)}, a run or a folder")
+            *rest, last = WEIGHT_FILES
+            kinds = f"{', '.join(rest)} or {last}"
+            raise ConfigError(f"model.weights={weights}: accepts a file {kinds}, a run or a folder")
     elif weights is not None:
         start = _open("model.weights", weights, config)
         _check_same_network(start, config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -30,18 +32,33 @@ class Stage:
         return not self.is_last and epochs_done >= self.end
 
     def set_trainable(self, classifier: keras.Model, config: Config) -> None:
-        """Freeze all but the head, or nothing. A frozen layer of batch normalization keeps its statistics, in training
-        too. Raises ConfigError for a model of which the head is all.
+        """Freeze what `trainer.frozen` names, and in the first stage all but the head. A frozen layer of batch
+        normalization keeps its statistics, in training too. Raises ConfigError for a model of which the head is all,
+        and where `trainer.frozen` names nothing, or all.
         """
         unfreeze(classifier)
-        if not self.head_only:
-            return
-        head = head_layers(classifier)
-        body = [layer for layer in classifier.layers if layer not in head]
-        for layer in body:
-            layer.trainable = False
-        if not any(layer.weights for layer in body):
-            raise ConfigError(f"trainer.freeze={config.trainer.freeze}: model={config.model.name} is all head")
+        if self.head_only:
+            head = head_layers(classifier)
+            body = [layer for layer in classifier.layers if layer not in head]
+            if not any(layer.weights for layer in body):
+                raise ConfigError(f"trainer.freeze={config.trainer.freeze}: model={config.model.name} is all head")
+            _freeze(body)
+        if pattern := config.trainer.frozen:
+            named = [layer for layer in classifier.layers if re.match(pattern, layer.name) and layer.weights]
+            if not named:
+                known = [layer.name for layer in classifier.layers if layer.weights]
+                raise ConfigError(
+                    f"trainer.frozen={pattern}: no layer of model={config.model.name} begins so; they are "
+                    f"{', '.join(known[:6])}{', ...' if len(known) > 6 else ''}"
+                )
+            _freeze(named)
+        if not classifier.trainable_weights:
+            raise ConfigError(f"trainer.frozen={config.trainer.frozen}: leaves nothing to train")
+
+
+def _freeze(some: Iterable[keras.layers.Layer]) -> None:
+    for layer in some:
+        layer.trainable = False
 
 
 def unfreeze(classifier: keras.Model) -> None:

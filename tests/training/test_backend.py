@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import gc
+import platform
+import subprocess
+import sys
 import weakref
 
 import keras
@@ -63,3 +66,24 @@ def test_starting_again_keeps_nothing_of_an_earlier_run_alive() -> None:
     backend.start_backend()
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_is_freed_is_used_again() -> None:
+    """Unless told so, glibc gives a block of this size back to the system, and its pages are mapped anew each time."""
+    script = """
+import resource
+import numpy as np
+from src.training.backend import import_backend
+
+import_backend()
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.full(25_000_000, 1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), faults())
+"""
+    first, second = map(int, subprocess.check_output([sys.executable, "-c", script], text=True).split())
+    assert second < first / 10

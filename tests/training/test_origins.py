@@ -56,6 +56,30 @@ def test_the_second_stage_trains_all_of_the_network(trained: Trained, record: Pa
     assert len(classifier.trainable_variables) == everything
 
 
+def test_layers_that_are_named_are_never_trained(trained: Trained, record: Path) -> None:
+    config = config_from(trained, f"model.weights={record}", "trainer.freeze=1", "trainer.frozen=stage1")
+    classifier = keras.saving.load_model(record / "model.keras")
+    for stage in stages(config):
+        stage.set_trainable(classifier, config)
+        moving = {layer.name for layer in classifier.layers if layer.trainable_weights}
+        assert "probability" in moving
+        assert not any(name.startswith("stage1") for name in moving)
+    assert any(name.startswith("stage2") for name in moving)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        ("stage9", r"^trainer\.frozen=stage9: no layer of model=.* begins so; they are stage1_"),
+        (".", "leaves nothing to tr"),
+    ],
+)
+def test_a_pattern_of_no_layer_or_of_all_is_one_line(trained: Trained, record: Path, pattern: str, line: str) -> None:
+    config = config_from(trained, f"trainer.frozen={pattern}")
+    with pytest.raises(ConfigError, match=line):
+        stages(config)[0].set_trainable(keras.saving.load_model(record / "model.keras"), config)
+
+
 def test_it_begins_where_the_recorded_model_ended(tuned: tuple[Path, TrainResult]) -> None:
     assert tuned[1].fit.history["val_accuracy"][0] > 0.95
 
@@ -115,8 +139,8 @@ def test_teachers_share_the_target_of_training_pictures(trained: Trained, record
     [
         (["model.weights=nothing"], r"^model\.weights=nothing: tracking=off keeps no runs"),
         (["model.weights=RECORD", "model.filters=[4]"], r"network: model\.filters is \[8, 16\] there, \[4\] here"),
-        (["model.weights=RECORD/config.yaml"], r"config\.yaml: accepts a file \.keras or \.h5"),
-        (["model.weights=imagenet"], r"^model\.weights=imagenet: of mobilenet_v3_small, .* not of .*architecture=cnn"),
+        (["model.weights=RECORD/config.yaml"], r"config\.yaml: accepts a file \.keras, \.h5 or \.pth"),
+        (["model.weights=imagenet"], r"^model\.weights=imagenet: of efficientnet_lite0, .* not of .*architecture=cnn"),
         (["trainer.teachers=[nothing]"], r"^trainer\.teachers=nothing: tracking=off keeps no runs"),
     ],
 )

