@@ -141,6 +141,7 @@ def test_every_model_composes_with_every_trainer() -> None:
         (["seed=3", "model=deep"], "s3-deep-none-adam-synthetic"),
         (["optimizer.learning_rate=3e-4", "aug=light", "optimizer.learning_rate=1e-4"], None),
         (["dataset=photos", "dataset.path=/my/photos", "trainer=debug"], "photos-debug-baseline-none-adam-s0"),
+        (["dataset=manifest", "dataset.path=a.csv", "dataset.manifest.root=/my/b"], "manifest-baseline-none-adam-s0"),
     ],
 )
 def test_the_name_of_a_run_begins_with_what_differs(overrides: list[str], name: str | None) -> None:

@@ -11,6 +11,9 @@ from .checking import plain
 from .roles import EVALUATION, LAUNCH, PLACE, SESSION, as_text, is_added_default, role_of
 from .run import Config
 
+_UNTOLD = ("dataset.path", "dataset.manifest.root", "experiment")
+"""Of a run's name: where pictures lie, and what its own values say."""
+
 
 def flat_params(config: Config) -> dict[str, str]:
     """The resolved config as dotted keys and text, lists as JSON: `model.filters` is `[16, 32, 16]`.
@@ -44,7 +47,7 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
     changed = {}
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key in parts or (key not in ("dataset.path", "experiment") and _tells(key)):
+        if key in parts or (key not in _UNTOLD and _tells(key)):
             changed[key] = parts.get(key, f"{key.rpartition('.')[2]}={value}")  # of a key given twice the last counts
     return "-".join((changed | {key: value for key, value in parts.items() if key not in changed}).values())
 

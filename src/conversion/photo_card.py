@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ..config import ExportConfig
-from ..metrics.calibration import expected_calibration_error
+from ..metrics.calibration import calibration_error_by_chance, expected_calibration_error
 from ..metrics.intervals import proportion
 from ..reports.pages import markdown_table
 from ..runtime.bundle import Bundle
@@ -24,7 +24,7 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
     test = answered[answered["split"] == "test"]
     files = [place(name) for name in bundle.formats for place in (bundle.model_file, bundle.scene_file)]
     size = sum(file.stat().st_size for file in files)
-    header = ("split", "pictures", "accuracy", "calibration error", "answered", "accuracy of these")
+    header = ("split", "pictures", "accuracy", "calibration error (by chance)", "answered", "accuracy of these")
     parts = [
         (f"{split}{case}", part)
         for split in EVALUATED
@@ -55,7 +55,7 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         "## Whole photos",
         markdown_table(header, [_row(title, part) for title, part in parts]),
         "In brackets: 95 % intervals over groups of near-duplicates. Accuracy counts every picture; `answered` are "
-        "those not `unsure`.",
+        "those not `unsure`. A perfectly calibrated model would show the calibration error `by chance` on as many.",
         "### By group\n\n" + markdown_table(groups[0], by_group) if groups else "",
         "## Fusion",
         f"Fitted on the {(answered['split'] == 'validation').sum():,} validation photos, on "
@@ -87,7 +87,7 @@ def _row(title: str, part: pd.DataFrame) -> tuple[str, ...]:
         title,
         f"{len(part):,}",
         accuracy,
-        f"{calibration:.3f}",
+        f"{calibration:.3f} ({calibration_error_by_chance(part['probability']):.3f})",
         f"{part['answered'].mean():.0%}",
         str(proportion(sure["right"], sure["group"])),
     )
