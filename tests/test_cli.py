@@ -59,6 +59,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         ("@seed=1", "@seed=1: not understood; write key=value"),
         ("model.filters._target_.filters=[8,16]", "model.filters._target_.filters=[8,16]': cannot be composed"),
         ("model.filters=[8,16", "model.filters=[8,16: accepts a list of 1 to 8 items"),
+        ("trainer.frozen='('", "frozen=(: no regular expression: missing )"),
         ("--seed=1", "--seed=1: no such option; a value is set by seed=1"),
         ("dataset.path=a,b", """several values make a sweep; add -m, or as one text: 'dataset.path="a,b"'"""),
     ],

@@ -80,12 +80,13 @@ def imagenet_file() -> Path:
 def load_torch_weights(classifier: keras.Model, file: Path) -> None:
     """Set stem and blocks of a classifier to those of EfficientNet-Lite0 in PyTorch's file; its head stays as it is.
 
-    Raises ValueError where they do not fit, and OSError where the file cannot be read.
+    Raises ValueError or KeyError where they do not fit, and OSError where the file cannot be read.
     """
+    body = [layer for layer in classifier.layers if layer.weights and layer.name.startswith(("stem", "block"))]
+    if not body:
+        raise ValueError(f"its weights are for {NAME} only")
     found = read_torch_weights(file)
-    for layer in classifier.layers:
-        if not layer.weights or not layer.name.startswith(("stem", "block")):
-            continue
+    for layer in body:
         name = _torch_name(layer.name)
         if isinstance(layer, layers.BatchNormalization):
             values = [found[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]

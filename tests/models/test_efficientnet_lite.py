@@ -127,7 +127,13 @@ def test_imagenet_weights_know_a_palace_and_a_flower() -> None:
     assert named[1, 0] == DAISY
 
 
-def test_blocks_cut_the_network_off(tmp_path: Path) -> None:
+def test_weights_for_another_architecture_are_one_line() -> None:
+    cnn = create_classifier(ModelConfig(name="cnn"), 32)
+    with pytest.raises(ConfigError, match=r"^key: .*\.pth does not hold the weights of this network: its weights are"):
+        load_weights(cnn, imagenet_file(), "key")
+
+
+def test_blocks_cut_the_network_off() -> None:
     whole, short = (create_classifier(_config(blocks=blocks), 64) for blocks in (16, 12))
     assert (whole.count_params(), short.count_params()) == (2_998_304 + 321, 944_353)
     assert grad_cam(short, np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 64, 64)
