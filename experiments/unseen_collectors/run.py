@@ -56,7 +56,7 @@ def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
     """The run of one fold's scene model."""
     from hydra import initialize_config_dir
 
-    overrides = ["experiment=scenes_from_imagenet", f"dataset.path={write_list(arguments, fold)}", "tracking=off"]
+    overrides = [f"experiment={arguments.scenes}", f"dataset.path={write_list(arguments, fold)}", "tracking=off"]
     overrides += [f"dataset.manifest.root={arguments.photos}"]
     overrides += [f"output={arguments.work / f'fold{fold}'}", f"dataset.cache={arguments.work / 'cache'}"]
     overrides += ["evaluation.figures=false", "evaluation.explanations=0", "evaluation.slices=false"]
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument(
         "--faces", type=Path, default=Path("models/happy_sad"), help="the bundle whose face model is used"
     )
+    parser.add_argument("--scenes", default="scenes_from_imagenet", help="the experiment that trains the scene models")
     parser.add_argument("--pattern", default=r"c\d\d", help="regular expression that finds the collector in a path")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("outputs/unseen_collectors"), help="where folds are kept")
