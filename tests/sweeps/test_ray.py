@@ -94,7 +94,7 @@ def test_a_sweep_outlives_a_node_and_each_job_shows_up_once(
     lost: list[int] = []
 
     def lose_a_node() -> None:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 600  # beside other work
         while time.monotonic() < deadline and not lost:
             going = [run for run in children(config) if run.info.status == "RUNNING" and "fit/loss" in run.data.metrics]
             if len(going) == 2:  # one on each node

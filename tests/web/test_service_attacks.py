@@ -216,6 +216,6 @@ def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> No
     assert verdict(flat(8000))[1].startswith("too_large")
     allowed = flat(4800)
     with ThreadPoolExecutor(6) as pool:
-        assert [verdict for verdict, _ in pool.map(verdict, [allowed] * 6)] == ["ok"] * 6
+        assert {verdict for verdict, _ in pool.map(verdict, [allowed] * 6)} <= {"ok", "unsure"}  # of a flat picture
     # Each takes 0.3 to decode and its faces are looked for beside the others; freed memory is kept for a while.
     assert peak() < 1.8, "gigabytes"
