@@ -41,7 +41,7 @@ def train(pictures: Path, epochs: int = 20) -> None:
     network.save(pictures / "tutorial.keras")
 
 
-class Turns(keras.callbacks.Callback):
+class SecondsInTurn(keras.callbacks.Callback):
     """Prints the seconds of training for 1,000 pictures after each epoch, and waits for a line."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -65,6 +65,6 @@ if __name__ == "__main__":
     if first.endswith(".keras"):
         predict(Path(first), Path(rest[0]))
     elif first == "turns":
-        tutorial_network().fit(batches(Path(rest[0]))[0], epochs=1000, verbose=0, callbacks=[Turns()])
+        tutorial_network().fit(batches(Path(rest[0]))[0], epochs=1000, verbose=0, callbacks=[SecondsInTurn()])
     else:
         train(Path(first), int(rest[0]) if rest else 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ def read_torch_weights(file: Path) -> dict[str, NDArray[Any]]:
             for key in _unpickle(stream)[0]:
                 count = int.from_bytes(stream.read(8), "little")
                 dtype = np.dtype(kinds[key])
-                storages[key] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
+                size = count * dtype.itemsize
+                data = stream.read(size) if size <= file.stat().st_size else b""
+                if len(data) < size:
+                    raise ValueError("it is cut off")
+                storages[key] = np.frombuffer(data, dtype)
             return {name: _tensor(storages[view.storage], view) for name, view in views.items()}
         except (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no file of torch.save before version 1.6: {error}") from error
@@ -75,8 +80,10 @@ def _unpickle(stream: BinaryIO) -> tuple[Any, dict[str, str]]:
 
 
 def _tensor(storage: NDArray[Any], view: _View) -> NDArray[Any]:
+    if math.prod(view.shape) > len(storage):  # strides of zero would make a large array of a small file
+        raise ValueError("it has a tensor that is larger than its storage")
     reach = view.offset + sum((size - 1) * step for size, step in zip(view.shape, view.strides, strict=True))
     if view.offset < 0 or min(view.strides, default=0) < 0 or reach >= len(storage):
-        raise ValueError("a tensor lies outside its storage")
+        raise ValueError("it has a tensor that lies outside its storage")
     strides = tuple(step * storage.itemsize for step in view.strides)
     return np.lib.stride_tricks.as_strided(storage[view.offset :], view.shape, strides, writeable=False).copy()
