@@ -72,19 +72,11 @@ def predict(
     if undo:
         _undo(undo)
         return
-    _check(not (link and move), "choose one of --link and --move")
-    mode: Mode = "link" if link else "move" if move else "copy"
     _check(bool(paths), "name pictures or folders, or - for standard input")
     _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
     _check(bool(faces or annotate) or yunet is None, "--yunet goes with --faces")
-    _check(not sort_into or "-" not in (paths or []), "--sort-into takes files and folders, not standard input")
-    _check(sort_into is not None or mode == "copy", f"--{mode} goes with --sort-into")
     _check(not no_faces or not (faces or annotate), "choose one of --faces and --no-faces")
-    for folder in filter(os.path.isdir, (paths or []) if sort_into else []):
-        inside = os.path.realpath(sort_into or "") == os.path.realpath(folder) or (
-            recursive and Path(os.path.realpath(sort_into or "")).is_relative_to(os.path.realpath(folder))
-        )
-        _check(not inside, f"--sort-into {sort_into}: lies in {folder}, whose pictures are sorted; name another place")
+    mode = _sorting_mode(sort_into, paths or [], recursive=recursive, link=link, move=move)
     for file in (annotate, explain):
         _check(
             file is None or _can_be_written(file), f"{file}: cannot be written; name a .png in a folder that is there"
@@ -110,6 +102,22 @@ def predict(
 def _check(allowed: bool, otherwise: str) -> None:
     if not allowed:
         raise ConfigError(otherwise)
+
+
+def _sorting_mode(sort_into: Path | None, paths: list[str], *, recursive: bool, link: bool, move: bool) -> Mode:
+    """How pictures are sorted. Raises ConfigError where they cannot be sorted into that folder, or in that way."""
+    _check(not (link and move), "choose one of --link and --move")
+    mode: Mode = "link" if link else "move" if move else "copy"
+    if sort_into is None:
+        _check(mode == "copy", f"--{mode} goes with --sort-into")
+        return mode
+    _check("-" not in paths, "--sort-into takes files and folders, not standard input")
+    into = Path(os.path.realpath(sort_into))
+    for folder in filter(os.path.isdir, paths):
+        sorted_folder = Path(os.path.realpath(folder))
+        inside = into == sorted_folder or (recursive and into.is_relative_to(sorted_folder))
+        _check(not inside, f"--sort-into {sort_into}: lies in {folder}, whose pictures are sorted; name another place")
+    return mode
 
 
 def _can_be_written(file: Path) -> bool:

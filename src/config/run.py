@@ -23,7 +23,8 @@ class ModelConfig(Strict):
     `grey` lets the model see lightness only, so that grey and colored pictures of one face are one to it. `weights`
     null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by `output=`),
     of a file (.keras, .weights.h5, or .h5 or .pth of a backbone) or, of a backbone, those published (`imagenet`).
-    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen.
+    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen. `enlarge` gives the network pictures of so
+    many times the side, interpolated, so that one that was made for larger pictures sees more of small ones.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelConfig(Strict):
     dropout: Rate = 0.0
     spatial_dropout: Rate = 0.0
     blocks: Annotated[int, Interval(ge=1, le=16)] = added(default=16)
+    enlarge: Annotated[int, Interval(ge=1, le=8)] = added(default=1)
     weights: str | None = added(default=None)
 
     def __post_init__(self) -> None:

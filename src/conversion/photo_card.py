@@ -31,17 +31,6 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         for case, part in _cases(answered[answered["split"] == split])
         if len(part)
     ]
-    groups = [("group", "split", "pictures", "face found", "accuracy")] if config.groups else []
-    by_group = [
-        (
-            str(name),
-            str(split),
-            f"{len(part):,}",
-            f"{(part['faces'] > 0).mean():.0%}",
-            str(proportion(part["right"], part["group"])),
-        )
-        for (name, split), part in answered.groupby(["part", "split"])
-    ]
     texts = [
         f"# Model card: {bundle.name}",
         f"**Test accuracy on whole photos {proportion(test['right'], test['group'])}** on {len(test):,} pictures."
@@ -56,7 +45,7 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         markdown_table(header, [_row(title, part) for title, part in parts]),
         "In brackets: 95 % intervals over groups of near-duplicates. Accuracy counts every picture; `answered` are "
         "those not `unsure`. A perfectly calibrated model would show the calibration error `by chance` on as many.",
-        "### By group\n\n" + markdown_table(groups[0], by_group) if groups else "",
+        _by_group(answered) if config.groups else "",
         "## Fusion",
         f"Fitted on the {(answered['split'] == 'validation').sum():,} validation photos, on "
         f"log-odds; several faces are joined by their {fusion.joining}.\n\n"
@@ -69,6 +58,21 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         _demoted(scene_card, SCENE_SECTION),
     ]
     return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def _by_group(answered: pd.DataFrame) -> str:
+    header = ("group", "split", "pictures", "face found", "accuracy")
+    rows = [
+        (
+            str(name),
+            str(split),
+            f"{len(part):,}",
+            f"{(part['faces'] > 0).mean():.0%}",
+            str(proportion(part["right"], part["group"])),
+        )
+        for (name, split), part in answered.groupby(["part", "split"])
+    ]
+    return "### By group\n\n" + markdown_table(header, rows)
 
 
 def _cases(part: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

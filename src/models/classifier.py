@@ -24,6 +24,8 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     if config.grey:
         x = keras.ops.image.rgb_to_grayscale(x)
+    if config.enlarge > 1:
+        x = layers.UpSampling2D(config.enlarge, interpolation="bilinear", name="enlarged")(x)
     try:
         x = find_architecture(config.architecture)(x, config)
     except ValueError as error:  # what Keras raises for a layer that does not fit, with colors for a terminal
@@ -58,10 +60,14 @@ def backbone(model: keras.Model) -> keras.Model:
 
 
 def mirrored(model: keras.Model) -> keras.Model:
-    """A model with the weights of `model` that answers with the mean over a picture and its mirror image."""
+    """A model with the weights of `model` that answers with the mean over a picture and its mirror image.
+
+    Both are one batch, so that an exported file holds the network once.
+    """
     inputs = keras.Input(model.input_shape[1:], name="image")
-    both = [model(inputs), model(keras.ops.flip(inputs, axis=2))]
-    return keras.Model(inputs, layers.Average(dtype="float32", name="probability")(both), name=model.name)
+    both = keras.ops.concatenate([inputs, keras.ops.flip(inputs, axis=2)])
+    answers = layers.Average(dtype="float32", name="probability")(keras.ops.split(model(both), 2))
+    return keras.Model(inputs, answers, name=model.name)
 
 
 def unmirrored(model: keras.Model) -> keras.Model:

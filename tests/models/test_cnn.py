@@ -81,6 +81,17 @@ def test_a_picture_too_small_for_the_stages_is_a_config_error(make_config: Calla
         create_classifier(config, 21)
 
 
+def test_an_enlarged_picture_is_interpolated_before_the_first_layer(make_config: Callable[..., Config]) -> None:
+    config = make_config("model=deep").model
+    small, large = create_classifier(replace(config, enlarge=2), 24), create_classifier(config, 48)
+    large.set_weights(small.get_weights())
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
+    enlarged = keras.ops.image.resize(pictures, (48, 48), interpolation="bilinear")
+    np.testing.assert_allclose(small(pictures), large(enlarged), atol=1e-5)
+    assert count_flops(small) == count_flops(large)
+    assert grad_cam(small, pictures).shape == (3, 24, 24)
+
+
 def test_flops_are_twice_the_multiply_adds(make_config: Callable[..., Config]) -> None:
     baseline = create_classifier(make_config("model=baseline").model, 256)
     convolutions = 254**2 * 27 * 16 + 125**2 * 144 * 32 + 60**2 * 288 * 16

@@ -25,14 +25,16 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.config import DatasetConfig, ExportConfig, RegisterConfig, TrackingConfig
+from src.config import DatasetConfig, ExportConfig, ModelConfig, RegisterConfig, TrackingConfig
+from src.conversion.exporting import write_model
 from src.data.prepared import prepare
 from src.data.samples import RejectedPictureError
+from src.models.classifier import create_classifier, mirrored, unmirrored
 from src.register import register
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Classifier
 from src.runtime.pictures import Picture
-from src.runtime.runners import create_runner
+from src.runtime.runners import RUNNERS, create_runner
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
 from tests.trained_model import Trained
@@ -122,6 +124,26 @@ def test_every_format_says_what_keras_says(
     np.testing.assert_allclose(run(pictures), expected, atol=tolerance)
     np.testing.assert_allclose(run(pictures[:1]), expected[:1], atol=tolerance)
     assert np.abs(run(pictures) - expected).mean() < INT8_TOLERANCE
+
+
+@pytest.mark.parametrize(("model_format", "tolerance"), [("litert", 1e-4), ("onnx", 1e-4), ("int8", 0.05)])
+def test_every_format_takes_the_mean_over_a_picture_and_its_mirror_image(
+    model_format: str, tolerance: float, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(1)
+    config = ModelConfig("small", grey=True, enlarge=2, filters=[8, 8], padding="same", dense=[16])
+    one_sided = create_classifier(config, 16)
+    decision = one_sided.get_layer("probability")
+    decision.set_weights([weight * 20 for weight in decision.get_weights()])
+    both_sides = mirrored(one_sided)
+    assert unmirrored(both_sides) is one_sided
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    sides = [np.asarray(one_sided(some)).reshape(-1) for some in (pictures, pictures[:, :, ::-1])]
+    assert np.abs(sides[0] - sides[1]).max() > 0.1, "or one side would do"
+    np.testing.assert_allclose(np.asarray(both_sides(pictures)).reshape(-1), np.mean(sides, axis=0), atol=1e-6)
+    run = RUNNERS[model_format](write_model(both_sides, model_format, tmp_path, pictures), 16, 1)
+    for count in (1, 5, 2):
+        np.testing.assert_allclose(run(pictures[:count]), np.mean(sides, axis=0)[:count], atol=tolerance)
 
 
 @pytest.mark.parametrize("model_format", ["litert", "onnx"])
