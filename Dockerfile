@@ -14,6 +14,7 @@ WORKDIR /app
 COPY requirements/serve.lock requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/serve.lock
 
+COPY pyproject.toml ./
 COPY src src
 COPY models/happy_sad models/happy_sad
 RUN useradd --uid 10001 --create-home serve && mkdir outputs && chown serve outputs

@@ -50,7 +50,7 @@ def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  
     agreement = proportion((probabilities[known] >= 0.5) == labels, groups)
     table = audit_table(dataset, probabilities, errors)
     folder = project_path(config.output or f"outputs/audit/{config.dataset.name}")
-    with readable_disk_errors(folder):
+    with readable_disk_errors(folder, "output"):
         folder.mkdir(parents=True, exist_ok=True)
         page = write_audit_page(table, dataset, errors, agreement, folder, config.shown)
         root = write_manifest(table, dataset, samples, config.dataset, folder)

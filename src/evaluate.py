@@ -78,6 +78,7 @@ def _without_leaks(
 ) -> tuple[PreparedDataset, list[str]]:
     import numpy as np
 
+    from .data.prepared import split_digest
     from .errors import DataError
     from .evaluation.leaks import fingerprints, leaked
 
@@ -98,7 +99,9 @@ def _without_leaks(
     left_out = seen if config.leaks == "drop" else np.zeros_like(seen)
     parts = np.where(left_out, "leaked", "test")
     outcome = "left out" if config.leaks == "drop" else "kept"
-    return replace(dataset, table=dataset.table.assign(split=parts)), [f"{note}{f'; {outcome}' if seen.any() else ''}"]
+    table = dataset.table.assign(split=parts)
+    evaluated = replace(dataset, table=table, split_digests={"test": split_digest(table[table["split"] == "test"])})
+    return evaluated, [f"{note}{f'; {outcome}' if seen.any() else ''}"]
 
 
 @contextlib.contextmanager

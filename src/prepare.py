@@ -33,7 +33,7 @@ def prepare_and_report(config: PrepareConfig, overrides: Sequence[str] = ()) -> 
     quarantine = None if config.quarantine is None else output_folder(config.quarantine, "quarantine")
     dataset = prepare(config.dataset)
     _print_summary(dataset, config.dataset, console)
-    with readable_disk_errors(folder):
+    with readable_disk_errors(folder, "output"):
         report = write_report(dataset, config.dataset, folder)
         for warning in report.warnings:
             console.print(warning, style="yellow")
@@ -87,7 +87,7 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     from .reports.leak_check import check_leaks, write_leak_page
 
     assert config.leak_check is not None  # noqa: S101  (for the type checker)
-    other = prepare(replace(config.leak_check, image_size=config.dataset.image_size))
+    other = prepare(replace(config.leak_check, image_size=config.dataset.image_size, fit=config.dataset.fit))
     check = check_leaks(dataset, other, config.dataset)
     (first, second), (first_name, second_name) = check.leaked, check.names
     console.print(

@@ -49,8 +49,10 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
     from .data.prepared import prepare
     from .evaluation.recorded import recorded_config
     from .tracking.read import find_run
+    from .tracking.store import say_store
     from .train import train
 
+    say_store(config.tracking)
     console = Console(soft_wrap=True, highlight=False)
     run = find_run(config.tracking, config.run)
     if "weights.sha256" not in run.tags:

@@ -13,6 +13,7 @@ from .cli.composition import compose_checked
 from .cli.hydra_command import hydra_command
 from .config import Config, TuneConfig
 from .config.roles import LAUNCH, without_roles
+from .errors import ConfigError
 from .train import train
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     base = without_roles(own, TuneConfig, LAUNCH)
     if not any(override.startswith("model=") for override in base):
         base = [f"model={config.model.name}", *base]  # the default model of a search is not that of a run
+    compose_trial(base)
     for probe in probes(config.space):
-        compose_trial([*base, *probe])
+        try:
+            compose_trial([*base, *probe])
+        except ConfigError as error:
+            raise ConfigError(f"{' '.join(probe)}, which the space tries: {error}") from None
     if config.tuner.backend == "workers":
         start_fork_server()
     import_backend()  # quietly, and while the fork server does the same

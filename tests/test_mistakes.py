@@ -37,6 +37,7 @@ BEFORE_THE_WORK = [
     ("train model.filters=16", "model.filters=16: accepts a list of 1 to 8 items"),
     ("train model.architecture=vit", "model.architecture=vit: accepts cnn"),
     ("train model=residual model.padding=valid", "residual=true needs padding=same"),
+    ("tune model=baseline", "model.residual=true, which the space tries: model: residual=true needs padding=same"),
     ("train dataset.split.train=0.9", "train, validation and test must add up to 1"),
     ("train dataset.split.fold=7", "dataset.split: split.fold=7: accepts 0 to 4"),
     ("train dataset.image_size=4", "dataset.image_size=4: accepts an integer, at least 8"),

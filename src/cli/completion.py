@@ -21,6 +21,7 @@ SCRIPT = """_happy_sad() {{
 COMP_WORDBREAKS="${{COMP_WORDBREAKS//=}}"
 complete -o nospace -o default -F _happy_sad {names}
 """
+TYPER_COMMANDS = ("predict", "relocate", "send", "serve", "ui")
 GUARD = r'[[ "$COMP_LINE" == *" -m src"[.\ ]* ]] || return'
 
 
@@ -47,7 +48,7 @@ def completions(commands: Sequence[str], main_of: Callable[[str], Any]) -> None:
     if command not in commands:
         return
     module = main_of(command)
-    if command in ("predict", "serve", "send"):
+    if command in TYPER_COMMANDS:
         import typer
 
         app = typer.Typer(add_completion=False)

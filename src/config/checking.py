@@ -65,13 +65,13 @@ def suggest(got: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def _type_at(schema: Any, location: Iterable[Any]) -> Any:
-    """The annotation found by walking `location` down a tree of dataclasses and lists."""
+    """The annotation found by walking `location` down a tree of dataclasses, dictionaries and lists."""
     for part in location:
         if is_dataclass(schema):
             schema = get_type_hints(schema, include_extras=True).get(str(part))
-        elif isinstance(part, int):
-            item_types = get_args(_bare(schema))
-            schema = item_types[0] if item_types else Any
+        elif isinstance(part, int) or get_origin(_bare(schema)) is dict:
+            item_types = get_args(_bare(schema))  # of a list its item's, of a dictionary its values' last
+            schema = item_types[-1] if item_types else Any
     return schema
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Interval, Len
 
+from .checking import suggest
 from .data import DatasetConfig
+from .launching import Objective
 from .roles import LAUNCH, with_role
 from .run import Config, EvaluationConfig, TrackingConfig
 from .types import Count, PositiveNumber, Strict
@@ -64,8 +66,9 @@ class TunerConfig(Strict):
     def __post_init__(self) -> None:
         if "test" in self.objective:
             raise ValueError(f"objective={self.objective}: the test part is never searched on; use a validation metric")
-        if not self.objective.startswith(("val_", "validation/")):
-            raise ValueError(f"objective={self.objective}: accepts val_loss, val_accuracy, val_auc or validation/...")
+        known = sorted((name.removeprefix("best/") for name in get_args(Objective)), key=lambda name: "/" in name)
+        if self.objective not in known:
+            raise ValueError(f"objective={self.objective}: accepts {', '.join(known)}{suggest(self.objective, known)}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,9 @@ COLUMNS = {"called": "predicted", "part": "shipped_split"}
 
 
 def present_key(key: str) -> str:
-    """The present name of a flat config key: `dataset.drawn.count` is `dataset.synthetic.count`."""
+    """The present name of a flat config key: `dataset.drawn.count` is `dataset.synthetic.count`, in a source too."""
+    if in_source := re.fullmatch(r"(dataset\.sources\.[^.]+)\.(.+)", key):
+        return in_source[1] + present_key(f"dataset.{in_source[2]}").removeprefix("dataset")
     for earlier, present in KEYS.items():
         if key.startswith(earlier):
             return present + key.removeprefix(earlier)

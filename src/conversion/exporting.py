@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shutil
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -61,18 +63,40 @@ def build_bundle(
 
 def check_place(folder: Path, *, overwrite: bool) -> None:
     """Raise BundleError where `folder` holds a bundle already, unless that may be replaced, or other files."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise BundleError(f"output={folder}: holds other files than a bundle; name another folder")
-    if (folder / MANIFEST).exists() and not overwrite:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BundleError(f"output={folder}: is a file; name a folder")
+    names = {entry.name for entry in folder.iterdir()}
+    other = sorted(names - {MANIFEST, *_files_of(folder)})
+    if other:
+        raise BundleError(f"output={folder}: holds other files than a bundle ({other[0]}); name another folder")
+    if MANIFEST in names and not overwrite:
         raise BundleError(f"output={folder}: holds a model already; name another folder, or overwrite=true replaces it")
 
 
+def _files_of(folder: Path) -> list[str]:
+    """What the manifest in `folder`, of whatever version, names as the files of its bundle; none without one."""
+    try:
+        return list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def install(bundle: Bundle, folder: Path) -> Bundle:
-    """Move a finished bundle to `folder`, in place of the bundle there, if any."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
-    for name in (MANIFEST, *bundle.files):
-        shutil.copyfile(bundle.folder / name, folder / name)
+    """Move a finished bundle to `folder`, in place of the bundle there, if any; it appears there as a whole."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    partial, before = aside.with_suffix(".part"), aside.with_suffix(".old")
+    partial.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
+    try:
+        for name in (MANIFEST, *bundle.files):
+            shutil.copyfile(bundle.folder / name, partial / name)
+        if folder.exists():
+            folder.rename(before)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
     return replace(bundle, folder=folder)
 
 
@@ -112,7 +136,8 @@ def _recorded_file(recorded: RecordedModel, name: str) -> Path:
 def _calibration_pictures(dataset: PreparedDataset) -> NDArray:
     """Training pictures, evenly spaced: never those that the formats are compared on."""
     rows = dataset.rows("train")
-    return dataset.images[rows[:: max(1, len(rows) // CALIBRATION_PICTURES)]]
+    chosen = np.linspace(0, len(rows) - 1, min(CALIBRATION_PICTURES, len(rows))).round().astype(int)
+    return dataset.images[rows[chosen]]
 
 
 def _compare(
@@ -194,7 +219,7 @@ def _write_int8(model: keras.Model, file: Path, calibration: NDArray[np.uint8]) 
     import tensorflow as tf
 
     def pictures() -> Iterator[list[NDArray[np.float32]]]:
-        for picture in calibration[:CALIBRATION_PICTURES]:
+        for picture in calibration:
             yield [picture[None].astype(np.float32)]
 
     converter = _converter(model)

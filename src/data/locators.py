@@ -150,14 +150,27 @@ def with_streamed_bytes(samples: Iterable[Sample], limit: int) -> Iterator[Sampl
         if archive is None:
             yield from run
             continue
-        members = list(run)
-        indices = [sample.locator.index for sample in members if isinstance(sample.locator, StreamLocator)]
-        for sample, data in zip(members, _stream_members(archive, indices, limit), strict=True):
-            yield replace(sample, locator=BytesLocator(data))
+        for members in _ascending(list(run)):
+            indices = [index for index, _ in members]
+            for (_, sample), data in zip(members, _stream_members(archive, indices, limit), strict=True):
+                yield replace(sample, locator=BytesLocator(data))
 
 
 def _streamed_archive(sample: Sample) -> str | None:
     return sample.locator.archive if isinstance(sample.locator, StreamLocator) else None
+
+
+def _ascending(samples: Iterable[Sample]) -> Iterator[list[tuple[int, Sample]]]:
+    """Members of one archive, with indices that ascend within a run: those of neither class are listed last."""
+    run: list[tuple[int, Sample]] = []
+    for sample in samples:
+        assert isinstance(sample.locator, StreamLocator)  # noqa: S101  (for the type checker)
+        index = sample.locator.index
+        if run and index <= run[-1][0]:
+            yield run
+            run = []
+        run.append((index, sample))
+    yield run
 
 
 def _stream_members(archive: str, indices: Iterable[int], limit: int) -> Iterator[bytes]:

@@ -99,6 +99,12 @@ class PreparedDataset:
         """The labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all pictures of the array, those of neither class behind the rows."""
+        neither = [] if self.auxiliary is None else self.auxiliary.table["path"].tolist()
+        return [*self.table["path"].tolist(), *neither]
+
     def outline(self) -> PreparedDataset:
         """The same without pictures, and of its table the labels and splits alone: small enough for another process."""
         images = np.zeros((0, *self.images.shape[1:]), np.uint8)

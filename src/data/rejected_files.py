@@ -40,7 +40,7 @@ def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path)
     """
     rejected, copied = dataset.rejected, 0
     verdicts = dict(zip(zip(rejected["source"], rejected["path"], strict=True), rejected["verdict"], strict=True))
-    with readable_disk_errors(folder):
+    with readable_disk_errors(folder, "quarantine"):
         for sample, data in rejected_files(rejected, config):
             verdict = verdicts[(sample.source, sample.path)]
             target = _free_name(folder / verdict, f"{sample.source}/{sample.path}")

@@ -194,13 +194,13 @@ def _write_table(file: Path, frame: pd.DataFrame) -> None:
 
 
 @contextmanager
-def readable_disk_errors(where: Path) -> Iterator[None]:
-    """Turn a full or forbidden disk into a DataError of one line."""
+def readable_disk_errors(where: Path, key: str = "dataset.cache") -> Iterator[None]:
+    """Turn a full or forbidden disk into a DataError of one line; `key` is what moves the folder elsewhere."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"the disk of {where} is full; free some space or set dataset.cache") from None
+            raise DataError(f"the disk of {where} is full; free some space or set {key}") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
-            raise DataError(f"{where} cannot be used ({error.strerror}); set dataset.cache to another folder") from None
+            raise DataError(f"{where} cannot be used ({error.strerror}); set {key} to another folder") from None
         raise

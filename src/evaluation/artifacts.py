@@ -58,7 +58,8 @@ def read_decision(file: Path) -> Decision:
     """The decision that `write_artifacts` left."""
     stored = json.loads(file.read_text())
     abstain = tuple(stored["abstain"]) if stored["abstain"] else None
-    return Decision(stored["threshold"], stored["temperature"], abstain, stored.get("fitted", True))
+    fitted = stored.get("fitted", True)  # which older records lack, and newer ones tell apart from `calibrated`
+    return Decision(stored["threshold"], stored["temperature"], abstain, fitted, stored.get("calibrated", fitted))
 
 
 def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.table import Table
 
 from ..config import Config
@@ -43,7 +44,7 @@ def decision_line(evaluation: Evaluation) -> str:
     """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
     predicted = evaluation.predictions["predicted"]
     chosen = (
-        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f} {how_chosen(evaluation)}"
+        f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f}, {how_chosen(evaluation)}"
     )
     if at_its_bound(evaluation.temperature):
         chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
@@ -53,10 +54,15 @@ def decision_line(evaluation: Evaluation) -> str:
 
 
 def how_chosen(evaluation: Evaluation) -> str:
-    """Where threshold and temperature come from."""
-    if evaluation.decision.fitted:
-        return "were chosen on validation"
-    return f"as validation has fewer than {MIN_FITTED} pictures of a class, too few to fit both"
+    """Where threshold and temperature come from: each is fitted where the config asks for it and pictures suffice."""
+    decision = evaluation.decision
+    chosen = [name for name, was in (("threshold", decision.fitted), ("temperature", decision.calibrated)) if was]
+    if len(chosen) == 2:
+        return "both chosen on validation"
+    labels = evaluation.split("validation")["label"].to_numpy(dtype=int)
+    few = labels.size and np.bincount(labels, minlength=2).min() < MIN_FITTED
+    reason = f", which has fewer than {MIN_FITTED} pictures of a class" if few else ""
+    return f"{f'only the {chosen[0]}' if chosen else 'neither'} chosen on validation{reason}"
 
 
 def calibration_text(evaluation: Evaluation) -> str:
@@ -110,7 +116,7 @@ def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str
             f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
             f"- decision: {positive} from {evaluation.threshold:.3f} on, temperature {evaluation.temperature:.2f}, "
-            f"{how_chosen(evaluation).removeprefix('were ')}",
+            f"{how_chosen(evaluation)}",
             "",
             "Again:",
             "",

@@ -199,14 +199,15 @@ class Decision:
     """How a model's probability becomes an answer; stored with the model.
 
     The probability is first divided by `temperature` in log-odds; at or above `threshold` the answer is the positive
-    class; inside `abstain` (low, high), ends excluded, there is none. `fitted` is false where temperature and threshold
-    are not chosen on validation, which had too few pictures of either class.
+    class; inside `abstain` (low, high), ends excluded, there is none. `fitted` says that the threshold was chosen on
+    validation, `calibrated` that the temperature was.
     """
 
     threshold: float = 0.5
     temperature: float = 1.0
     abstain: tuple[float, float] | None = None
     fitted: bool = True
+    calibrated: bool = True
 
     @classmethod
     def fit(cls, labels: ArrayLike, probabilities: ArrayLike, config: EvaluationConfig) -> Decision:
@@ -216,15 +217,16 @@ class Decision:
         unless a precision, a recall or a cost is asked for.
         """
         enough = int(np.bincount(np.asarray(labels).astype(int), minlength=2).min()) >= MIN_FITTED
-        temperature = fit_temperature(labels, probabilities) if config.calibrate and enough else 1.0
+        calibrate = config.calibrate and enough
+        temperature = fit_temperature(labels, probabilities) if calibrate else 1.0
         calibrated = apply_temperature(probabilities, temperature)
-        threshold = config.threshold.value
-        if enough or config.threshold.policy != "balanced_accuracy":
-            threshold = choose_threshold(labels, calibrated, config.threshold)
+        policy = config.threshold.policy
+        choose = policy != "fixed" and (enough or policy != "balanced_accuracy")
+        threshold = choose_threshold(labels, calibrated, config.threshold) if choose else config.threshold.value
         band = None
         if config.abstain_accuracy is not None:
             band = abstain_band(labels, calibrated, threshold, config.abstain_accuracy)
-        return cls(threshold, temperature, band, enough)
+        return cls(threshold, temperature, band, choose, calibrate)
 
     def answered(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
         """Which calibrated probabilities get an answer."""

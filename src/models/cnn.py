@@ -36,7 +36,7 @@ def _check_spatial_size(config: ModelConfig, image_size: int) -> None:
         size //= 2
         if size < 1:
             raise ConfigError(
-                f"dataset.image_size={image_size}: too small for the {len(config.filters)} stages of "
+                f"dataset.image_size={image_size // config.enlarge}: too small for the {len(config.filters)} stages of "
                 f"model={config.name}; use larger pictures, fewer model.filters or model.padding=same"
             )
 

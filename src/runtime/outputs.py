@@ -60,10 +60,28 @@ def _no_formula(path: str) -> str:
 
 @contextmanager
 def _csv_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.DictWriter(stream, answer_fields(class_names))
+    stream = file.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+    writer = csv.DictWriter(stream, answer_fields(class_names))
+
+    def write(answer: Answer) -> None:
+        with _disk_errors(file):
+            writer.writerow(answer.fields(class_names) | {"path": _no_formula(answer.path)})
+
+    try:
         writer.writeheader()
-        yield lambda answer: writer.writerow(answer.fields(class_names) | {"path": _no_formula(answer.path)})
+        yield write
+    finally:
+        with _disk_errors(file):
+            stream.close()
+
+
+@contextmanager
+def _disk_errors(file: Path) -> Iterator[None]:
+    """DataError where a disk is full, or gone."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written: {error.strerror}") from None
 
 
 @contextmanager
@@ -79,4 +97,5 @@ def _parquet_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     yield lambda answer: rows.append(
         answer.fields(class_names) | {"path": answer.path.encode(errors="backslashreplace").decode()}
     )
-    parquet.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), file)
+    with _disk_errors(file):
+        parquet.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), file)

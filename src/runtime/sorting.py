@@ -36,7 +36,7 @@ class Sorter:
         """Raises DataError where the folder cannot be made."""
         self.folder = folder
         self.mode = mode
-        self.placed = 0
+        self.placed = self.left_out = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -44,9 +44,14 @@ class Sorter:
         self.done = {entry["source"] for entry in _entries(folder)}
 
     def put(self, answer: Answer) -> Path | None:
-        """Put one picture in its place and log it; None where that was done before. Raises DataError."""
+        """Put one picture in its place and log it; None where that was done before, or its file cannot be read. Raises
+        DataError.
+        """
         source = os.path.abspath(answer.path)
         if source in self.done:
+            return None
+        if not os.access(source, os.R_OK):  # such as a link that leads nowhere: answered already, as unreadable
+            self.left_out += 1
             return None
         target_folder = self.folder / (answer.label or (UNSURE if answer.verdict == "unsure" else REJECTED))
         try:
@@ -65,10 +70,11 @@ class Sorter:
         """What was done, and how it is taken back."""
         done = {"copy": "copied", "link": "linked", "move": "moved"}[self.mode]
         folder = printable(str(self.folder))
-        return f"{self.placed} files {done} into folders in {folder}; --undo {folder} takes that back"
+        stay = f"; {self.left_out} cannot be read and stay where they are" if self.left_out else ""
+        return f"{self.placed} files {done} into folders in {folder}{stay}; --undo {folder} takes that back"
 
     def _place(self, source: Path, folder: Path) -> Path:
-        """A finished copy or link appears under its name in one step, after its line in the log."""
+        """A finished copy or link appears under its name in one step, and goes again where it cannot be logged."""
         partial = folder / f".{uuid.uuid4().hex}.part"
         if self.mode == "link":
             partial.symlink_to(source)
@@ -80,7 +86,11 @@ class Sorter:
                     os.link(partial, target, follow_symlinks=False)  # unlike a rename, never over another file
                 except FileExistsError:
                     continue
-                self._log(source, target)
+                try:
+                    self._log(source, target)
+                except BaseException:
+                    target.unlink()
+                    raise
                 if self.mode == "move":
                     source.unlink()
                 return target

@@ -14,7 +14,18 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ..config import CONF, PROJECT_ROOT, ClusterConfig, Config, TuneConfig, TunerConfig, output_folder, plain, typed
+from ..config import (
+    CONF,
+    IN_CHECKOUT,
+    PROJECT_ROOT,
+    ClusterConfig,
+    Config,
+    TuneConfig,
+    TunerConfig,
+    output_folder,
+    plain,
+    typed,
+)
 from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
@@ -128,7 +139,8 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{result}:\n  {again}\n  {typed('train')} experiment={file.stem}\nreport: {pages}")
+    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
+    print(f"{result}:\n  {again}\n  {by_name}\nreport: {pages}")
     return best
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..config import CompareConfig, TrackingConfig
 from ..errors import TrackingError
+from ..reports.pages import markdown_table
 from ..tracking.beginning import DIGEST_TAG, PARENT_TAG
 from ..tracking.read import ROLE_TAG
 from ..tracking.store import GIVEN_RUN, check_given_run, check_server, open_store, say_store
@@ -164,8 +165,7 @@ def markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, numbers with four digits, nothing where there is no value."""
     shown = table.drop(columns=["run", "reason"]).dropna(axis="columns", how="all")
     cells = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)).mask(shown.isna(), "")
-    lines = [list(shown.columns), ["---"] * len(shown.columns), *cells.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown_table(list(shown.columns), cells.to_numpy().tolist())
 
 
 def _totals(table: pd.DataFrame) -> dict[str, float]:

@@ -48,7 +48,7 @@ def slots(count: int) -> list[Slot]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     gpus = _gpus()
     if len(gpus) > 1 and count > len(gpus):
-        raise ConfigError(f"sweep.n_jobs={count}: accepts at most {len(gpus)}, one job for each GPU")
+        raise ConfigError(f"sweep.n_jobs or tuner.workers={count}: accepts at most {len(gpus)}, one job for each GPU")
     return [
         Slot(
             frozenset(cores[number % len(cores) :: count] if count <= len(cores) else [cores[number % len(cores)]]),

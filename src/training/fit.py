@@ -94,7 +94,7 @@ def fit(
             average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
             callbacks = [
                 OrderBatches(train),
-                TerminateOnNonFiniteLoss(train, dataset.table["path"].tolist()),
+                TerminateOnNonFiniteLoss(train, dataset.paths),
                 ReportEpochs(report, len(train.rows)),
                 progress,
             ]

@@ -83,13 +83,15 @@ class Origins:
 
     def targets(self, dataset: PreparedDataset, config: Config) -> NDArray[np.float32]:
         """What each row's probability is fitted to, (rows,): its target, of training pictures mixed with the mean of
-        the teachers' probabilities (distillation: Hinton, Vinyals and Dean 2015, arXiv 1503.02531).
+        the teachers' probabilities (distillation: Hinton, Vinyals and Dean 2015, arXiv 1503.02531). A teacher that
+        cannot prepare a picture, as one that judges faces a picture without, teaches its target.
         """
         targets = dataset.targets
         if not self.teachers:
             return targets
         rows, weight = dataset.rows("train"), config.trainer.teacher_weight
-        taught = np.mean([_probabilities(teacher, dataset, rows, config) for teacher in self.teachers], axis=0)
+        said = [_probabilities(teacher, dataset, rows, config) for teacher in self.teachers]
+        taught = np.mean([np.where(np.isnan(each), targets[rows], each) for each in said], axis=0)
         targets[rows] = weight * taught + (1 - weight) * targets[rows]
         return targets
 
@@ -155,7 +157,7 @@ def _seen(name: str, model: RecordedModel) -> pd.DataFrame:
 def _probabilities(
     teacher: RecordedModel, dataset: PreparedDataset, rows: NDArray[np.int64], config: Config
 ) -> NDArray[np.float64]:
-    """The teacher's calibrated probabilities of `rows`, whose pictures are prepared as it wants them."""
+    """The teacher's calibrated probabilities of `rows`, prepared as it wants them; NaN for those that it rejects."""
     from ..models.predictions import predict_rows, predictor
 
     own = teacher.config.dataset
@@ -163,5 +165,8 @@ def _probabilities(
         wanted = pd.MultiIndex.from_frame(dataset.table.iloc[rows][["source", "path"]])
         dataset = prepare(replace(config.dataset, image_size=own.image_size, fit=own.fit))
         rows = pd.MultiIndex.from_frame(dataset.table[["source", "path"]]).get_indexer(wanted)
-    probabilities = predict_rows(predictor(teacher.load()), dataset, rows)
-    return apply_temperature(probabilities, teacher.decision.temperature)
+    known = rows >= 0
+    probabilities = np.full(len(rows), np.nan)
+    probabilities[known] = predict_rows(predictor(teacher.load()), dataset, rows[known])
+    probabilities[known] = apply_temperature(probabilities[known], teacher.decision.temperature)
+    return probabilities
