@@ -145,7 +145,7 @@ def _answers(
     if one_by_one:
         from .runtime.faces import face_answers
 
-        detect, faces = _detector(yunet), classifier.one_face
+        detect, faces = _detector(classifier, yunet), classifier.one_face
         return nullcontext(answer for picture in pictures for answer in face_answers(faces, detect, picture))
     if not cache:
         return nullcontext(classifier.answers(pictures))
@@ -154,10 +154,11 @@ def _answers(
     return cached_answers(CACHE, classifier, pictures)
 
 
-def _detector(yunet: Path | None) -> Detector:
-    from .detection.detectors import create_detector, yunet_detector
+def _detector(classifier: Answering, yunet: Path | None) -> Detector:
+    from .detection.detectors import yunet_detector
+    from .runtime.faces import face_detector
 
-    return yunet_detector(yunet) if yunet else create_detector()
+    return yunet_detector(yunet) if yunet else face_detector(classifier.bundle)
 
 
 def _writers(
@@ -196,7 +197,7 @@ def _annotate(classifier: Answering, picture: Picture, yunet: Path | None, file:
     from .runtime.faces import classify_faces, draw_faces
 
     try:
-        found = classify_faces(classifier.one_face, _detector(yunet), picture)
+        found = classify_faces(classifier.one_face, _detector(classifier, yunet), picture)
         drawn = draw_faces(*found, classifier.bundle.class_names)
     except RejectedPictureError:
         return  # its verdict is already printed

@@ -312,6 +312,7 @@ def test_help_into_a_pipe_that_closes_leaves_no_traceback() -> None:
         ("python -m src.train model=d", "model=deep "),
         ("python -m src.train seed=1 optimizer.l", "optimizer.learning_rate="),
         ("python -m src.predict photo.jpg --sort", "--sort-into "),
+        ("happy-sad ui --", "--port "),
         ("happy-sad train aug=", "aug=strong "),
         ("happy-sad comp", "compare "),
     ],

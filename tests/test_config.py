@@ -24,7 +24,7 @@ from src.config import (
     to_config,
     with_absolute_paths,
 )
-from src.config.earlier_names import present_params
+from src.config.earlier_names import present_params, present_tree
 from src.config.identity import config_digest, deciding_params, flat_params, run_name
 from src.config.launching import Objective
 from src.config.roles import added_defaults
@@ -102,6 +102,12 @@ def test_what_was_added_later_is_part_of_a_run_only_where_it_is_used(make_config
     earlier = present_params({"trainer.name": "default"})
     assert (earlier["trainer.ema"], earlier["trainer.teachers"]) == ("0.0", "[]")
     assert "model.weights" not in earlier
+
+
+def test_earlier_names_are_known_in_sources_too() -> None:
+    earlier = {"dataset": {"sources": {"faces": {"drawn": {"count": 5}, "source": "drawn"}}, "drawn": {"seed": 1}}}
+    present = {"sources": {"faces": {"synthetic": {"count": 5}, "source": "synthetic"}}, "synthetic": {"seed": 1}}
+    assert present_tree(earlier)["dataset"] == present
 
 
 COMMANDS = {

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,16 +49,28 @@ from src.conversion.opening import open_model
 from src.web.service import create_service
 
 client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
-picture = Path("docs/faces.jpg").read_bytes()
+picture = Path(sys.argv[1]).read_bytes()
 assert client.post("/v1/predict", content=picture).json()["answers"][0]["verdict"] == "ok"
 assert client.post("/v1/predict", files={"file": picture}).json()["answers"][0]["verdict"] == "ok"
 assert "## Formats" in client.get("/v1/model").json()["card"]
 """
 
 
-def test_the_packages_of_the_lock_are_enough_to_serve() -> None:
-    command = [sys.executable, "-c", LOCKED_ONLY]
-    result = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def image_files(tmp_path: Path) -> Path:
+    """A folder with what the Dockerfile copies, as far as .dockerignore lets it, and nothing else of the checkout."""
+    kept = re.findall(r"^!(\S+)$", (PROJECT_ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for source, target in re.findall(r"^COPY (\S+) (\S+)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        assert source in kept
+        place = tmp_path / target / (Path(source).name if target.endswith("/") else "")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (PROJECT_ROOT / source).is_dir() else shutil.copyfile)(PROJECT_ROOT / source, place)
+    return tmp_path
+
+
+def test_the_files_and_packages_of_the_image_are_enough_to_serve(image_files: Path) -> None:
+    command = [sys.executable, "-c", LOCKED_ONLY, str(PROJECT_ROOT / "docs" / "faces.jpg")]
+    result = subprocess.run(command, cwd=image_files, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
 
 

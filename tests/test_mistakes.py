@@ -71,6 +71,13 @@ BEFORE_THE_WORK = [
     # data
     ("train dataset=photos", "dataset.path: no value given; name the folder or file that holds the data"),
     ("train dataset=photos dataset.path=NOWHERE", "dataset.path=NOWHERE: No such file or directory"),
+    (
+        "train dataset=combined dataset.sources.photos.weight=abc",
+        "dataset.sources.photos.weight=abc: accepts a number, at least 0",
+    ),
+    ("train dataset=combined dataset.sources.photos.wieght=2", "dataset.sources.photos.wieght: no such key; did you"),
+    ("evaluate evaluation.calibrate=false", "evaluation.calibrate is settled by training, and recorded with the model"),
+    ("tune tuner.objective=val_acuracy", "objective=val_acuracy: accepts val_loss, val_accuracy, val_auc"),
     ("train dataset.train_only=true", "train_only is for one of several dataset.sources: something must be evaluated"),
     (
         "train dataset=combined dataset.sources.photos.train_only=true dataset.sources.faces.train_only=true",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..config.roles import role_of
 from ..metrics.intervals import group_codes
-from ..metrics.log_odds import MIN_PROBABILITY
+from ..metrics.scores import MIN_PROBABILITY
 from ..terminal import shown
 from ..tracking.read import RecordedRun
 

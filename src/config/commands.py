@@ -122,6 +122,12 @@ class EvaluateConfig(Strict):
     output: str | None = None
     print_config: bool = False
 
+    def __post_init__(self) -> None:
+        trained = EvaluationConfig()
+        for name in ("threshold", "calibrate", "flip", "abstain_accuracy"):
+            if getattr(self.evaluation, name) != getattr(trained, name):
+                raise ValueError(f"evaluation.{name} is settled by training, and recorded with the model; leave it out")
+
 
 @dataclass(frozen=True)
 class PrepareConfig(Strict):

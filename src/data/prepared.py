@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +104,6 @@ class PreparedDataset:
         """The paths of all pictures of the array, those of neither class behind the rows."""
         neither = [] if self.auxiliary is None else self.auxiliary.table["path"].tolist()
         return [*self.table["path"].tolist(), *neither]
-
-    def outline(self) -> PreparedDataset:
-        """The same without pictures, and of its table the labels and splits alone: small enough for another process."""
-        images = np.zeros((0, *self.images.shape[1:]), np.uint8)
-        return replace(self, images=images, table=self.table[["label", "split"]], rejected=self.rejected[:0])
 
     @property
     def targets(self) -> NDArray[np.float32]:

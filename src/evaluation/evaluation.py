@@ -21,7 +21,7 @@ from ..metrics.calibration import (
 from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
 from ..metrics.scores import score
-from ..metrics.slices import slice_table, with_picture_properties
+from ..metrics.slices import slice_table
 from ..models.predictions import Predict, latency, predict_splits
 
 if TYPE_CHECKING:
@@ -158,9 +158,7 @@ def _worst(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _slices(dataset: PreparedDataset, rows: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame:
-    positions = rows.index.to_numpy()
-    table = with_picture_properties(dataset.table.iloc[positions], dataset.images, positions)
-    return slice_table(table, _hits(rows), rows["group"].to_numpy(), config.min_slice_size)
+    return slice_table(dataset.table.iloc[rows.index], _hits(rows), rows["group"].to_numpy(), config.min_slice_size)
 
 
 def _robustness_and_explanation(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import DatasetConfig
 from ..data.lookalikes import compact, features_of, lookalike_pairs
-from ..data.near_duplicates import connected_groups, perceptual_hashes
+from ..data.near_duplicates import connected_groups
 from ..data.prepared import split_digest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FINGERPRINTS = "fitted_on.parquet"
 FITTED_ON = ("train", "validation")
 LEAKED = "leaked"
-PICTURES_AT_ONCE = 512
+HASHES = ["sha256", "phash", "dhash"]
 
 
 def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -
     rows = np.concatenate([dataset.rows(split) for split in FITTED_ON])
     own = fingerprints(dataset, rows).assign(split=dataset.table["split"].to_numpy()[rows], inherited=False)
     if dataset.auxiliary is not None:
-        neither = _hashed(dataset.auxiliary.trained, dataset.images, dataset.auxiliary.rows)
+        neither = dataset.auxiliary.trained[HASHES].reset_index(drop=True)
         own = pd.concat([own, neither.assign(split="train", inherited=False)], ignore_index=True)
         own = own.assign(**features_of(own))  # crops of these are not looked for
     if inherited is None:
@@ -43,19 +43,9 @@ def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -
 
 
 def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.DataFrame:
-    """SHA-256, pHash, dHash and features of rows; hashes from the table or else from the prepared pictures."""
+    """SHA-256, pHash, dHash and features of rows."""
     features = dataset.features.iloc[rows].reset_index(drop=True)
-    return _hashed(dataset.table.iloc[rows], dataset.images, rows).join(features)
-
-
-def _hashed(table: pd.DataFrame, images: NDArray[np.uint8], rows: NDArray[np.integer]) -> pd.DataFrame:
-    """SHA-256, pHash and dHash of the pictures that `table` describes, which are those in `rows` of the array."""
-    if {"phash", "dhash"} <= set(table.columns):
-        return table[["sha256", "phash", "dhash"]].reset_index(drop=True)
-    chunks = np.array_split(rows, max(1, len(rows) // PICTURES_AT_ONCE))
-    hashes = [perceptual_hashes(list(images[chunk])) for chunk in chunks if len(chunk)]
-    phash, dhash = (np.concatenate(values) for values in zip(*hashes, strict=True))
-    return pd.DataFrame({"sha256": table["sha256"].to_numpy(), "phash": phash, "dhash": dhash})
+    return dataset.table.iloc[rows][HASHES].reset_index(drop=True).join(features)
 
 
 def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:

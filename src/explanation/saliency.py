@@ -75,25 +75,17 @@ def _gradients(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[NDA
     """Gradient of sum(function(point)) and the function's values, as arrays, with the backend that runs."""
     import keras
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             tape.watch(point)
             values = function(point)
         return np.asarray(tape.gradient(values, point)), np.asarray(values)
-    if backend == "jax":
-        import jax
+    import jax
 
-        values, pull_back = jax.vjp(function, point)
-        return np.asarray(pull_back(keras.ops.ones_like(values))[0]), np.asarray(values)
-    import torch
-
-    point = point.detach().requires_grad_()
-    values = function(point)
-    (gradient,) = torch.autograd.grad(values.sum(), point)
-    return gradient.cpu().numpy(), values.detach().cpu().numpy()
+    values, pull_back = jax.vjp(function, point)
+    return np.asarray(pull_back(keras.ops.ones_like(values))[0]), np.asarray(values)
 
 
 def occlusion(predict: Predict, pictures: NDArray[np.uint8]) -> Maps:

@@ -32,7 +32,6 @@ NOT_SLICED = {
 MAX_VALUES = 12
 NUMERIC_BINS = 4
 REPEATED = 0.999  # a correlation from which on two columns say the same
-GRAY_SATURATION = 8.0  # mean distance of the largest and smallest channel, in gray levels
 
 VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
 
@@ -91,35 +90,6 @@ def distinct_columns(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
             numbers.append(values)
         kept.append(name)
     return kept
-
-
-def picture_properties(pictures: NDArray[np.uint8]) -> pd.DataFrame:
-    """Brightness, sharpness and color of pictures (n, height, width, 3): what the table of a photo set lacks.
-
-    Brightness is the mean luma (ITU-R BT.601), sharpness the standard deviation of the Laplacian of the luma.
-    """
-    pixels = pictures.astype(np.float32)
-    luma = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    laplacian = (
-        -4 * luma[:, 1:-1, 1:-1] + luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
-    )
-    saturation = (pictures.max(axis=-1) - pictures.min(axis=-1)).mean(axis=(1, 2))
-    return pd.DataFrame(
-        {
-            "brightness": luma.mean(axis=(1, 2)),
-            "sharpness": laplacian.std(axis=(1, 2)),
-            "colour": np.where(saturation < GRAY_SATURATION, "grey", "colour"),
-        }
-    )
-
-
-def with_picture_properties(table: pd.DataFrame, images: NDArray[np.uint8], rows: NDArray[np.integer]) -> pd.DataFrame:
-    """`table` with those of the picture properties that it lacks, measured on `rows` of the memory map `images`."""
-    if {"brightness", "sharpness", "colour"} <= set(table.columns):
-        return table
-    chunks = np.array_split(rows, max(1, len(rows) // 64))
-    measured = pd.concat([picture_properties(images[chunk]) for chunk in chunks]).set_axis(table.index)
-    return table.join(measured.drop(columns=[name for name in measured if name in table]))
 
 
 def _values(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:

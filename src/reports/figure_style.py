@@ -80,15 +80,15 @@ def png(figure: Figure) -> bytes:
 
 
 def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches with one labelled ax of axes."""
+    """A figure of `width` x `height` inches with one labeled set of axes."""
     figure = Figure(figsize=(width, height))
     ax = figure.add_subplot(title=title, xlabel=x, ylabel=y)
     return figure, ax
 
 
 def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches whose one ax of axes, without frame, measures inches from the upper left
-    corner. Making, laying out and drawing axes for each of many pictures takes longer than drawing the pictures.
+    """A figure of `width` x `height` inches whose one set of axes, without frame, measures inches from the upper
+    left corner. Making, laying out and drawing axes for each of many pictures takes longer than drawing the pictures.
     """
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")

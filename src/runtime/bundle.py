@@ -235,7 +235,8 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
     found = stored.get("schema") if isinstance(stored, dict) else None
     if found not in READABLE_SCHEMAS:
-        raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {SCHEMA_VERSION}; export again")
+        known = ", ".join(map(str, READABLE_SCHEMAS))
+        raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {known}; export again")
     if stored.get("preparation") != PREPARATION:
         raise BundleError(f"{folder / MANIFEST}: made for pictures prepared in another way; export the model again")
     return stored

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import open_upright, prepare_image
 from ..data.samples import RejectedPictureError
-from ..detection.detectors import Box, Detector
+from ..detection.detectors import Box, Detector, create_detector
+from .bundle import Bundle
 from .classifier import Answer, Classifier, Prepared, no_answer
 from .pictures import Picture
 
@@ -25,6 +26,11 @@ class FaceAnswer:
 
     box: Box
     answer: Answer
+
+
+def face_detector(bundle: Bundle) -> Detector:
+    """The detector that `bundle` asks for, or a new bundle's where it does not say. Raises BundleError."""
+    return create_detector(bundle.scene.detection) if bundle.scene else create_detector()
 
 
 def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -> tuple[Image.Image, list[FaceAnswer]]:

@@ -1,1 +1,1 @@
-"""Many runs from one command: worker processes, the sweep's own run in MLflow, progress, search."""
+"""Many runs from one command: worker processes, the sweep's own run in MLflow, progress."""

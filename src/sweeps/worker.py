@@ -17,6 +17,7 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 
 from ..errors import ConfigError, UserError
+from ..hardware import usable_cores
 from .jobs import Job, Outcome
 
 GPUS = Path("/proc/driver/nvidia/gpus")
@@ -45,7 +46,7 @@ class Slot:
 
 def slots(count: int) -> list[Slot]:
     """The slots of `count` workers. Raises ConfigError for more workers than GPUs, where there are GPUs."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = usable_cores()
     gpus = _gpus()
     if len(gpus) > 1 and count > len(gpus):
         raise ConfigError(f"sweep.n_jobs or tuner.workers={count}: accepts at most {len(gpus)}, one job for each GPU")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -77,12 +76,6 @@ class Run:
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         """Keep the trained model; `example` is one batch of pictures, float32 in 0..255."""
         model.save(self.path(MODEL))
-
-    def write(self, module: str, function: str, *arguments: Any) -> None:
-        """Have artifacts written: call `function(*arguments, path)` of a module of this package, by its name there, so
-        that only the process that does it imports it.
-        """
-        getattr(importlib.import_module(f"..{module}", __package__), function)(*arguments, self.path)
 
 
 class TrackedRun(Run):

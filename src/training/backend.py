@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from ..config import suggest
 from ..errors import ConfigError
 from ..hardware import usable_cores
 from ..native_stderr import quiet_stderr
 
-BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+BACKENDS = ("tensorflow", "jax")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -50,13 +51,15 @@ def import_backend() -> None:
     """Import Keras with its backend and touch no device, so that the process may still be forked.
 
     TensorFlow's notices are written past every log level by its C++ start-up code, so stderr is closed to them for as
-    long as the import takes; an import that fails still raises.
+    long as the import takes; an import that fails still raises. Raises ConfigError for another backend than those two.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # Keras asks JAX for 64-bit indices, which JAX makes 32-bit and says so at every use.
     warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
     backend = os.environ["KERAS_BACKEND"]
+    if backend not in BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={backend}: accepts {' or '.join(BACKENDS)}{suggest(backend, BACKENDS)}")
     is_first = "keras" not in sys.modules
     if is_first:
         gc.set_threshold(*GC_THRESHOLDS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from ..models.host_augmentation import HostAugmentation
 from .device_pictures import DevicePictures
+
+if TYPE_CHECKING:
+    from ..models.host_augmentation import HostAugmentation
 
 Batch = tuple[dict[str, Any], Any, Any]
 AUGMENTATION = 2  # tells its random numbers from those of the order and of the statistics

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -16,11 +17,11 @@ from rich.console import Console
 from ..config import AugmentationConfig, Config, plain, project_path
 from ..config.identity import deciding_params
 from ..config.roles import role_of
+from ..data.local_features import opencv
 from ..data.prepared import PreparedDataset
 from ..data.samples import NEITHER
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
-from ..models.host_augmentation import HostAugmentation, can_run_on_host
 from .auxiliary_head import create_auxiliary_head
 from .backend import gpus, is_out_of_memory, memory_errors
 from .batch_statistics import EstimateBatchStatistics
@@ -40,6 +41,9 @@ from .optimizers import plateau_callback
 from .profiling import ProfileSteps
 from .stages import stages, unfreeze
 from .training_model import TrainingModel, compile_model
+
+if TYPE_CHECKING:
+    from ..models.host_augmentation import HostAugmentation
 
 LAST_GOOD = "last_good.keras"
 Report = Callable[[Logs, int], None]
@@ -209,10 +213,14 @@ def _batches(
 
 def _host_augmentation(config: Config) -> HostAugmentation | None:
     """What changes the pictures before they are fed; None where nothing does, or the model's own layers do: on a GPU,
-    where they cost little, and for changes that are known to them alone.
+    where they cost little, for changes that are known to them alone, and without OpenCV.
     """
     is_none = not any(value for name, value in plain(config.aug).items() if name != "name")
-    return None if is_none or gpus() or not can_run_on_host(config.aug) else HostAugmentation(config.aug)
+    if is_none or gpus() or opencv() is None:
+        return None
+    from ..models.host_augmentation import HostAugmentation, can_run_on_host
+
+    return HostAugmentation(config.aug) if can_run_on_host(config.aug) else None
 
 
 def _statistics(classifier: keras.Model, dataset: PreparedDataset, config: Config) -> list[keras.callbacks.Callback]:

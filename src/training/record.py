@@ -98,7 +98,9 @@ class Record:
         }
         self.run.log_metrics({"fit/seconds": fit.seconds, "model/best_epoch": fit.best_epoch, **kept})
         if self.config.evaluation.figures:
-            self.run.write("evaluation.artifacts", "write_learning_curves", fit.history)
+            from ..evaluation.artifacts import write_learning_curves
+
+            write_learning_curves(fit.history, self.run.path)
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
         show_curves(self.console, fit.history, fit.best_epoch)
@@ -110,10 +112,11 @@ class Record:
 
     def evaluation(self, evaluation: Evaluation, cost: ModelCost) -> None:
         """Scores with intervals, predictions, figures, the model card and a note for the top of the run's page."""
+        from ..evaluation.artifacts import write_artifacts
+
         self.run.log_metrics(summary.score_metrics(evaluation))
         facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command)
-        arguments = evaluation, self.config, self.dataset.outline(), facts
-        self.run.write("evaluation.artifacts", "write_artifacts", *arguments)
+        write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
         note = summary.note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.command)
         self.run.path("summary.md").write_text(note)
         self.run.set_tags({"mlflow.note.content": note})

@@ -19,9 +19,10 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from ..data.samples import RejectedPictureError
-from ..detection.detectors import Detector, create_detector
+from ..detection.detectors import Detector
 from ..errors import BundleError, DataError
 from ..runtime.classifier import Answer, Answering
+from ..runtime.faces import face_detector
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_access import COOKIE, author
@@ -168,7 +169,7 @@ def _lay_pictures(page: PageAnswers) -> None:
 
 def _lay_camera(page: PageAnswers) -> None:
     try:
-        detect: Detector | None = create_detector()
+        detect: Detector | None = face_detector(page.classifier.bundle)
     except BundleError:
         detect = None
     gr.Markdown("The largest face is evaluated, over and over, until you stop. No picture is kept.")

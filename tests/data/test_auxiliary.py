@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_pictures_of_neither_class_come_behind_the_table(tmp_path: Path) -> None
     assert (of_class["neutral"] == [0] * 11 + [1] * 6).all()
     assert (of_class["happy"][:11] == dataset.table["label"]).all()
     assert (found.weights == 0).all()
+
+
+def test_pictures_of_neither_class_are_read_out_of_a_compressed_archive(tmp_path: Path) -> None:
+    root = three_classes(tmp_path / "root").rename(tmp_path / "angry")
+    (root / "neutral").rename(root / "angry")  # listed before the two classes
+    with tarfile.open(tmp_path / "faces.tar.gz", "w:gz") as archive:
+        for name in ("angry", "happy", "sad"):
+            archive.add(root / name, name)
+    packed, loose = (
+        prepare(config_of(place, tmp_path / cache, auxiliary=["angry"]))
+        for place, cache in ((tmp_path / "faces.tar.gz", "packed"), (root, "loose"))
+    )
+    assert packed.digest == loose.digest
+    assert packed.auxiliary is not None
+    np.testing.assert_array_equal(packed.images, loose.images)
+    assert packed.paths == loose.paths == [*loose.table["path"], *packed.auxiliary.table["path"]]
 
 
 def test_without_auxiliary_classes_nothing_changes(tmp_path: Path) -> None:

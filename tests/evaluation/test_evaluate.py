@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from src.compare import compare_runs
 from src.config import CompareConfig, Config, DatasetConfig, EvaluateConfig, SyntheticConfig
+from src.data.prepared import prepare, split_digest
 from src.errors import DataError, TrackingError
 from src.evaluate import evaluate
 from src.tracking.read import ROLE_TAG, find_run, find_runs
@@ -73,10 +75,21 @@ def test_a_recorded_model_is_evaluated_again_on_any_data_and_compared(make_confi
     assert all("test/accuracy_low" in child.data.metrics for child in children)
 
 
+def card_of(folder: Path) -> str:
+    return (folder / "model_card.md").read_text()
+
+
 def test_a_folder_written_by_output_is_evaluated_without_a_store(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("trainer.epochs=1", "tracking=off", f"output={tmp_path}/bundle")
     trained = train(config)
     assert trained.evaluation is not None
+    others = faces(config, seed=7, count=24)
+    evaluate(request(config, f"{tmp_path}/bundle", dataset=others, output=f"{tmp_path}/again"))
+    whole = prepare(others)
+    splits = re.findall(
+        r"^\| (train|validation|test) \| (\d+) \|.*`(\w+)` \|$", card_of(tmp_path / "again"), re.MULTILINE
+    )
+    assert splits == [("test", "24", split_digest(whole.table)[:16])]
     again = evaluate(request(config, f"{tmp_path}/bundle"))
     assert again.scores["test"]["accuracy"] == trained.evaluation.scores["test"]["accuracy"]
     (tmp_path / "bundle" / "decision.json").unlink()

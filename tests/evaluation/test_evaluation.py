@@ -14,7 +14,7 @@ from src.evaluation.artifacts import draw_figures, read_decision, write_artifact
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
 from src.evaluation.figures import coverage_accuracy, probability_histogram
-from src.evaluation.summary import score_metrics, score_table
+from src.evaluation.summary import decision_line, score_metrics, score_table
 from src.evaluation.validation_grid import validation_grid
 from src.metrics.calibration import Decision
 from src.metrics.scores import SCORES, Share, of_confusion
@@ -196,6 +196,12 @@ def test_scores_on_few_groups_of_pictures_say_so(faces: PreparedDataset) -> None
 def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) -> None:
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
+    assert "temperature" in decision_line(fixed)
+    assert ", neither chosen on validation, which has fewer than 50 pictures of a class" in decision_line(fixed)
+    few = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="recall", target=0.9)))
+    assert ", only the threshold chosen on validation, which has fewer than 50" in decision_line(few)
+    both = evaluate_model(oracle(faces), faces, QUICK, decision=Decision(0.6, 1.2))
+    assert "threshold 0.600 and temperature 1.20, both chosen on validation" in decision_line(both)
 
 
 def test_a_single_class_is_evaluated_without_the_curves_that_need_two(faces: PreparedDataset) -> None:

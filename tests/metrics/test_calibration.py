@@ -123,7 +123,9 @@ def test_a_decision_is_fitted_in_the_order_it_is_applied() -> None:
 
 def test_few_validation_pictures_leave_threshold_and_temperature_alone() -> None:
     labels, probabilities = np.arange(18) % 2, np.linspace(0.6, 0.9, 18)
-    assert Decision.fit(labels, probabilities, EvaluationConfig()) == Decision(0.5, 1.0, None, fitted=False, calibrated=False)
+    assert Decision.fit(labels, probabilities, EvaluationConfig()) == Decision(
+        0.5, 1.0, None, fitted=False, calibrated=False
+    )
     recall = EvaluationConfig(threshold=ThresholdConfig(policy="recall", target=0.9))
     assert Decision.fit(labels, probabilities, recall).threshold != 0.5  # asked for
     labels, probabilities = calibrated_predictions(200)

@@ -1,8 +1,7 @@
 import numpy as np
 import pandas as pd
-import pytest
 
-from src.metrics.slices import distinct_columns, picture_properties, slice_table
+from src.metrics.slices import distinct_columns, slice_table
 
 
 def face_table(count: int, seed: int = 0) -> pd.DataFrame:
@@ -83,14 +82,3 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     groups_of_eight = np.arange(80) // 8
     assert slice_table(table, hits, np.arange(80)).iloc[0]["verdict"] == "worse"
     assert slice_table(table, hits, groups_of_eight).iloc[0]["verdict"] == ""
-
-
-def test_pictures_are_described_by_brightness_sharpness_and_color() -> None:
-    generator = np.random.default_rng(0)
-    flat = np.full((32, 32, 3), 200)
-    noisy_gray = np.repeat(generator.integers(0, 100, (32, 32, 1)), 3, axis=2)
-    red = np.full((32, 32, 3), (200, 10, 10))
-    described = picture_properties(np.stack([flat, noisy_gray, red]).astype(np.uint8))
-    assert described["brightness"].tolist() == pytest.approx([200, noisy_gray.mean(), 66.81], abs=0.1)
-    assert described["sharpness"].idxmax() == 1
-    assert described["colour"].tolist() == ["grey", "grey", "colour"]

@@ -228,7 +228,7 @@ def test_the_command_writes_report_leak_check_and_quarantine(
 ) -> None:
     root, other = troubled(tmp_path / "root"), class_folders(tmp_path / "other", 6)
     config = config_of(root, tmp_path / "cache", image_size=64)
-    against = config_of(other, tmp_path / "cache", image_size=32)
+    against = config_of(other, tmp_path / "cache", image_size=32, fit="crop")  # compared as the first is prepared
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
     assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from src.config import PROJECT_ROOT, ExportConfig, TrackingConfig
+from src.conversion.exporting import check_place, install
 from src.conversion.opening import open_model
 from src.errors import BundleError
 from src.export import export
@@ -98,6 +99,29 @@ def test_an_export_never_replaces_other_files(record: Path, tmp_path: Path) -> N
     with pytest.raises(BundleError, match="holds other files"):
         export(ExportConfig(TrackingConfig("off"), str(record), str(tmp_path), formats=["keras"]))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(BundleError, match=r"thesis\.txt: is a file"):
+        check_place(tmp_path / "thesis.txt", overwrite=True)
+
+
+def test_a_bundle_appears_in_its_place_as_a_whole(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "models" / "mine"
+    install(bundle, place)
+    (place / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match=r"holds other files than a bundle \(thesis\.txt\)"):
+        check_place(place, overwrite=True)
+    (place / "thesis.txt").unlink()
+    check_place(place, overwrite=True)
+    copies = iter([shutil.copyfile])
+    monkeypatch.setattr(shutil, "copyfile", lambda *files: next(copies)(*files))  # fails at the second
+    with pytest.raises(StopIteration):
+        install(bundle, place)
+    monkeypatch.undo()
+    assert open_bundle(place).model_id.endswith(bundle.model_id.rpartition("@")[2])
+    assert [path.name for path in place.parent.iterdir()] == ["mine"]
+    install(bundle, place)
+    assert [path.name for path in place.parent.iterdir()] == ["mine"]
 
 
 def test_the_shipped_model_is_small_whole_and_says_how_it_was_made() -> None:

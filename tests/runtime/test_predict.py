@@ -79,6 +79,14 @@ def test_a_file_that_cannot_be_written_is_one_line(predict: Run, album: Path, op
     assert result.error == f"{option.partition('=')[2]}: cannot be written: No such file or directory"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_full_disk_is_one_line(predict: Run, album: Path, tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"answers.{ending}").symlink_to("/dev/full")
+    result = predict(album, f"--{ending}", tmp_path / f"answers.{ending}")
+    assert result.error == f"{tmp_path}/answers.{ending}: cannot be written: No space left on device"
+
+
 def test_an_empty_folder_is_named(predict: Run, tmp_path: Path) -> None:
     assert predict(tmp_path).error.startswith(f"{tmp_path}: no pictures found")
 
@@ -126,6 +134,27 @@ def test_sorting_copies_never_overwrites_resumes_and_is_undone(predict: Run, alb
     assert predict("--undo", target).lines == [f"7 pictures undone in {target}"]
     assert list(target.iterdir()) == []
     assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_to_nowhere_is_left_out_of_sorting(predict: Run, album: Path, tmp_path: Path) -> None:
+    (album / "b2.jpg").symlink_to("b2.jpg")
+    target = tmp_path / "sorted"
+    said = predict(album, "--sort-into", target).said
+    assert said.startswith(f"5 files copied into folders in {target}; 1 cannot be read and stay where they are;")
+    assert len([path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl"]) == 5
+
+
+def test_what_cannot_be_logged_is_not_sorted(
+    predict: Run, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("src.runtime.sorting.append_entry", refuse)
+    result = predict(album, "--sort-into", tmp_path / "sorted", "--move")
+    assert result.error.endswith("No space left on device")
+    assert not [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
+    assert (album / "a.png").exists()
 
 
 def test_moved_pictures_come_back(predict: Run, album: Path, tmp_path: Path) -> None:

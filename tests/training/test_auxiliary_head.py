@@ -12,6 +12,7 @@ from PIL import Image
 
 from src.config import Config
 from src.data.prepared import prepare
+from src.errors import TrainingError
 from src.evaluation.artifacts import PREDICTIONS
 from src.train import TrainResult, train
 from tests.composing import BRIEF_EVALUATION, compose_config
@@ -43,6 +44,13 @@ def config_of(pictures: Path, *overrides: str) -> Config:
 
 def run(pictures: Path, *overrides: str) -> TrainResult:
     return train(config_of(pictures, *overrides))
+
+
+def test_a_lost_loss_names_pictures_of_the_third_class_too(pictures: Path) -> None:
+    lost = ["optimizer=sgd", "optimizer.learning_rate=10", "optimizer.clip_norm=null", "model.normalization=none"]
+    values = ["model.activation=leaky_relu", "trainer.epochs=30", "trainer.auxiliary_weight=10"]
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch .*the batch was .*neutral/\d+\.png"):
+        run(pictures, *lost, *values)
 
 
 def test_the_head_teaches_and_is_not_kept(pictures: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import Config
+from src.config import Config, DatasetConfig
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import ConfigError, DataError
 from src.evaluation.leaks import FINGERPRINTS, LEAKED, own_and_inherited
@@ -132,6 +133,30 @@ def test_teachers_share_the_target_of_training_pictures(trained: Trained, record
     assert np.mean((taught > 0.5) == (labels[train_rows] == 1)) > 0.95
     rest = dataset.rows("test")
     assert (targets[rest] == labels[rest]).all()
+
+
+def test_a_teacher_that_rejects_a_picture_teaches_its_label(
+    trained: Trained, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_from(trained, f"trainer.teachers=[{record}]", "trainer.teacher_weight=1", "dataset.fit=crop")
+    dataset, origins = prepare(config.dataset), find_origins(config)
+    rows = dataset.rows("train")
+    rejected = dataset.table.iloc[rows[3]]
+    told = origins.targets(dataset, config)
+
+    def prepare_without(dataset_config: DatasetConfig) -> PreparedDataset:
+        assert dataset_config.fit == "stretch"
+        found = prepare(dataset_config)
+        kept = (found.table["path"] != rejected["path"]).to_numpy()
+        return replace(
+            found, table=found.table[kept].reset_index(drop=True), images=found.images[: len(found.table)][kept]
+        )
+
+    monkeypatch.setattr("src.training.origins.prepare", prepare_without)
+    targets = origins.targets(dataset, config)
+    assert targets[rows[3]] == rejected["label"] != told[rows[3]]
+    others = np.delete(rows, 3)
+    np.testing.assert_array_equal(targets[others], told[others])
 
 
 @pytest.mark.parametrize(
