@@ -73,7 +73,7 @@ BEFORE_THE_WORK = [
     ("train dataset=photos dataset.path=NOWHERE", "dataset.path=NOWHERE: No such file or directory"),
     (
         "train dataset=combined dataset.sources.photos.weight=abc",
-        "dataset.sources.photos.weight=abc: accepts a number, at least 0",
+        "dataset.sources.photos.weight=abc: accepts a number, above 0",
     ),
     ("train dataset=combined dataset.sources.photos.wieght=2", "dataset.sources.photos.wieght: no such key; did you"),
     ("evaluate evaluation.calibrate=false", "evaluation.calibrate is settled by training, and recorded with the model"),

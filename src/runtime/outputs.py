@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def _disk_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror}") from None
+        reason = os.strerror(error.errno) if error.errno else error
+        raise DataError(f"{file}: cannot be written: {reason}") from None
 
 
 @contextmanager
