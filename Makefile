@@ -19,7 +19,7 @@ test: .venv/dev.done ## run the tests, a process a core: pytest ARGS
 lint: .venv/dev.done ## check style and types: ruff, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/dev.done ## measure what benchmarks/RESULTS.md holds: leave the machine alone for 20 minutes
+bench: .venv/dev.done ## measure what benchmarks/RESULTS.md holds: leave the machine alone for 10 to 35 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
 
 ui: .venv/base.done ## compare runs in the MLflow UI: python -m src.ui ARGS

@@ -1,4 +1,4 @@
-"""Every row of the table in `RESULTS.md`, in under 20 minutes on two idle cores: `python -m benchmarks [ROUNDS]`.
+"""Every row of the table in `RESULTS.md`, in 10 to 35 minutes on two idle cores: `python -m benchmarks [ROUNDS]`.
 
 Each group of rows is measured in a process of its own, so that none inherits the memory and threads of another.
 """
