@@ -85,8 +85,8 @@ def _files_of(folder: Path) -> list[str]:
 
 def install(bundle: Bundle, folder: Path) -> Bundle:
     """Move a finished bundle to `folder`, in place of the bundle there, if any; it appears there as a whole."""
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    partial, before = aside.with_suffix(".part"), aside.with_suffix(".old")
+    aside = f".{folder.name}.{uuid.uuid4().hex}"
+    partial, before = folder.with_name(f"{aside}.part"), folder.with_name(f"{aside}.old")
     partial.mkdir(parents=True)  # not copied as a whole: a temporary folder may be read by its owner only
     try:
         for name in (MANIFEST, *bundle.files):
@@ -94,6 +94,10 @@ def install(bundle: Bundle, folder: Path) -> Bundle:
         if folder.exists():
             folder.rename(before)
         partial.rename(folder)
+    except BaseException:
+        if before.exists() and not folder.exists():
+            before.rename(folder)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)

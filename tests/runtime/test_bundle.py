@@ -118,6 +118,17 @@ def test_a_bundle_appears_in_its_place_as_a_whole(
     with pytest.raises(StopIteration):
         install(bundle, place)
     monkeypatch.undo()
+    rename = Path.rename
+
+    def fail_at_the_last(path: Path, target: Path) -> Path:
+        if path.suffix == ".part":
+            raise OSError
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_at_the_last)
+    with pytest.raises(OSError):  # noqa: PT011
+        install(bundle, place)
+    monkeypatch.undo()
     assert open_bundle(place).model_id.endswith(bundle.model_id.rpartition("@")[2])
     assert [path.name for path in place.parent.iterdir()] == ["mine"]
     install(bundle, place)

@@ -23,7 +23,7 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "mlflow"):
+        if name.partition(".")[0] in ("tensorflow", "mlflow", "cv2"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -46,12 +46,12 @@ src.train.main()
 """
 
 
-def test_the_debug_run_completes_on_jax_where_tensorflow_and_mlflow_are_missing(
+def test_the_debug_run_completes_on_jax_where_tensorflow_mlflow_and_opencv_are_missing(
     run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(BLOCK_IMPORTS)
     arguments = ["tracking=off", "trainer=debug", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/record"]
-    arguments += [*BRIEF_EVALUATION, "evaluation.explanations=1"]
+    arguments += [*BRIEF_EVALUATION, "evaluation.explanations=1", "aug=light"]  # by layers, without OpenCV
     answer = run_command("src.train", *arguments, KERAS_BACKEND="jax", PYTHONPATH=str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     assert "Warning" not in answer.stderr
