@@ -22,6 +22,7 @@ from src.comparison.paired import compare_pairs
 from src.data.samples import Limits
 from src.data.sources.synthetic import SyntheticLocator
 from src.metrics.intervals import proportion
+from src.metrics.log_odds import log_odds
 from src.runtime.bundle import open_bundle
 from src.runtime.classifier import Classifier
 
@@ -57,11 +58,15 @@ def with_votes(faces: pd.DataFrame, votes: Path) -> pd.DataFrame:
     return found.assign(raters=more.map({1: "as the label", -1: "against it", 0: "undecided"}))
 
 
+def margins(faces: pd.DataFrame, folder: Path) -> np.ndarray:
+    """How far each face's log-odds, by the face model of the bundle in `folder`, lie above the bundle's threshold."""
+    bundle = open_bundle(folder)
+    return log_odds(Classifier(bundle).probabilities(np.stack(faces["pixels"]))) - float(log_odds(bundle.threshold))
+
+
 def right(faces: pd.DataFrame, folder: Path) -> pd.Series:
     """Whether the face model of the bundle in `folder` is right about each face."""
-    bundle = open_bundle(folder)
-    answers = Classifier(bundle).probabilities(np.stack(faces["pixels"]))
-    return pd.Series((answers >= bundle.threshold) == faces["happy"])
+    return pd.Series((margins(faces, folder) >= 0) == faces["happy"])
 
 
 def main() -> None:
@@ -90,6 +95,10 @@ def main() -> None:
         (found,) = compare_pairs(members, np.arange(len(faces)), exact=True).itertuples()
         interval = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
         print(f"{arguments.bundle} against {arguments.against}: {interval}, p = {found.p_value:.3g}")
+        both = margins(faces, arguments.bundle) + margins(faces, arguments.against) >= 0
+        agreed = faces["raters"] == "as the label"
+        scores = [proportion((both == faces["happy"])[rows]) for rows in (agreed | True, agreed)]
+        print(f"the mean of both models' log-odds: {scores[0]} of all, {scores[1]} where raters agree with the label")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
     """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; gray: too small."""
     shown = slices.head(MAX_SLICES)[::-1]
-    figure, ax = axes(7.6, 1.2 + 0.27 * len(shown), f"Accuracy by slice; all pictures {overall}", "Accuracy", "")
+    figure, ax = axes(7.6, 1.4 + 0.27 * len(shown), f"Accuracy by slice\nall pictures {overall}", "Accuracy", "")
     colors = shown["verdict"].map({"worse": RED, "too small": GRAY}).fillna(BLUE)
     for place, (_, row) in enumerate(shown.iterrows()):
         spread = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]

@@ -1,11 +1,13 @@
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from src.config import Config, DatasetConfig, EvaluationConfig, SyntheticConfig, ThresholdConfig
 from src.data.prepared import PreparedDataset, prepare
@@ -13,11 +15,13 @@ from src.errors import DataError
 from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
-from src.evaluation.figures import coverage_accuracy, probability_histogram
+from src.evaluation.figures import coverage_accuracy, probability_histogram, slices_figure
 from src.evaluation.summary import decision_line, score_metrics, score_table
 from src.evaluation.validation_grid import validation_grid
 from src.metrics.calibration import Decision
+from src.metrics.intervals import Score
 from src.metrics.scores import SCORES, Share, of_confusion
+from src.reports.figure_style import save_png
 
 QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_pictures=4)
 
@@ -114,6 +118,14 @@ def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
     assert evaluation.slices is not None
     worst = evaluation.slices.iloc[0]
     assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
+
+
+def test_the_title_of_the_slices_is_not_cut_off() -> None:
+    rows = {"column": "background_lightness", "value": "0.267 to 0.498", "count": 45, "accuracy": 0.4, "low": 0.2}
+    figure = slices_figure(pd.DataFrame([rows | {"high": 0.6, "verdict": ""}]), Score(0.506, 0.433, 0.578))
+    save_png(figure, BytesIO())
+    (title,) = figure.findobj(lambda artist: isinstance(artist, Text) and "all pictures" in artist.get_text())
+    assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:

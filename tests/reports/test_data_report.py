@@ -223,12 +223,25 @@ def test_sets_that_share_nothing(tmp_path: Path) -> None:
     assert (check.shared, check.leaked, check.same_files) == ([], (0, 0), 0)
 
 
+def test_the_other_set_of_a_leak_check_is_prepared_as_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other = (class_folders(tmp_path / name, 6, first=seed) for name, seed in (("a", 0), ("b", 500)))
+    wide = picture(7_000, 180).resize((300, 90))
+    wide.crop((105, 0, 195, 90)).save(first / "sad" / "middle.png")
+    wide.save(other / "sad" / "wide.png")  # stretched to a square, it is another picture
+    config = config_of(first, tmp_path / "cache", image_size=64, fit="crop", crop_duplicates=False)
+    against = config_of(other, tmp_path / "cache", image_size=32, crop_duplicates=False)
+    prepare_and_report(command_config(config, tmp_path, leak_check=against))
+    assert "1 groups of near-duplicates are in both" in capsys.readouterr().out
+
+
 def test_the_command_writes_report_leak_check_and_quarantine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, other = troubled(tmp_path / "root"), class_folders(tmp_path / "other", 6)
     config = config_of(root, tmp_path / "cache", image_size=64)
-    against = config_of(other, tmp_path / "cache", image_size=32, fit="crop")  # compared as the first is prepared
+    against = config_of(other, tmp_path / "cache", image_size=32)
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
     assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
