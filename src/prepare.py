@@ -68,7 +68,8 @@ def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Con
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
     console.print(f"{len(dataset.table):,} pictures used; rejected: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
-    console.print(f"{int((several > 1).sum()):,} groups of near-duplicates or of one person, each kept in one split")
+    grouped = f"{int((several > 1).sum()):,}"
+    console.print(f"groups of near-duplicates or of one person, each kept in one split: {grouped}")
     if dataset.ignored:
         console.print(f"neither class: {', '.join(f'{name} ({count:,})' for name, count in dataset.ignored.items())}")
     if dataset.auxiliary is not None:
@@ -91,9 +92,9 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     check = check_leaks(dataset, other, config.dataset)
     (first, second), (first_name, second_name) = check.leaked, check.names
     console.print(
-        f"leak check: {len(check.shared):,} groups of near-duplicates are in both: {first:,} of {len(dataset.table):,} "
-        f"pictures of {first_name}, {second:,} of {len(other.table):,} of {second_name}; {check.same_files:,} pictures "
-        f"are the very same file; the labels differ in {check.other_labels:,} groups"
+        f"leak check: groups of near-duplicates in both: {len(check.shared):,}; pictures in them: {first:,} of "
+        f"{len(dataset.table):,} of {first_name}, {second:,} of {len(other.table):,} of {second_name}; the very same "
+        f"file: {check.same_files:,}; groups whose labels differ: {check.other_labels:,}"
     )
     if check.shared:
         console.print(

@@ -195,7 +195,7 @@ def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossi
     crosses = held.sum(axis=0) > 1
     if crosses.any() and crossing == "error":
         raise DataError(
-            f"{crosses.sum()} groups of near-duplicates cross the splits that the data ships; "
+            f"groups of near-duplicates that cross the splits that the data ships: {crosses.sum()}; "
             "set dataset.cross_split_duplicates=drop_from_train, or keep"
         )
     dropped = np.zeros(len(splits), dtype=bool)

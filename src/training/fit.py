@@ -75,9 +75,9 @@ def fit(
     `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
     epochs, from which the fit goes on; `trainer.checkpoint` stands before it. A trace of some steps is written into the
-    folder `profile`. Raises TrainingError for a loss that is
-    not finite (the best weights until then are left in that folder), for a lack of memory, or for the state of another
-    fit, and ConfigError where there is nothing to freeze.
+    folder `profile`. Raises TrainingError for a loss that is not finite (the best weights until then are left in the
+    folder of the state), for a lack of memory, or for the state of another fit, and ConfigError where there is nothing
+    to freeze.
     """
     trainer = config.trainer
     auxiliary = create_auxiliary_head(classifier, dataset, config)
@@ -96,12 +96,8 @@ def fit(
                 continue
             stage.set_trainable(classifier, config)
             average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
-            callbacks = [
-                OrderBatches(train),
-                TerminateOnNonFiniteLoss(train, dataset.paths),
-                ReportEpochs(report, len(train.rows)),
-                progress,
-            ]
+            callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(train, dataset.paths)]
+            callbacks += [ReportEpochs(report, len(train.rows)), progress]
             callbacks += [ProfileSteps(profile, console)] if profile and stage.is_last else []
             callbacks += [*average, *_statistics(classifier, dataset, config)]
             callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
@@ -117,11 +113,8 @@ def fit(
                 verbose=0,
             )
     history = checkpoint.history
-    if trainer.overfit and history["accuracy"][-1] < 1:
-        raise TrainingError(
-            f"one batch was not learned in {trainer.epochs} epochs (accuracy {history['accuracy'][-1]:.3f}); "
-            "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
-        )
+    if trainer.overfit:
+        _check_overfit(history, trainer.epochs)
     return Fit(history, _best_epoch(history, config), time.perf_counter() - start)
 
 
@@ -168,6 +161,14 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     }
     splits = {f"digest.{split}": digest for split, digest in dataset.split_digests.items()}
     return {**params, "digest.data": dataset.digest, **splits}
+
+
+def _check_overfit(history: dict[str, list[float]], epochs: int) -> None:
+    if history["accuracy"][-1] < 1:
+        raise TrainingError(
+            f"one batch was not learned in {epochs} epochs (accuracy {history['accuracy'][-1]:.3f}); "
+            "check the labels and optimizer.learning_rate, and switch augmentation and dropout off"
+        )
 
 
 def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:

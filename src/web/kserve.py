@@ -117,8 +117,17 @@ def add_kserve(
     model answer.
     """
     outputs = outputs_of(classifier)
-    names = [output.name for output in outputs]
+    _add_readiness(service, guarded, check)
+    _add_description(guarded, outputs)
+    _add_inference(guarded, classifier, outputs, limits, gate)
 
+    @guarded.api_route("/v2/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+    def unknown(request: Request) -> None:
+        """Another model's name or version, as an error that the protocol's clients can read."""
+        raise _unknown(request.url.path, [*service.routes, *guarded.routes])
+
+
+def _add_readiness(service: FastAPI, guarded: APIRouter, check: Callable[[], object]) -> None:
     @service.get("/v2/health/live", response_class=Response)
     def live() -> Response:
         """The process answers."""
@@ -130,6 +139,15 @@ def add_kserve(
         check()
         return Response()
 
+    @guarded.get(f"{_MODEL_PATH}/versions/{_VERSION}/ready", response_class=Response, include_in_schema=False)
+    @guarded.get(f"{_MODEL_PATH}/ready", response_class=Response)
+    def model_ready() -> Response:
+        """The model answers."""
+        check()
+        return Response()
+
+
+def _add_description(guarded: APIRouter, outputs: Sequence[Output]) -> None:
     @guarded.get("/v2")
     def server() -> ServerMetadata:
         """The server, as the protocol describes it."""
@@ -143,12 +161,11 @@ def add_kserve(
         given = [Tensor(name=output.name, datatype=output.datatype, shape=[-1]) for output in outputs]
         return ModelMetadata(name=MODEL, versions=[_VERSION], platform="litert", inputs=[picture], outputs=given)
 
-    @guarded.get(f"{_MODEL_PATH}/versions/{_VERSION}/ready", response_class=Response, include_in_schema=False)
-    @guarded.get(f"{_MODEL_PATH}/ready", response_class=Response)
-    def model_ready() -> Response:
-        """The model answers."""
-        check()
-        return Response()
+
+def _add_inference(
+    guarded: APIRouter, classifier: Answering, outputs: list[Output], limits: ServiceLimits, gate: Gate
+) -> None:
+    names = [output.name for output in outputs]
 
     @guarded.post(f"{_MODEL_PATH}/versions/{_VERSION}/infer", include_in_schema=False)
     @guarded.post(
@@ -172,11 +189,6 @@ def add_kserve(
 
         with gate.enter():
             return await run_in_threadpool(answer)
-
-    @guarded.api_route("/v2/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
-    def unknown(request: Request) -> None:
-        """Another model's name or version, as an error that the protocol's clients can read."""
-        raise _unknown(request.url.path, [*service.routes, *guarded.routes])
 
 
 def _unknown(path: str, routes: Sequence[BaseRoute]) -> HTTPException:

@@ -10,6 +10,7 @@ import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -128,43 +129,53 @@ def _lay_pictures(page: PageAnswers) -> None:
         kept = gr.HTML(elem_id="kept")
     shown = [panel, upright, evident, kept, detail, chosen]
 
-    def drop(paths: list[str] | None) -> list[Any]:
-        found = page.answer(paths or [])
-        sound = [answer for answer in found if answer.probability is not None]
-        small = [(page.thumbnail(answer), page.caption(answer)) for answer in sound] if len(sound) > 1 else []
-        few = gr.Gallery(small, visible=bool(small), selected_index=0 if small else None)
-        return [found, page.summary(found, len(paths or [])), few, *look(0, sound)]
+    events = _PictureEvents(page)
+    private: dict[str, Any] = {"api_visibility": "private"}
+    files.change(events.drop, files, [answers, said, gallery, *shown], **private)
+    gallery.select(events.select, answers, shown, show_progress="minimal", **private)
+    for button in buttons:
+        button.click(events.correct, [button, answers, chosen], kept, show_progress="minimal", **private)
 
-    def look(index: int, found: list[Answer]) -> list[Any]:
+
+@dataclass(frozen=True)
+class _PictureEvents:
+    """What the tab of pictures shows after each thing that a visitor does."""
+
+    page: PageAnswers
+
+    def drop(self, paths: list[str] | None) -> list[Any]:
+        found = self.page.answer(paths or [])
+        sound = [answer for answer in found if answer.probability is not None]
+        small = [(self.page.thumbnail(answer), self.page.caption(answer)) for answer in sound] if len(sound) > 1 else []
+        few = gr.Gallery(small, visible=bool(small), selected_index=0 if small else None)
+        return [found, self.page.summary(found, len(paths or [])), few, *self.look(0, sound)]
+
+    def look(self, index: int, found: list[Answer]) -> list[Any]:
         if index >= len(found):
             return ["", None, None, "", gr.Column(visible=False), 0]
         try:
-            both = page.pictures(found[index])
+            both = self.page.pictures(found[index])
         except RejectedPictureError as error:  # such as a file that was deleted after its time
             return [note(str(error)), None, None, "", gr.Column(visible=True), index]
-        said_html = page.panel(found[index], os.path.basename(found[index].path))
+        said_html = self.page.panel(found[index], os.path.basename(found[index].path))
         return [said_html, *both, "", gr.Column(visible=True), index]
 
-    def select(found: list[Answer], event: gr.SelectData) -> list[Any]:
-        return look(int(event.index), found)
+    def select(self, found: list[Answer], event: gr.SelectData) -> list[Any]:
+        return self.look(int(event.index), found)
 
-    def correct(label: str, found: list[Answer], index: int, request: gr.Request) -> str:
+    def correct(self, label: str, found: list[Answer], index: int, request: gr.Request) -> str:
         if not 0 <= index < len(found):
             return note("choose a picture first")
         try:
-            kept = page.corrections.save(
-                Picture(found[index].path).read(page.classifier.limits), label, author(request.cookies.get(COOKIE, ""))
+            kept = self.page.corrections.save(
+                Picture(found[index].path).read(self.page.classifier.limits),
+                label,
+                author(request.cookies.get(COOKIE, "")),
             )
         except (DataError, RejectedPictureError) as error:
             return note(str(error))
         earlier = f" ({kept.earlier})" if kept.earlier else ""
         return note(f"Kept as {kept.label}{earlier}. {kept.count} corrected so far.")
-
-    private: dict[str, Any] = {"api_visibility": "private"}
-    files.change(drop, files, [answers, said, gallery, *shown], **private)
-    gallery.select(select, answers, shown, show_progress="minimal", **private)
-    for button in buttons:
-        button.click(correct, [button, answers, chosen], kept, show_progress="minimal", **private)
 
 
 def _lay_camera(page: PageAnswers) -> None:

@@ -233,7 +233,7 @@ def test_the_other_set_of_a_leak_check_is_prepared_as_the_first(
     config = config_of(first, tmp_path / "cache", image_size=64, fit="crop", crop_duplicates=False)
     against = config_of(other, tmp_path / "cache", image_size=32, crop_duplicates=False)
     prepare_and_report(command_config(config, tmp_path, leak_check=against))
-    assert "1 groups of near-duplicates are in both" in capsys.readouterr().out
+    assert "groups of near-duplicates in both: 1;" in capsys.readouterr().out
 
 
 def test_the_command_writes_report_leak_check_and_quarantine(
@@ -245,9 +245,9 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
     assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
-    assert "5 groups of near-duplicates or of one person" in output
-    assert "12 groups of near-duplicates are in both" in output
-    assert "12 pictures are the very same file" in output
+    assert "each kept in one split: 5" in output
+    assert "groups of near-duplicates in both: 12;" in output
+    assert "the very same file: 12;" in output
     assert "warning: a model trained on one of them cannot be evaluated on the other" in output
     assert Page(tmp_path / "output" / "made" / "leak_check.html").loaded == []
     copied = sorted(str(path.relative_to(tmp_path / "bad")) for path in (tmp_path / "bad").rglob("*.png"))
