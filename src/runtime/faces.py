@@ -14,6 +14,7 @@ from ..data.samples import RejectedPictureError
 from ..detection.detectors import Box, Detector, create_detector
 from .bundle import Bundle
 from .classifier import Answer, Classifier, Prepared, no_answer
+from .outputs import percent
 from .pictures import Picture
 
 MIN_TEXT_SIZE = 10
@@ -66,7 +67,7 @@ def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: S
     for face in faces:
         answer = face.answer
         color = COLORS[(answer.probability or 0.0) >= 0.5 if answer.label is None else answer.label == class_names[1]]
-        text = answer.verdict if answer.confidence is None else f"{answer.label} {answer.confidence:.0%}"
+        text = answer.verdict if answer.confidence is None else f"{answer.label} {percent(answer.confidence)}"
         text_size = max(MIN_TEXT_SIZE, face.box.side // 6)  # about as wide as the box
         font = ImageFont.load_default(text_size)
         corner = (face.box.left, face.box.top)

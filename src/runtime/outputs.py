@@ -22,11 +22,21 @@ class Write(Protocol):
     def __call__(self, answer: Answer) -> None: ...
 
 
+def percent(probability: float) -> str:
+    """A probability as whole percent, never as certain: `>99%` and `<1%` at the ends."""
+    return ">99%" if probability >= 0.995 else "<1%" if probability < 0.005 else f"{probability:.0%}"
+
+
+def hundredths(probability: float) -> str:
+    """A probability with two decimals, never as certain: `>0.99` and `<0.01` at the ends."""
+    return ">0.99" if probability >= 0.995 else "<0.01" if probability < 0.005 else f"{probability:.2f}"
+
+
 def as_text(answer: Answer, class_names: Sequence[str]) -> str:
     """One line for a person: the label, P(class 1) and the label's own probability; or the verdict and why."""
-    positive = "" if answer.probability is None else f"p_{class_names[1]} {answer.probability:.2f}"
-    confidence = "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
-    said = f"{answer.label or answer.verdict:<10}  {positive:<{len(class_names[1]) + 7}}  {confidence:<15}"
+    positive = "" if answer.probability is None else f"p_{class_names[1]} {hundredths(answer.probability)}"
+    confidence = "" if answer.confidence is None else f"confidence {hundredths(answer.confidence)}"
+    said = f"{answer.label or answer.verdict:<10}  {positive:<{len(class_names[1]) + 8}}  {confidence:<16}"
     known = answer.detail if answer.probability is None else answer.evidence
     rests_on = "" if known in ("", WHOLE_PICTURE) else f"  ({printable(known)})"
     return f"{said}  {printable(answer.path)}{rests_on}"

@@ -18,6 +18,7 @@ from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Answering
 from ..runtime.faces import classify_faces
+from ..runtime.outputs import percent
 from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_guard import is_upload
@@ -54,7 +55,7 @@ class PageAnswers:
 
     def caption(self, answer: Answer) -> str:
         """A line under a small picture."""
-        said = answer.verdict if answer.confidence is None else f"{answer.label} {answer.confidence:.0%}"
+        said = answer.verdict if answer.confidence is None else f"{answer.label} {percent(answer.confidence)}"
         return f"? {said}" if self.is_doubtful(answer) else said
 
     def panel(self, answer: Answer, name: str, inset: str = "") -> str:
@@ -62,13 +63,15 @@ class PageAnswers:
         if answer.probability is None:
             return note(_why_not(answer))
         kind = "unsure" if self.is_doubtful(answer) else f"class{self.class_names.index(answer.label or '')}"
-        share = "" if answer.confidence is None else f'<span class="share">{answer.confidence:.0%} likely</span>'
+        sure = "" if answer.confidence is None else escape(f"{percent(answer.confidence)} likely")
         doubt = f"<p>{escape(self._doubt(answer))}</p>" if kind == "unsure" else ""
         likely = zip(self.class_names, (1 - answer.probability, answer.probability), strict=True)
-        bar = "".join(f'<span style="flex-basis:{part:.1%}">{escape(of)} {part:.0%}</span>' for of, part in likely)
+        bar = "".join(
+            f'<span style="flex-basis:{part:.1%}">{escape(of)} {escape(percent(part))}</span>' for of, part in likely
+        )
         return (
             f'<div class="answer {kind}" role="status">{inset}<div><p class="name">{escape(name)}</p>'
-            f"<p><strong>{escape(answer.label or answer.verdict)}</strong> {share}</p>"
+            f'<p><strong>{escape(answer.label or answer.verdict)}</strong> <span class="share">{sure}</span></p>'
             f'<div class="bar">{bar}</div>'
             f'<p class="basis">Rests on: {escape(answer.evidence)}.</p>{doubt}</div></div>'
         )

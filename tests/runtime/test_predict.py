@@ -15,6 +15,7 @@ import pytest
 
 from src.config import PROJECT_ROOT
 from src.runtime.bundle import Bundle
+from src.runtime.outputs import hundredths, percent
 from tests.trained_model import Run
 
 VERDICTS = ["ok", "ok", "unreadable", "unreadable", "ok"]
@@ -36,6 +37,12 @@ def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle
     assert result.stdout.split()[0] in ("happy", "sad")
     assert result.stdout.split()[1::2][:2] == ["p_happy", "confidence"]
     assert result.stdout.split()[5] == str(album / "a.png")
+
+
+def test_no_answer_is_said_to_be_certain() -> None:
+    shown = [(percent(value), hundredths(value)) for value in (1.0, 0.9951, 0.994, 0.5, 0.006, 0.0049, 0.0)]
+    assert [percentage for percentage, _ in shown] == [">99%", ">99%", "99%", "50%", "1%", "<1%", "<1%"]
+    assert [rounded for _, rounded in shown] == [">0.99", ">0.99", "0.99", "0.50", "0.01", "<0.01", "<0.01"]
 
 
 def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: Path) -> None:

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Viewport
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Answer, Classifier
+from src.runtime.outputs import percent
 from src.synthetic.faces import draw_face
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
@@ -127,7 +128,7 @@ def said_by_the_api(server: Server, file: Path) -> str:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     body = httpx.post(f"{server.url}/v1/predict", content=file.read_bytes(), headers=headers, timeout=60)
     answer = body.json()["answers"][0]
-    return f"{answer['label']} {answer['confidence']:.0%} likely" if answer["label"] else str(answer["verdict"])
+    return f"{answer['label']} {percent(answer['confidence'])} likely" if answer["label"] else str(answer["verdict"])
 
 
 def give(page: Page, *files: Path) -> None:
