@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     """Export the model that `config.run` names. Raises TrackingError, DataError or BundleError."""
+    from .conversion.photo_evidence import read_evidence
     from .tracking.store import say_store
     from .training.backend import start_backend
 
     folder = project_path(config.output)
     output_folder(str(folder.parent))
     config = replace(config, notes=_text(config.notes))
+    evidence = read_evidence(project_path(config.evidence)) if config.evidence else None
     say_store(config.tracking)
     start_backend()  # quietly, before anything else imports Keras
     from rich.console import Console
@@ -50,7 +52,7 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
         else:
             face = _face_model(config, places[0], console)
             scene, photos = _scene_model(config, config.scene, places[1], console)
-            bundle = build_photo_bundle(face, scene, photos, config, places[2])
+            bundle = build_photo_bundle(face, scene, photos, config, places[2], evidence)
         bundle = install(bundle, folder)
     console.print(f"bundle: {folder}  ({bundle.model_id})", highlight=False, soft_wrap=True, markup=False)
     return bundle

@@ -9,6 +9,7 @@ is there already is not made again.
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,11 +20,12 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
+from sklearn.metrics import log_loss
 
 from src.cli.composition import compose_checked
 from src.config import CONF, Config, ExportConfig, TrackingConfig
 
-ANSWERS = "answers.parquet"
+EVIDENCE = "evidence.parquet"
 SHOWN = 60
 MIN_PHOTOS = 30
 
@@ -39,6 +41,7 @@ def parts_of(sizes: pd.Series, count: int) -> list[list[str]]:
 def write_list(arguments: argparse.Namespace, fold: int) -> Path:
     """A list of all photos with the splits of one fold: one part is tested on, another one but the first validated."""
     files = sorted(path.relative_to(arguments.photos).as_posix() for path in arguments.photos.glob("*/*.*"))
+    files = [file for file in files if re.search(arguments.only, file)]
     photos = pd.DataFrame({"path": files, "label": [file.split("/")[0] for file in files]})
     collectors = photos["path"].str.extract(f"({arguments.pattern})", expand=False)
     parts = parts_of(collectors.value_counts(), arguments.folds)
@@ -66,10 +69,10 @@ def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
 
 def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     """The fold's test photos with label, collector, faces and the probabilities of the whole and of the scene alone."""
-    kept = arguments.work / f"fold{fold}" / ANSWERS
+    kept = arguments.work / f"fold{fold}" / EVIDENCE
     if kept.exists():
         return pd.read_parquet(kept)
-    from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers
+    from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers, write_evidence
     from src.data.prepared import prepare
     from src.export import export
     from src.runtime.photos import PhotoClassifier
@@ -99,9 +102,9 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
         fold=fold,
         scene=[alone.probability(item) for item in found["evidence"]],
         scene_right=lambda table: (table["scene"] >= 0.5) == table["label"].astype(bool),
-    ).drop(columns="evidence")
-    found.to_parquet(kept, index=False)
-    return found
+    )
+    write_evidence(found, kept)
+    return pd.read_parquet(kept)
 
 
 def interval_over(values: list[float]) -> str:
@@ -111,7 +114,7 @@ def interval_over(values: list[float]) -> str:
 
 
 def tables(answers: pd.DataFrame) -> list[Table]:
-    """By collector, and all together: by photo, and as the mean of the collectors with `MIN_PHOTOS` or more."""
+    """By collector; all together: by photo, and as the mean of the collectors with `MIN_PHOTOS` or more; by fusion."""
     from src.metrics.calibration import expected_calibration_error
     from src.metrics.intervals import proportion
 
@@ -121,24 +124,60 @@ def tables(answers: pd.DataFrame) -> list[Table]:
         row = [str(part["fold"].iloc[0]), f"{len(part):,}", f"{(part['faces'] > 0).mean():.0%}", f"{alone:.3f}"]
         by_collector.add_row(str(collector), *row, str(right))
     total = Table("photos", "number", "accuracy", "mean of collectors [95 %]", "scene alone", "calibration error")
-    cases = {
-        "all": answers,
-        "a face found": answers[answers["faces"] > 0],
-        "none found": answers[answers["faces"] == 0],
-    }
-    for name, part in cases.items():
+    for name, rows in cases(answers).items():
+        part = answers[rows]
         means = part.groupby("collector")["right"].agg(["mean", "size"])
         large = means.loc[means["size"] >= MIN_PHOTOS, "mean"].tolist()
         shares = [f"{part[column].mean():.3f}" for column in ("right", "scene_right")]
         calibration = expected_calibration_error(part["label"], part["probability"])
         total.add_row(name, f"{len(part):,}", shares[0], interval_over(large), shares[1], f"{calibration:.3f}")
-    return [by_collector, total]
+    return [by_collector, total, table_of_fusions(answers)]
+
+
+def fitted_on_others(answers: pd.DataFrame) -> pd.Series:
+    """Probabilities by a fusion that is fitted, for each collector, on what the models say of all others' photos."""
+    from src.conversion.fusion_fitting import fit_fusion
+    from src.conversion.photo_evidence import evidence_of
+
+    evidence, labels = np.array(evidence_of(answers), dtype=object), answers["label"].to_numpy(float)
+    found = pd.Series(0.0, answers.index)
+    for collector in answers["collector"].unique():
+        others = (answers["collector"] != collector).to_numpy()
+        fusion = fit_fusion(labels[others], list(evidence[others]), ExportConfig.unsure_below)
+        found[~others] = [fusion.probability(item) for item in evidence[~others]]
+    return found
+
+
+def table_of_fusions(answers: pd.DataFrame) -> Table:
+    """The fusion of each fold, fitted on its validation photos, against one fitted on all others' photos."""
+    from src.metrics.calibration import expected_calibration_error
+
+    table = Table("photos", "fusion fitted on", "accuracy", "log loss", "calibration error")
+    fusions = {"validation": answers["probability"], "all others' photos": fitted_on_others(answers)}
+    for name, rows in cases(answers).items():
+        labels = answers.loc[rows, "label"].to_numpy()
+        for fitted, probabilities in fusions.items():
+            shown = probabilities[rows].to_numpy()
+            values = (
+                ((shown >= 0.5) == labels).mean(),
+                log_loss(labels, shown),
+                expected_calibration_error(labels, shown),
+            )
+            table.add_row(name, fitted, *(f"{value:.3f}" for value in values))
+    return table
+
+
+def cases(answers: pd.DataFrame) -> dict[str, pd.Series]:
+    """Which rows are of all photos, of those with a face found, and of the rest."""
+    with_face = answers["faces"] > 0
+    return {"all": with_face | True, "a face found": with_face, "none found": ~with_face}
 
 
 def write_errors(answers: pd.DataFrame, photos: Path, file: Path) -> None:
     """A sheet of the surest wrong answers: is it the label, the search for faces, or the model?"""
     from src.evaluation.sheets import contact_sheet
     from src.reports.figure_style import save_png
+    from src.runtime.outputs import hundredths
 
     wrong = answers[~answers["right"]]
     sure = wrong.loc[(wrong["probability"] - 0.5).abs().sort_values(ascending=False).index][:SHOWN]
@@ -147,7 +186,7 @@ def write_errors(answers: pd.DataFrame, photos: Path, file: Path) -> None:
         with Image.open(photos / path) as picture:
             pictures.append(np.asarray(ImageOps.pad(picture.convert("RGB"), (192, 192), color="white")))
     captions = [
-        f"P(happy) {row.probability:.2f}, {row.faces} faces\nlabelled {'happy' if row.label else 'sad'}"
+        f"P(happy) {hundredths(row.probability)}, {row.faces} faces\nlabelled {'happy' if row.label else 'sad'}"
         for row in sure.itertuples()
     ]
     title = f"The surest {len(sure)} of {len(wrong)} wrong answers to {len(answers):,} photos"
@@ -163,6 +202,9 @@ def main() -> None:
     )
     parser.add_argument("--scenes", default="scenes_from_imagenet", help="the experiment that trains the scene models")
     parser.add_argument("--pattern", default=r"c\d\d", help="regular expression that finds the collector in a path")
+    parser.add_argument(
+        "--only", default="", help="regular expression: photos whose path it does not match are left out"
+    )
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("outputs/unseen_collectors"), help="where folds are kept")
     parser.add_argument("overrides", nargs="*", help="of the scene model's config, such as trainer.epochs=20")
@@ -172,8 +214,10 @@ def main() -> None:
     answers = answers.assign(collector=answers["path"].str.extract(f"({arguments.pattern})", expand=False))
     for table in tables(answers):
         Console(width=120).print(table)
+    answers.to_parquet(arguments.work / EVIDENCE, index=False)
     write_errors(answers, arguments.photos, arguments.work / "errors.png")
     print(f"the surest errors: {arguments.work / 'errors.png'}")
+    print(f"evidence of each photo, for src.export: evidence={arguments.work / EVIDENCE}")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ class ExportConfig(Strict):
 
     With a `scene`, another recorded model, `run` is the model for faces, and both become one bundle for photos; either
     may be a bundle's folder. The photos are those of `dataset`, null being the scene model's own, in its splits or, by
-    regular expressions on their paths, in `validation`, on which the fusion is fitted, and `test`. Answers are `unsure`
+    regular expressions on their paths, in `validation`, on which the fusion is fitted, and `test`. With `evidence`, a
+    Parquet table of what such models say of other photos, out of fold, it is fitted on that. Answers are `unsure`
     below the probability `unsure_below`; the card tells scores by what the regular expression `groups` finds in the
     paths, and `notes`, a text or the path of a Markdown file.
     """
@@ -177,6 +178,7 @@ class ExportConfig(Strict):
     dataset: DatasetConfig | None = None
     validation: str | None = None
     test: str | None = None
+    evidence: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("groups", "validation", "test"):
@@ -185,8 +187,10 @@ class ExportConfig(Strict):
                 re.compile(pattern or "")
             except re.error as error:
                 raise ValueError(f"{name}={pattern}: no regular expression: {error}") from None
-        if self.scene is None and (self.dataset or self.validation or self.test):
-            raise ValueError("dataset, validation and test are for fusing two models; name the second by scene=")
+        if self.scene is None and (self.dataset or self.validation or self.test or self.evidence):
+            raise ValueError(
+                "dataset, validation, test and evidence are for fusing two models; name the second by scene="
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From a face model and a scene model to one bundle for photos, with the fusion fitted on validation photos."""
+"""From a face model and a scene model to one bundle for photos, with the fusion fitted on photos of neither."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..runtime.fusion import Fusion
 from ..runtime.photos import PhotoClassifier
 from .fusion_fitting import SUM_WITH_FACES, SUM_WITHOUT, fit_fusion
 from .photo_card import FACE_SECTION, SCENE_SECTION, card_section, photo_card
-from .photo_evidence import LabelledPhotos, photo_evidence, with_answers
+from .photo_evidence import LabelledEvidence, LabelledPhotos, photo_evidence, with_answers
 
 FACE_SCORES = "faces: "
 _UNFITTED = Fusion(joining="largest", with_faces=SUM_WITH_FACES, without_faces=SUM_WITHOUT)
@@ -40,12 +40,17 @@ picture that is to be one face is stretched.
 
 
 def build_photo_bundle(
-    face: Bundle, scene: Bundle, photos: LabelledPhotos, config: ExportConfig, folder: Path
+    face: Bundle,
+    scene: Bundle,
+    photos: LabelledPhotos,
+    config: ExportConfig,
+    folder: Path,
+    evidence: LabelledEvidence | None = None,
 ) -> Bundle:
     """Write the bundle of both models to `folder`, which finds faces by BlazeFace.
 
-    The fusion is fitted on the validation photos; the test photos are only scored. Raises BundleError where both models
-    have no format in common.
+    The fusion is fitted on `evidence`, that of the validation photos where None; the test photos are only scored.
+    Raises BundleError where both models have no format in common.
     """
     formats = tuple(name for name in face.formats if name in scene.formats)
     if not formats:
@@ -67,13 +72,14 @@ def build_photo_bundle(
     )
     draft = write_manifest(_joined(face, folder, formats, described))
     found = photo_evidence(PhotoClassifier(draft), photos)
-    fitting = found[found["split"] == "validation"]
-    fusion = fit_fusion(fitting["label"].to_numpy(float), list(fitting["evidence"]), config.unsure_below)
+    fitting = evidence or LabelledEvidence.of_table(found[found["split"] == "validation"], "validation photos")
+    fusion = fit_fusion(fitting.labels, fitting.evidence, config.unsure_below)
     fused = replace(draft, scene=replace(described, fusion=fusion))
     answered = with_answers(found, fused)
     faces = {FACE_SCORES + split: named for split, named in face.scores.items()}
     scored = replace(fused, scores={**_scores(answered, fusion), **faces})
-    (folder / CARD).write_text(photo_card(scored, answered, face.card(), scene.card(), config), encoding="utf-8")
+    cards = (face.card(), scene.card())
+    (folder / CARD).write_text(photo_card(scored, answered, fitting, cards, config), encoding="utf-8")
     return write_manifest(scored)
 
 

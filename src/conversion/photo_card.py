@@ -12,13 +12,21 @@ from ..metrics.calibration import calibration_error_by_chance, expected_calibrat
 from ..metrics.intervals import proportion
 from ..reports.pages import markdown_table
 from ..runtime.bundle import Bundle
-from .photo_evidence import EVALUATED
+from .photo_evidence import EVALUATED, LabelledEvidence
 
 FACE_SECTION, SCENE_SECTION = "Face model", "Scene model"
 
 
-def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_card: str, config: ExportConfig) -> str:
-    """The card of a bundle for photos: the fused scores first, then the cards of both models."""
+def photo_card(
+    bundle: Bundle,
+    answered: pd.DataFrame,
+    fitting: LabelledEvidence,
+    cards: tuple[str, str],
+    config: ExportConfig,
+) -> str:
+    """The card of a bundle for photos whose fusion was fitted on `fitting`: the fused scores first, then `cards`, those
+    of the face model and the scene model.
+    """
     assert bundle.scene is not None  # noqa: S101  (for the type checker)
     fusion = bundle.scene.fusion
     test = answered[answered["split"] == "test"]
@@ -47,15 +55,15 @@ def photo_card(bundle: Bundle, answered: pd.DataFrame, face_card: str, scene_car
         "those not `unsure`. A perfectly calibrated model would show the calibration error `by chance` on as many.",
         _by_group(answered) if config.groups else "",
         "## Fusion",
-        f"Fitted on the {(answered['split'] == 'validation').sum():,} validation photos, on "
-        f"log-odds; several faces are joined by their {fusion.joining}.\n\n"
+        f"Fitted on {len(fitting.evidence):,} {fitting.of}, on log-odds; several faces are joined by their "
+        f"{fusion.joining}.\n\n"
         f"- with faces: {_formula(fusion.with_faces, ('faces', 'scene'))}\n"
         f"- without: {_formula(fusion.without_faces, ('scene',))}\n\n"
         f"Below {config.unsure_below:.0%} for either class the answer is `unsure`.",
         config.notes or "",
         f"Both models take {size / 1e6:.2f} MB.",
-        _demoted(face_card, FACE_SECTION),
-        _demoted(scene_card, SCENE_SECTION),
+        _demoted(cards[0], FACE_SECTION),
+        _demoted(cards[1], SCENE_SECTION),
     ]
     return "\n\n".join(text for text in texts if text) + "\n"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from ..config import DatasetConfig, ExportConfig
 from ..data.prepared import PreparedDataset
 from ..data.samples import Limits, RejectedPictureError, Sample
 from ..data.sources import list_samples
-from ..errors import BundleError
+from ..errors import BundleError, DataError
 from ..runtime.bundle import UNSURE, Bundle
 from ..runtime.classifier import BATCH_SIZE
 from ..runtime.fusion import Evidence
@@ -21,6 +23,7 @@ from ..runtime.photos import Photo, PhotoClassifier
 from ..runtime.pictures import Picture
 
 EVALUATED = ("validation", "test")
+EVIDENCE_COLUMNS = ("label", "face_log_odds", "face_sides", "scene_log_odds")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,20 @@ class LabelledPhotos:
     samples: list[Sample]
     table: pd.DataFrame
     limits: Limits
+
+
+@dataclass(frozen=True)
+class LabelledEvidence:
+    """What a fusion is fitted on: `labels` (n,), 0 or 1, the `evidence` of n photos, and what these are, in words."""
+
+    labels: np.ndarray
+    evidence: list[Evidence]
+    of: str
+
+    @classmethod
+    def of_table(cls, found: pd.DataFrame, of: str) -> LabelledEvidence:
+        """That in a table as `photo_evidence` makes it."""
+        return cls(found["label"].to_numpy(float), list(found["evidence"]), of)
 
 
 def labelled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: ExportConfig) -> LabelledPhotos:
@@ -93,6 +110,42 @@ def _photo(classifier: PhotoClassifier, sample: Sample, limits: Limits) -> Photo
     if isinstance(prepared, RejectedPictureError):
         raise BundleError(f"{sample.path}: {prepared}")
     return prepared
+
+
+def write_evidence(found: pd.DataFrame, file: Path) -> None:
+    """Write `photo_evidence` as a Parquet table, in which evidence is `face_log_odds` and `face_sides` (a list for each
+    photo) and `scene_log_odds`.
+    """
+    values = [(item.faces.tolist(), item.sides.tolist(), item.scene) for item in found["evidence"]]
+    columns = pd.DataFrame(values, index=found.index, columns=EVIDENCE_COLUMNS[1:])
+    found.drop(columns="evidence").join(columns).to_parquet(file, index=False)
+
+
+def read_evidence(file: Path) -> LabelledEvidence:
+    """What models said of photos, from a table as `write_evidence` makes it. Raises DataError for any other file."""
+    try:
+        table = pd.read_parquet(file, columns=list(EVIDENCE_COLUMNS))
+        evidence = evidence_of(table)
+        labels = table["label"].to_numpy(float)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"evidence={file}: no table of {', '.join(EVIDENCE_COLUMNS)}: {error}") from None
+    if set(labels) != {0.0, 1.0}:
+        raise DataError(f"evidence={file}: accepts labels 0 and 1, both of them")
+    if any(
+        item.faces.shape != item.sides.shape or not np.isfinite([*item.faces, item.scene]).all() for item in evidence
+    ):
+        raise DataError(f"evidence={file}: a face without a side, or a number that is not finite")
+    return LabelledEvidence(labels, evidence, f"photos of {file.name}")
+
+
+def evidence_of(table: pd.DataFrame) -> list[Evidence]:
+    """The evidence in a table as `write_evidence` makes it. Raises TypeError or ValueError for what are no numbers."""
+    rows = table[list(EVIDENCE_COLUMNS[1:])].itertuples(index=False)
+    return [Evidence(_numbers(faces), _numbers(sides), float(scene)) for faces, sides, scene in rows]
+
+
+def _numbers(values: Sequence[float]) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64).reshape(-1)
 
 
 def with_answers(found: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.conversion.fusion_fitting import fit_fusion
+from src.conversion.photo_evidence import read_evidence, write_evidence
+from src.errors import DataError
 from src.metrics.calibration import expected_calibration_error
 from src.metrics.log_odds import sigmoid
 from src.runtime.fusion import Evidence, Fusion, describe_faces, join_faces
@@ -74,3 +79,39 @@ def test_where_no_picture_has_a_face_the_sum_of_log_odds_is_kept() -> None:
     fusion = fit_fusion(labels, [evidence([], [], -1.0), evidence([], [], 1.0)], unsure_below=0.6)
     assert fusion.with_faces == (0.0, 1.0, 1.0)
     assert 1 < fusion.without_faces[1] < 2  # two pictures, however separable, prove little
+
+
+def test_evidence_comes_back_from_its_table(tmp_path: Path) -> None:
+    labels, found = synthetic(300, 3)
+    write_evidence(pd.DataFrame({"label": labels.astype(int), "evidence": found}), tmp_path / "evidence.parquet")
+    read = read_evidence(tmp_path / "evidence.parquet")
+    assert fit_fusion(read.labels, read.evidence, 0.6) == fit_fusion(labels, found, 0.6)
+    assert read.of == "photos of evidence.parquet"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": [1, 1]}, "accepts labels 0 and 1, both of them"),
+        ({"label": ["happy", "sad"]}, "no table of label, face_log_odds"),
+        ({"face_sides": [[], [40.0, 30.0]]}, "a face without a side"),
+        ({"face_log_odds": [[], [np.nan]]}, "not finite"),
+        ({"scene_log_odds": [0.1, None]}, "not finite"),
+        ({"scene_log_odds": None}, "no table of label, face_log_odds"),
+    ],
+)
+def test_what_is_no_table_of_evidence_is_one_line(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    sound = {"label": [0, 1], "face_log_odds": [[], [1.0]], "face_sides": [[], [40.0]], "scene_log_odds": [0.1, 0.2]}
+    columns = {name: values for name, values in (sound | change).items() if values is not None}
+    pd.DataFrame(columns).to_parquet(tmp_path / "evidence.parquet")
+    with pytest.raises(DataError, match=said):
+        read_evidence(tmp_path / "evidence.parquet")
+
+
+@pytest.mark.parametrize("content", [None, b"no table"])
+def test_no_file_of_evidence_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.parquet"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DataError, match="no table of label, face_log_odds"):
+        read_evidence(file)

@@ -19,12 +19,13 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
 from src.conversion.photo_bundle import build_photo_bundle
-from src.conversion.photo_evidence import labelled_photos
+from src.conversion.photo_evidence import LabelledEvidence, labelled_photos
 from src.data.prepared import prepare
 from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
 from src.errors import BundleError
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
+from src.runtime.fusion import Evidence
 from src.runtime.photos import PhotoClassifier, open_classifier
 from src.runtime.pictures import Picture
 from src.web.corrections import Corrections
@@ -240,6 +241,20 @@ def test_a_photo_bundle_is_fitted_on_validation_and_scored_on_both(
     card = made.card()
     assert all(text in card for text in ("| c0 | test |", "Validation was looked at once.", "## Face model", "Not for"))
     assert open_bundle(made.folder).model_id == made.model_id
+
+
+def test_a_fusion_is_fitted_on_other_evidence_where_some_is_given(
+    bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path
+) -> None:
+    config = ExportConfig(TrackingConfig("off"), scene="whole")
+    photos = labelled_photos(prepare(whole_photos), whole_photos, config)
+    reversed_scenes = [Evidence(np.empty(0), np.empty(0), scene) for scene in (-2.0, 2.0) * 100]
+    other = LabelledEvidence(np.array([1.0, 0.0] * 100), reversed_scenes, "photos of somebody.parquet")
+    made = build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made", other)
+    assert made.scene is not None
+    assert made.scene.fusion.without_faces[1] < -1
+    assert made.scene.fusion.with_faces == (0.0, 1.0, 1.0)
+    assert "Fitted on 200 photos of somebody.parquet" in made.card()
 
 
 def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any, tmp_path: Path) -> None:
