@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from ..errors import BundleError
+from ..hardware import end_with_parent
 from ..metrics.intervals import Score, proportion
 from ..runtime.bundle import Bundle
 from ..runtime.runners import RUNNERS
@@ -47,7 +48,7 @@ class Cost:
 
 def measure(file: Path, model_format: str, size: int) -> Cost:
     """Measure a LiteRT or ONNX file on pictures of `size` by `size` pixels, in a fresh process without TensorFlow."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(_measure, file, model_format, size).result()
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..hardware import usable_cores
+from ..hardware import end_with_parent, usable_cores
 from ..ray_cluster import connect
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
@@ -160,6 +160,7 @@ def _decode_on_one_core(chunk: Chunk, preparation: Preparation) -> tuple[list[Ou
 
 
 def _start_worker(budget: tuple[Any, Any]) -> None:
+    end_with_parent()
     DECODING.share_with(budget)
     keep_to_one_core()
 
