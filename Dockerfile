@@ -21,6 +21,6 @@ RUN useradd --uid 10001 --create-home serve && mkdir outputs && chown serve outp
 
 USER serve
 EXPOSE 8000
-# The model answers, not only the process: one that is frozen is unhealthy after three times 15 s without an answer.
+# The model answers, not only the process: one that is frozen is unhealthy after three checks, in about two minutes.
 HEALTHCHECK --interval=30s --timeout=15s --retries=3 --start-period=20s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=10)"]
 ENTRYPOINT ["python", "-m", "src.serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -44,8 +44,8 @@ lock: .venv/dev.done ## pin all versions again from pyproject.toml
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-clean: ## remove .venv and all caches; runs in mlruns/ stay
-	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache outputs
+clean: ## remove .venv and all caches; mlruns/ and outputs/ stay
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache
 
 # A marker per lock: the environment is brought up to date when its lock changes.
 .venv/%.done: requirements/%.lock

@@ -2,7 +2,7 @@
 
 Damaged, swapped and swollen pictures as bodies and in forms, forms that are cut or hold names with line breaks, lengths
 that lie, long headers. Prints how the answers fall and the service's memory. Exits with 1 if the service fails (a
-status of 500 or more, a traceback), stops, or has grown by more than 16 MB after the first half of the uploads.
+status of 500 or more, a traceback), stops, or has grown by more than 32 MB after the first half of the uploads.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ raised as a `UserError` of one line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,15 @@ def predict(
         several = list(pictures)
     classifier = open_classifier(open_model(model))
     answers: list[Answer] = []
+    sent = 0  # of what is no file, whose answers are named by their places
     for each in several:
         if isinstance(each, str | Path):
             answers += classifier.answers(list_pictures([str(each)], recursive=False))
         else:
-            answers += classifier.answer_inputs([each])
+            found = classifier.answer_inputs([each])
+            numbered = [replace(answer, path=str(place)) for place, answer in enumerate(found, sent)]
+            answers += numbered
+            sent += len(numbered)
     names = classifier.bundle.class_names
     return pd.DataFrame([answer.fields(names) for answer in answers], columns=list(answer_fields(names)))
 

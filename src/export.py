@@ -46,7 +46,9 @@ def export(config: ExportConfig, _: Sequence[str] = ()) -> Bundle:
     check_place(folder, overwrite=config.overwrite)
     console = Console(markup=False)
     with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
-        places = [Path(temporary) / part for part in ("faces", "scenes", folder.name)]
+        places = [Path(temporary) / place for place in ("parts/faces", "parts/scenes", f"made/{folder.name}")]
+        for place in places:
+            place.parent.mkdir(exist_ok=True)
         if config.scene is None:
             bundle = _exported(config, config.run, places[2], console)[0]
         else:

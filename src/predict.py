@@ -123,7 +123,7 @@ def _sorting_mode(sort_into: Path | None, paths: list[str], *, recursive: bool, 
 def _can_be_written(file: Path) -> bool:
     from PIL import Image
 
-    known = file.suffix.lower() in Image.registered_extensions()
+    known = Image.registered_extensions().get(file.suffix.lower()) in Image.SAVE
     return known and file.parent.is_dir() and os.access(file.parent, os.W_OK)
 
 
@@ -225,9 +225,11 @@ def _save(picture: Image, file: Path) -> None:
 
 
 def _undo(folder: Path) -> None:
-    from .runtime.sorting import undo
+    from .runtime.sorting import LOG, undo
 
     print(f"{undo(folder)} pictures undone in {printable(str(folder))}")
+    if (folder / LOG).exists():
+        print("the others stay: their old place is taken, or they are not where they were put", file=sys.stderr)
 
 
 main = typer_command(predict)

@@ -30,6 +30,7 @@ def test_pictures_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bun
     answers = predict([str(file), file, file.read_bytes(), pixels], model=str(bundle.folder))
     assert len(answers) == 4
     assert {"p_happy", "confidence", "verdict", "evidence"} <= set(answers.columns)  # those of every other way
+    assert answers["path"].tolist() == [str(file), str(file), "0", "1"]
     assert answers.drop(columns="path").drop_duplicates().shape[0] == 1
     assert len(predict(pixels[None], model=str(bundle.folder))) == 1
     assert len(predict(album, model=str(bundle.folder))) == 5

@@ -37,7 +37,7 @@ def typed(command: str) -> str:
 
 def project_path(path: str) -> Path:
     """`path` made absolute, with `~` expanded: a relative one counts from where the user stands."""
-    return Path(os.path.abspath(Path(path).expanduser()))
+    return Path(os.path.abspath(Path(os.path.expanduser(path))))
 
 
 def output_folder(path: str, key: str = "output") -> Path:
@@ -70,4 +70,4 @@ def with_absolute_paths(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model_place(name: str) -> str:
-    return str(project_path(name)) if Path(name).expanduser().exists() else name
+    return str(project_path(name)) if Path(os.path.expanduser(name)).exists() else name

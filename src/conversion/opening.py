@@ -25,7 +25,7 @@ def open_model(which: str | None = None, tracking_uri: str | None = None) -> Bun
     A run's model is exported once and kept, a registered one brings its bundle; only these need MLflow, and only the
     export TensorFlow. Raises BundleError, TrackingError or DataError.
     """
-    folder = SHIPPED_MODEL if which is None else Path(which).expanduser()
+    folder = SHIPPED_MODEL if which is None else Path(os.path.expanduser(which))
     if which is None or folder.is_dir():
         return open_bundle(folder)
     if "/" in which and not which.startswith("models:/"):

@@ -49,7 +49,8 @@ class FileLocator(PictureFile):
 
     @property
     def signature(self) -> str:
-        return f"{self.size}@{self.changed}"
+        unreadable = "" if os.access(self.path, os.R_OK) else "?"  # permissions change neither size nor time
+        return f"{self.size}@{self.changed}{unreadable}"
 
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes; raises one of READ_ERRORS. Devices and pipes are rejected, for they may never end."""

@@ -15,7 +15,7 @@ from .samples import Limits, Sample
 from .sources import list_samples
 from .store import readable_disk_errors
 
-_MAX_NAME_LENGTH = 180
+_MAX_NAME_BYTES = 180
 
 
 def rejected_files(rejected: pd.DataFrame, config: DatasetConfig) -> Iterator[tuple[Sample, bytes]]:
@@ -52,7 +52,8 @@ def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path)
 
 def _free_name(folder: Path, path: str) -> Path:
     """A name made of letters, digits and dots that is not taken, so that no odd path leads out of the folder."""
-    name = re.sub(r"[^\w.-]+", "_", path)[-_MAX_NAME_LENGTH:].lstrip(".")
+    encoded = re.sub(r"[^\w.-]+", "_", path).encode()[-_MAX_NAME_BYTES:]
+    name = encoded.decode(errors="ignore").lstrip(".")
     stem, dot, suffix = name.rpartition(".")
     target, number = folder / name, 1
     while target.exists():

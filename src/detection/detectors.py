@@ -139,6 +139,7 @@ def yunet_detector(file: Path, confidence: float = 0.7) -> Detector:
     cv2 = _opencv()
     try:
         network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), confidence)
+        network.detect(np.zeros((320, 320, 3), np.uint8))  # another network opens as well, and fails here
     except cv2.error as error:
         raise BundleError(f"{file}: OpenCV cannot read it as a YuNet model: {error.err}") from None
 

@@ -7,6 +7,7 @@ fetched from or recorded; its pictures are read where it says, as nothing else h
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def open_recorded(tracking: TrackingConfig, which: str) -> RecordedModel:
     """The model that `which` names: a run's id, `latest`, `best`, `models:/name@alias`, or a folder written by
     `output=`. Raises TrackingError where there is none or a part of it is missing.
     """
-    folder = Path(which).expanduser()
+    folder = Path(os.path.expanduser(which))
     if folder.is_dir():
         return _from_files(folder.name, None, lambda name: folder / name, folder, tracking)
     run = find_run(tracking, which)

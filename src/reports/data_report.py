@@ -177,7 +177,7 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
         label = "neither class" if record["label"] == NEITHER else dataset.class_names[record["label"]]
         caption = f"{record['path']} · {label}"
         picture = Thumbnail("", caption) if pixels is None else thumbnail(pixels, caption)
-        rows.append({str(name): value for name, value in record.items()} | {"picture": picture})
+        rows.append({str(name): value for name, value in record.items()} | {"picture": picture, "class": label})
     return rows
 
 

@@ -17,6 +17,7 @@ from ..data.sources import list_samples
 from ..errors import DataError
 from ..metrics.intervals import Score
 from ..metrics.label_errors import LabelErrors
+from ..terminal import printable
 from .pages import render, thumbnail, write_page
 
 PAGE, MANIFEST, PICTURES = "audit.html", "labels.csv", "pictures"
@@ -30,7 +31,18 @@ def auditable_samples(config: DatasetConfig) -> list[Sample]:
     samples = list_samples(config).samples
     if any(not sample.locator.has_file or isinstance(sample.locator, PixelTextLocator) for sample in samples):
         raise DataError(f"dataset={config.name}: an audit takes picture files, in folders, archives or manifests")
+    for sample in samples:
+        if isinstance(sample.locator, FileLocator) and not _is_text(sample.locator.path):
+            raise DataError(f"{printable(sample.locator.path)}: a list cannot hold this name, which is no UTF-8")
     return samples
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def audit_table(dataset: PreparedDataset, probabilities: NDArray[np.float64], errors: LabelErrors) -> pd.DataFrame:

@@ -79,12 +79,15 @@ def cached_answers(file: Path, classifier: Answering, pictures: Iterable[Picture
     except (sqlite3.Error, OSError) as error:
         raise DataError(f"{file}: cannot be used as a cache of answers: {error}") from None
     with closing(database):
-        yield cache.answers(classifier, pictures)
+        try:
+            yield cache.answers(classifier, pictures)
+        except sqlite3.Error as error:
+            raise DataError(f"{file}: cannot be used as a cache of answers: {error}") from None
 
 
 def _state(picture: Picture) -> tuple[bytes, int, int] | None:
-    """Absolute path (as bytes: names may be no text), size and time of change; None for what is no file."""
-    if picture.data is not None:
+    """Absolute path (as bytes: names may be no text), size and time of change; None for what is no file to be read."""
+    if picture.data is not None or not os.access(picture.path, os.R_OK):
         return None
     try:
         status = os.stat(picture.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import hmac
 import json
@@ -55,6 +56,8 @@ class Sorter:
             return None
         target_folder = self.folder / (answer.label or (UNSURE if answer.verdict == "unsure" else REJECTED))
         try:
+            if self.mode == "move" and not os.access(os.path.dirname(source), os.W_OK | os.X_OK):
+                raise DataError(f"{answer.path}: cannot be moved out of its folder, which may not be changed; copy it")
             target_folder.mkdir(exist_ok=True)
             if target_folder.is_symlink():
                 raise DataError(f"{target_folder}: a link; pictures are sorted into folders only")
@@ -76,11 +79,11 @@ class Sorter:
     def _place(self, source: Path, folder: Path) -> Path:
         """A finished copy or link appears under its name in one step, and goes again where it cannot be logged."""
         partial = folder / f".{uuid.uuid4().hex}.part"
-        if self.mode == "link":
-            partial.symlink_to(source)
-        else:
-            shutil.copy2(source, partial)
         try:
+            if self.mode == "link":
+                partial.symlink_to(source)
+            else:
+                shutil.copy2(source, partial)
             for target in _names(folder / source.name):
                 try:
                     os.link(partial, target, follow_symlinks=False)  # unlike a rename, never over another file
@@ -95,7 +98,7 @@ class Sorter:
                     source.unlink()
                 return target
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
         raise AssertionError("names never end")
 
     def _log(self, source: Path, target: Path) -> None:
@@ -106,13 +109,20 @@ class Sorter:
 def undo(folder: Path) -> int:
     """Play the log of a sorted folder back: copies and links go, moved pictures return; the number undone.
 
-    A moved picture whose old place is taken meanwhile stays, and so does its line in the log. Raises DataError, before
-    anything is undone, where there is no log or a line that this user's sorting did not write here.
+    A moved picture whose old place is taken meanwhile, or that is no longer where it was put, stays, and so does its
+    line in the log. Raises DataError, before anything is undone, where there is no log or a line that this user's
+    sorting did not write here; and afterwards, where something could not be undone.
     """
     if not os.path.lexists(folder / LOG):
         raise DataError(f"{folder}: no {LOG} there: nothing was sorted into it")
     entries = _entries(folder)
-    kept = [entry for entry in reversed(entries) if not _undo_one(folder, entry)]
+    kept, failed = [], None
+    for entry in reversed(entries):
+        try:
+            undone = _undo_one(folder, entry)
+        except OSError as error:
+            undone, failed = False, failed or f"{entry['target']}: {error.strerror or error}"
+        kept += [] if undone else [entry]
     for child in folder.iterdir():
         if child.is_dir() and not child.is_symlink() and not any(child.iterdir()):
             child.rmdir()
@@ -122,16 +132,20 @@ def undo(folder: Path) -> int:
         os.replace(partial, folder / LOG)
     else:
         (folder / LOG).unlink()
+    if failed:
+        raise DataError(f"{folder}: {len(entries) - len(kept)} pictures undone, {len(kept)} not: {failed}")
     return len(entries) - len(kept)
 
 
 def _undo_one(folder: Path, entry: dict[str, Any]) -> bool:
     target, source = folder / entry["target"], Path(entry["source"])
     if not os.path.lexists(target):
-        return True
+        return entry["mode"] != "move" or os.path.lexists(source)
     if entry["mode"] == "move" and os.path.lexists(source):
-        return False
-    if entry["mode"] == "move":
+        if not (source.is_file() and filecmp.cmp(source, target, shallow=False)):
+            return False
+        target.unlink()  # the sorting ended between copying it and taking it away
+    elif entry["mode"] == "move":
         source.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(target, source)
     else:

@@ -5,6 +5,7 @@ What they were fitted on, this run has seen as well: it is neither validated nor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,8 +107,8 @@ def find_origins(config: Config) -> Origins:
         from ..models.backbones import imagenet_weights
 
         file = imagenet_weights(config.model.architecture)
-    elif weights is not None and Path(weights).expanduser().is_file():
-        file = Path(weights).expanduser()
+    elif weights is not None and Path(os.path.expanduser(weights)).is_file():
+        file = Path(os.path.expanduser(weights))
         if file.suffix not in WEIGHT_FILES:
             *rest, last = WEIGHT_FILES
             kinds = f"{', '.join(rest)} or {last}"
@@ -146,7 +147,7 @@ def _seen(name: str, model: RecordedModel) -> pd.DataFrame:
     """What a model was fitted on, with its splits: those of older records are known from their predictions."""
     if "split" in model.fitted_on:
         return model.fitted_on.drop(columns="inherited")
-    file = Path(name).expanduser() / PREDICTIONS
+    file = Path(os.path.expanduser(name)) / PREDICTIONS
     predictions = read_table(model.run, PREDICTIONS) if model.run else pd.read_parquet(file) if file.exists() else None
     validated: Sequence[str] = []
     if predictions is not None:

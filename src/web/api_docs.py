@@ -73,7 +73,9 @@ class ModelBody(BaseModel):
     model: str
     class_names: list[str] = Field(description="Those of class 0 and class 1")
     image_size: int
-    threshold: float = Field(description="From this probability of class 1 on the label is class 1")
+    threshold: float = Field(
+        description="From this probability of class 1 on the label is class 1, but of a picture that is one face"
+    )
     temperature: float
     dataset_digest: str
     scores: dict[str, dict[str, list[float]]]

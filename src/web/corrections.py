@@ -86,7 +86,7 @@ class Corrections:
         earlier = ""
         if path in labels and label != labels[path]:
             when = next((f" on {entry['time']}" for entry in reversed(said) if entry["label"] == labels[path]), "")
-            own = bool(said) and {entry["by"] for entry in said} == {by}
+            own = bool(said) and said[0]["by"] == by
             earlier = f"it was kept as {labels[path]}{when}" + ("" if own else " by someone else, which stands")
             label = label if own else labels[path]
         labels[path] = label

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,11 +15,12 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from ..runtime.classifier import Answering
+from ..runtime.classifier import Answer, Answering
 from .api_docs import errors, example
 from .kserve_tensors import HEADER_LENGTH, MODEL, InferBody, Output, infer_response, parse
 from .uploads import Gate, ServiceLimits, body_within
 
+Count = Callable[[Sequence[Answer], float], None]
 _MODEL_PATH, _VERSION = f"/v2/models/{MODEL}", "1"
 
 
@@ -112,14 +114,15 @@ def add_kserve(
     check: Callable[[], object],
     limits: ServiceLimits,
     gate: Gate,
+    count: Count,
 ) -> None:
     """Add the protocol's routes: health to `service`, which asks for no token, the rest to `guarded`; `check` has the
-    model answer.
+    model answer, `count` gets the answers to each request and its seconds.
     """
     outputs = outputs_of(classifier)
     _add_readiness(service, guarded, check)
     _add_description(guarded, outputs)
-    _add_inference(guarded, classifier, outputs, limits, gate)
+    _add_inference(guarded, classifier, outputs, limits, gate, count)
 
     @guarded.api_route("/v2/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
     def unknown(request: Request) -> None:
@@ -163,7 +166,7 @@ def _add_description(guarded: APIRouter, outputs: Sequence[Output]) -> None:
 
 
 def _add_inference(
-    guarded: APIRouter, classifier: Answering, outputs: list[Output], limits: ServiceLimits, gate: Gate
+    guarded: APIRouter, classifier: Answering, outputs: list[Output], limits: ServiceLimits, gate: Gate, count: Count
 ) -> None:
     names = [output.name for output in outputs]
 
@@ -181,7 +184,9 @@ def _add_inference(
 
         def answer() -> Response:
             asked, pictures = parse(body, length, limits.pictures, names)
+            start = time.perf_counter()
             answers = list(classifier.answer_inputs(pictures))
+            count(answers, time.perf_counter() - start)
             unread = next((answer for answer in answers if answer.probability is None), None)
             if unread:
                 raise HTTPException(400, f"picture {unread.path}: {unread.detail}")

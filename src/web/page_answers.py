@@ -81,7 +81,9 @@ class PageAnswers:
             return "Neither is likely enough for an answer: look yourself."
         if answer.confidence < 0.5:
             name = self.class_names[1]
-            return f"The other is likelier, but this model says {name} from {self.classifier.threshold:.0%} on only."
+            return (
+                f"The other is likelier, but it is {name} only from the model's threshold on, which validation chose."
+            )
         return "Less likely than most of its answers: look yourself."
 
     def pictures(self, answer: Answer) -> tuple[Image.Image, Image.Image]:

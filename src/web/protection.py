@@ -53,9 +53,17 @@ class Protection:
         if self._hosts is not None and not (_is_local(host) or _name(host) in self._hosts):
             return PlainTextResponse("not a name of this service; --allowed-host NAME adds it", 421)
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and _place(origin) != host.lower()
         if foreign or (headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"):
             return PlainTextResponse("asked by another site", 403)
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
         return None
 
 

@@ -6,7 +6,7 @@ Decoding and the model run in worker threads; requests beyond a bound are turned
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any
 
 import prometheus_client
@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
-from ..runtime.classifier import Answering
+from ..runtime.classifier import Answer, Answering
 from .api_docs import ErrorBody, ModelBody, StatusBody, add_description, answer_types, errors, model_body, request_body
 from .kserve import add_kserve
 from .page_access import PageSlot, Sessions, add_sign_in, same_secret
@@ -38,6 +38,12 @@ class Metrics:
         self.seconds = prometheus_client.Histogram(
             "happy_sad_request_seconds", "Seconds for one prediction request", registry=self.registry
         )
+
+    def count(self, answers: Sequence[Answer], seconds: float) -> None:
+        """Add one request."""
+        self.seconds.observe(seconds)
+        for answer in answers:
+            self.pictures.labels(answer.verdict).inc()
 
 
 def create_service(
@@ -80,7 +86,7 @@ def create_service(
     gate = Gate(limits.requests)
     _add_predict(guarded, classifier, limits, gate, metrics)
     _add_descriptions(guarded, classifier, metrics)
-    add_kserve(service, guarded, classifier, check, limits, gate)
+    add_kserve(service, guarded, classifier, check, limits, gate, metrics.count)
     service.include_router(guarded)
     return service
 
@@ -107,9 +113,7 @@ def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits
             start = time.perf_counter()
             answers = await run_in_threadpool(lambda: list(classifier.answers(pictures)))
             seconds = time.perf_counter() - start
-        metrics.seconds.observe(seconds)
-        for answer in answers:
-            metrics.pictures.labels(answer.verdict).inc()
+        metrics.count(answers, seconds)
         told = [answer_body.model_validate(answer.fields(names)) for answer in answers]
         return predict_body(model=classifier.model_id, answers=told, seconds=seconds)
 

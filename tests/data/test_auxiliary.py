@@ -11,8 +11,10 @@ from PIL import Image
 
 from src.config import VotesConfig
 from src.data.prepared import PreparedDataset, prepare
+from src.data.samples import NEITHER
 from src.errors import DataError
 from src.evaluation.leaks import fitted_on
+from src.reports.data_report import data_report
 from tests.picture_files import class_folders, config_of, png
 
 VOTES = "name,happiness,sadness,neutral,fear\n000.png,6,2,1,0\n001.png,2,0,6,2\n002.png,0,0,1,1\n"
@@ -132,3 +134,16 @@ def test_a_class_is_named_once(tmp_path: Path, names: list[str]) -> None:
     config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache", auxiliary=names)
     with pytest.raises(DataError, match="names a class twice, or one of the two classes"):
         prepare(config)
+
+
+def test_a_bad_file_of_an_auxiliary_class_is_of_neither(tmp_path: Path) -> None:
+    root = three_classes(tmp_path / "root")
+    for name in ("angry", "calm", "tired"):
+        (root / name).mkdir()
+        (root / name / "0.png").write_bytes(png(30_000 + ord(name[0])))
+        (root / name / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    config = config_of(root, tmp_path / "cache", auxiliary=["neutral", "angry", "calm", "tired"])
+    dataset = prepare(config)
+    assert set(dataset.rejected["label"]) == {NEITHER}
+    page = data_report(dataset, config).page.read_text(encoding="utf-8")
+    assert page.count("<td>neither class</td>") == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import stat
 import tarfile
@@ -598,3 +599,36 @@ def test_every_dataset_config_composes_and_says_where_it_comes_from() -> None:
         header = file.read_text()
         if file.stem in ("fer2013", "tutorial", "facial_expressions", "rafdb", "affectnet"):
             assert all(f"# {word}: " in header for word in ("Home", "License", "Cite"))
+
+
+def test_a_compressed_tar_is_known_by_its_bytes(tmp_path: Path) -> None:
+    make_tar(tmp_path / "faces.tar.gz", class_folders(tmp_path / "root", 2))
+    (tmp_path / "faces.tar.gz").rename(tmp_path / "faces.tar")
+    samples = listed(tmp_path / "faces.tar").samples
+    assert [sample.locator.read(4) for sample in samples] == [b"\x89PNG"] * 4
+
+
+@pytest.mark.parametrize("values", [{"group_pattern": r"(\d+)"}, {"votes": VotesConfig(path="votes.csv")}])
+def test_where_no_class_is_found_that_is_said_first(tmp_path: Path, values: dict[str, object]) -> None:
+    write(tmp_path / "glad" / "0.png", png(0))
+    with pytest.raises(DataError, match="no pictures in folders named 'happy' and 'sad'"):
+        listed(tmp_path, **values)
+
+
+def test_a_home_that_nobody_has_is_one_line() -> None:
+    with pytest.raises(DataError, match="No such file"):
+        listed(Path("~nobody-by-this-name/photos"))
+
+
+def test_a_file_that_becomes_readable_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = listed(class_folders(tmp_path, 2)).samples[0]
+    readable = sample.locator.signature
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert sample.locator.signature != readable
+
+
+def test_json_lines_are_text(tmp_path: Path) -> None:
+    rows = [{**row, "group": f"00{number}"} for number, row in enumerate(manifest_rows(tmp_path))]
+    (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    listing = listed(tmp_path / "list.jsonl", source="manifest")
+    assert {sample.subject for sample in listing.samples} == {row["group"] for row in rows}

@@ -23,6 +23,7 @@ from src.conversion.photo_evidence import LabelledEvidence, labelled_photos
 from src.data.prepared import prepare
 from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
 from src.errors import BundleError
+from src.export import export
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
 from src.runtime.fusion import Evidence
@@ -255,6 +256,17 @@ def test_a_fusion_is_fitted_on_other_evidence_where_some_is_given(
     assert made.scene.fusion.without_faces[1] < -1
     assert made.scene.fusion.with_faces == (0.0, 1.0, 1.0)
     assert "Fitted on 200 photos of somebody.parquet" in made.card()
+
+
+@pytest.mark.parametrize("name", ["faces", "scenes"])
+def test_a_bundle_for_photos_may_have_any_name(
+    photo_bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path, name: str
+) -> None:
+    both = {"run": str(photo_bundle.folder), "scene": str(photo_bundle.folder)}
+    made = export(ExportConfig(TrackingConfig("off"), **both, dataset=whole_photos, output=str(tmp_path / name)))
+    for format_name in made.formats:
+        assert made.model_file(format_name).read_bytes() == photo_bundle.model_file(format_name).read_bytes()
+        assert made.scene_file(format_name).read_bytes() == photo_bundle.scene_file(format_name).read_bytes()
 
 
 def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any, tmp_path: Path) -> None:

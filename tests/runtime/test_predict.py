@@ -116,6 +116,7 @@ def test_standard_input(predict: Run, album: Path) -> None:
         ["ALBUM", "--faces", "--cache"],
         ["ALBUM", "--yunet", "x.onnx"],
         ["-", "--sort-into", "ALBUM"],
+        ["-", "--annotate", "x.psd"],
     ],
 )
 def test_bad_usage_is_one_clear_line(predict: Run, album: Path, arguments: list[str]) -> None:

@@ -174,3 +174,12 @@ def test_bytes_that_lie_about_their_length_are_one_line(client: TestClient) -> N
     assert client.post(INFER, content=b" " * (MAX_JSON_BYTES + 1)).status_code == 413
     given = tensor("BYTES", [1], data=[ONE])
     assert "accepts p_happy" in as_json(client, given, outputs=[{"name": "x"}]).json()["error"]
+
+
+def test_metrics_count_these_pictures_too(bundle: Bundle, album: Path) -> None:
+    client = TestClient(create_service(Classifier(bundle)), base_url="http://localhost")
+    data = base64.b64encode((album / "a.png").read_bytes()).decode()
+    outputs(as_json(client, tensor("BYTES", [1], data=[data])))
+    told = client.get("/metrics").text
+    assert 'happy_sad_pictures_total{verdict="ok"} 1.0' in told
+    assert "happy_sad_request_seconds_count 1.0" in told

@@ -124,6 +124,11 @@ def test_metrics_count_pictures_by_verdict(client: TestClient) -> None:
     assert 'happy_sad_pictures_total{verdict="unreadable"} 1.0' in client.get("/metrics").text
 
 
+@pytest.mark.parametrize("origin", ["http://[x", "http://elsewhere.example", "null"])
+def test_what_another_site_asks_is_rejected(client: TestClient, origin: str) -> None:
+    assert client.get("/healthz", headers={"Origin": origin}).status_code == 403
+
+
 def test_binding_beyond_loopback_needs_a_token(run_command: Callable[..., object]) -> None:
     result = run_command("src.serve", "--host", "0.0.0.0")  # noqa: S104
     assert result.returncode == 2  # type: ignore[attr-defined]

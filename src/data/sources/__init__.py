@@ -15,7 +15,7 @@ from ...config import DatasetConfig, SourceConfig, suggest
 from ...config.roles import PLACE, described, role_of
 from ...errors import ConfigError, DataError
 from ..auxiliary import with_auxiliary
-from ..samples import Sample
+from ..samples import NEITHER, Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
 from .folders import entries_of
@@ -78,7 +78,7 @@ def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
 def _list_source(config: SourceConfig, name: str) -> Listing:
     listing = _registered(config).list(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
-    rejections = [replace(rejection, source=name) for rejection in listing.rejections]
+    rejections = [replace(each, source=name, label=max(each.label, NEITHER)) for each in listing.rejections]
     samples, silent = with_votes(with_auxiliary(_with_subjects(samples, config.group_pattern), config), config.votes)
     return Listing(samples, rejections, {**listing.ignored, **silent})
 
@@ -94,7 +94,7 @@ def _registered(config: SourceConfig) -> Source:
 
 def _with_subjects(samples: list[Sample], pattern: str | None) -> list[Sample]:
     """Samples with the subject that `pattern` finds in their paths, where they have none yet."""
-    if pattern is None:
+    if pattern is None or not samples:
         return samples
     try:
         expression = re.compile(pattern)

@@ -38,7 +38,7 @@ def source_path(config: SourceConfig) -> Path:
     if config.path is None:
         raise DataError("dataset.path: no value given; name the folder or file that holds the data")
     # Not resolved: the user may know it by this name only, but made absolute, for other processes to open.
-    found = Path(os.path.abspath(Path(config.path).expanduser()))
+    found = Path(os.path.abspath(Path(os.path.expanduser(config.path))))
     try:
         mode = found.stat().st_mode
     except OSError as error:

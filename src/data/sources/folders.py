@@ -66,10 +66,18 @@ def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
     return found
 
 
+def _open_tar(path: Path) -> tuple[tarfile.TarFile, bool]:
+    """The archive, and whether its members lie in the file as they are, whatever its name says."""
+    try:
+        return tarfile.open(path, "r:"), True
+    except tarfile.ReadError:
+        return tarfile.open(path, "r:*"), False
+
+
 def _tar_entries(path: Path, signature: str) -> list[Entry]:
     entries: list[Entry] = []
-    with tarfile.open(path, "r:*") as archive:
-        plain = archive.fileobj is not None and not path.name.casefold().endswith((".gz", ".tgz"))
+    archive, plain = _open_tar(path)
+    with archive:
         for index, member in enumerate(archive):
             if member.isdir():
                 continue

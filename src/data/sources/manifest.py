@@ -40,7 +40,7 @@ def list_metadata(config: SourceConfig) -> Listing:
     columns = replace(config.manifest, path="file_name")
     listing = Listing([])
     for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
-        for path in (folder / name for name in _METADATA_NAMES if (folder / name).is_file()):
+        for path in (folder / name for name in _METADATA_NAMES if os.path.isfile(folder / name)):
             split = SPLIT_NAMES.get(folder.name.casefold()) if folder != root else None
             prefix = f"{folder.name}/" if folder != root else ""
             found = _listed(_read(path), path, folder, config, columns, split, prefix)
@@ -64,7 +64,7 @@ def _read(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             check_rows(path, file)
         if path.suffix == ".jsonl":
-            return pd.read_json(path, lines=True)
+            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         return pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None

@@ -41,7 +41,7 @@ def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sam
     these among all votes. The sample's own label counts as one more vote in both. What the auxiliary head learns are
     the shares of its classes in the votes. Raises DataError.
     """
-    if config.path is None:
+    if config.path is None or not samples:
         return list(samples), {}
     votes = _read(config)
     found = [votes.get(PurePosixPath(sample.path).name) for sample in samples]
@@ -107,4 +107,4 @@ def _read(config: VotesConfig) -> dict[str, Votes]:
 
 
 def _file(config: VotesConfig) -> Path:
-    return Path(os.path.abspath(Path(config.path or "").expanduser()))
+    return Path(os.path.abspath(Path(os.path.expanduser(config.path or ""))))
