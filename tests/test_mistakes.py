@@ -75,6 +75,11 @@ BEFORE_THE_WORK = [
         "train dataset=combined dataset.sources.photos.weight=abc",
         "dataset.sources.photos.weight=abc: accepts a number, above 0",
     ),
+    (
+        "train dataset=combined dataset.group_pattern=x",
+        "group_pattern=x: set it for each: dataset.sources.NAME.group_pattern",
+    ),
+    ("train dataset=combined dataset.positive=cat", "positive=cat: say what that is in each source: dataset.sources."),
     ("train dataset=combined dataset.sources.photos.wieght=2", "dataset.sources.photos.wieght: no such key; did you"),
     ("evaluate evaluation.calibrate=false", "evaluation.calibrate is settled by training, and recorded with the model"),
     ("tune tuner.objective=val_acuracy", "objective=val_acuracy: accepts val_loss, val_accuracy, val_auc"),

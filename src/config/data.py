@@ -150,3 +150,15 @@ class DatasetConfig(SourceConfig):
         super().__post_init__()
         if self.train_only or (self.sources and all(source.train_only for source in self.sources.values())):
             raise ValueError("train_only is for one of several dataset.sources: something must be evaluated")
+        if self.source == "combined":
+            self._check_combined()
+
+    def _check_combined(self) -> None:
+        """Reject what has an effect within a source only."""
+        if self.group_pattern is not None:
+            raise ValueError(f"group_pattern={self.group_pattern}: set it for each: dataset.sources.NAME.group_pattern")
+        for key in ("positive", "negative"):
+            named, usual = getattr(self, key), getattr(SourceConfig, key)
+            unnamed = [name for name, source in self.sources.items() if getattr(source, key) == usual]
+            if named != usual and unnamed:
+                raise ValueError(f"{key}={named}: say what that is in each source: dataset.sources.{unnamed[0]}.{key}")
