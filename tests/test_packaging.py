@@ -108,7 +108,7 @@ def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Comman
     assert file == "face.png"
     assert evidence in ("1 face", "whole picture, no face found")
     assert numbers[0] == "p_happy"
-    assert 0 <= float(numbers[1]) <= 1
+    assert 0 <= float(numbers[1].lstrip("<>")) <= 1
 
 
 def test_the_installed_package_composes_its_own_configs_and_names_its_own_commands(
