@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .cli.composition import architectures_of_options
 from .cli.hydra_command import hydra_command
 from .config import Config, output_folder
+from .hardware import keep_freed_memory
 
 if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
@@ -47,6 +48,7 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
 
     Raises DataError, TrainingError or TrackingError for what the user can fix.
     """
+    keep_freed_memory()
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report

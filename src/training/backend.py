@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import platform
@@ -17,7 +16,7 @@ from typing import Any
 
 from ..config import suggest
 from ..errors import ConfigError
-from ..hardware import usable_cores
+from ..hardware import keep_freed_memory, usable_cores
 from ..native_stderr import quiet_stderr
 
 BACKENDS = ("tensorflow", "jax")
@@ -27,8 +26,6 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """How many new objects Python's collector of cycles waits for. TensorFlow and MLflow make a million that stay; looking
 among them as often as by default took an eighth of a short run.
 """
-MALLOC_OPTIONS = {-4: 0, -8: 1, -1: 2**31 - 1}
-"""glibc's M_MMAP_MAX, M_ARENA_MAX and M_TRIM_THRESHOLD (malloc.h), in bytes where they are sizes."""
 
 
 def start_backend() -> str:
@@ -63,7 +60,7 @@ def import_backend() -> None:
     is_first = "keras" not in sys.modules
     if is_first:
         gc.set_threshold(*GC_THRESHOLDS)
-        _keep_freed_memory()
+        keep_freed_memory()
     try:
         with quiet_stderr(), _without_jax() if backend == "tensorflow" else contextlib.nullcontext():
             import keras  # noqa: F401
@@ -73,19 +70,6 @@ def import_backend() -> None:
         raise ConfigError(f"KERAS_BACKEND={backend}: needs {error.name}, which is not installed") from None
     if is_first:  # what later runs of this process leave is garbage, which must not be frozen
         gc.freeze()  # the modules live as long as the process: no collection, and no forked worker, has to walk them
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory that a step frees for the next one.
-
-    It gives blocks of more than 32 MB back to the system at once, and what is free at the end of an arena, so that each
-    step of a fit has hundreds of MB mapped anew, page by page: a third of a step of `baseline` on a CPU. One arena, no
-    maps of single blocks, and 2 GiB that may stay free. Where there is no glibc, nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        set_option = ctypes.CDLL(None).mallopt
-        for option, value in MALLOC_OPTIONS.items():
-            set_option(option, value)
 
 
 @contextlib.contextmanager
