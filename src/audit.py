@@ -11,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from .cli.hydra_command import hydra_command
-from .config import AuditConfig, Config, project_path, typed
+from .config import CONF, AuditConfig, Config, project_path, typed
+from .config.roles import LAUNCH, SESSION, without_roles
 from .train import train
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from .metrics.intervals import Score
 
 
-def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  # noqa: ARG001
+def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:
     """Train one model for each fold, look for label errors and write page and manifest; the table behind the page.
 
     Raises DataError for pictures that are no files, and what training raises.
@@ -40,7 +43,8 @@ def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:  
     dataset = prepare(config.dataset)
     probabilities = np.full(len(dataset.table), np.nan)
     for fold in range(config.dataset.split.folds):
-        evaluation = train(_fold(config, fold)).evaluation
+        run = _fold(config, fold)
+        evaluation = train(run, _overrides(run, overrides)).evaluation
         assert evaluation is not None  # noqa: S101  (AuditConfig rejects trainer=overfit)
         held_out = evaluation.split("test")
         probabilities[held_out.index] = held_out["probability"]
@@ -65,6 +69,23 @@ def _fold(config: AuditConfig, fold: int) -> Config:
     evaluation = replace(config.evaluation, explanations=0, pointing_pictures=0, slices=False, figures=False)
     values |= {"dataset": replace(config.dataset, split=split), "evaluation": evaluation, "output": None}
     return Config(**values | {"name": f"audit-{config.dataset.name}-fold{fold}"})
+
+
+def _overrides(run: Config, overrides: Sequence[str]) -> list[str]:
+    """Those by which `src.train` repeats the run of a fold, of those that were given to this command."""
+    own, trains = (_chosen(name) for name in ("audit", "config"))
+    given = {override.partition("=")[0] for override in overrides}
+    groups = [f"{key}={option}" for key, option in own.items() if option != trains.get(key) and key not in given]
+    values = [f"{key}=false" for key in ("evaluation.slices", "evaluation.figures")]
+    values += [f"{key}=0" for key in ("evaluation.explanations", "evaluation.pointing_pictures")]
+    values += ["dataset.split.method=kfold", f"dataset.split.fold={run.dataset.split.fold}", f"name={run.name}"]
+    return [*groups, *without_roles(overrides, AuditConfig, LAUNCH, SESSION), *values]
+
+
+def _chosen(command: str) -> dict[str, str]:
+    """The options of the groups in the defaults of `conf/<command>.yaml`."""
+    entries = yaml.safe_load((CONF / f"{command}.yaml").read_text())["defaults"]
+    return {key: option for entry in entries if isinstance(entry, dict) for key, option in entry.items() if option}
 
 
 def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Path, manifest: Path, root: str) -> None:

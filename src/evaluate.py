@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
-from .config import EvaluateConfig, output_folder, project_path
+from .config import DatasetConfig, EvaluateConfig, output_folder, project_path
+from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from .data.prepared import PreparedDataset
@@ -40,13 +41,14 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
 
     console = Console(markup=False)
     recorded = open_recorded(config.tracking, config.run)
-    dataset, notes = _dataset(config, recorded)
-    for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
+    _check_picture(recorded.config.dataset, config, overrides)
+    data = _evaluated(config, recorded)
+    console.print(data.note, highlight=False, soft_wrap=True)
     model = recorded.load()
-    evaluation = evaluate_model(predictor(model), dataset, config.evaluation, model=model, decision=recorded.decision)
+    predict, dataset = predictor(model), data.pictures
+    evaluation = evaluate_model(predict, dataset, config.evaluation, model=model, decision=recorded.decision)
     with _folder(config.output) as folder:
-        _write(folder, evaluation, config, recorded, dataset, model, overrides)
+        _write(folder, evaluation, config, recorded, data, model, overrides)
         console.print(summary.score_table(evaluation))
         if recorded.run is not None:
             run_id = _record(folder, evaluation, config, recorded, dataset)
@@ -54,7 +56,24 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
     return evaluation
 
 
-def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedDataset, list[str]]:
+@dataclass(frozen=True)
+class Evaluated:
+    """The pictures to evaluate on; `note` tells a person of them, `clause` the model card."""
+
+    pictures: PreparedDataset
+    note: str
+    clause: str
+
+
+def _check_picture(own: DatasetConfig, config: EvaluateConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigError where another size or fit of pictures is asked for than the model's `own`."""
+    for key in ("image_size", "fit"):
+        asked, given = getattr(config.dataset, key, None), f"dataset.{key}="
+        if asked != getattr(own, key) and any(override.startswith(given) for override in overrides):
+            raise ConfigError(f"{given}{asked}: this model was trained with {getattr(own, key)}; leave it out")
+
+
+def _evaluated(config: EvaluateConfig, recorded: RecordedModel) -> Evaluated:
     """The data to evaluate on, at the model's picture size, and what to tell of it.
 
     Another data set than the model's own (or its own, changed since) is all test: no part of it was trained on, but
@@ -62,34 +81,36 @@ def _dataset(config: EvaluateConfig, recorded: RecordedModel) -> tuple[PreparedD
     """
     from .data.prepared import prepare
     from .evaluation.leaks import as_evaluated, fitted_on, own_and_inherited
+    from .evaluation.summary import looked_for
 
     own = recorded.config.dataset
-    dataset = prepare(replace(config.dataset or own, image_size=own.image_size, fit=own.fit))
+    dataset = prepare(_at_size_of(own, config))
     if config.dataset is None:
         dataset = as_evaluated(dataset, recorded.fitted_on, own)
         fitted = own_and_inherited(recorded.fitted_on)[0]
         if set(fitted_on(dataset)["sha256"]) == set(fitted["sha256"]):
-            return dataset, [f"{recorded.name} on its own data"]
+            return Evaluated(dataset, f"{recorded.name} on its own data", looked_for(own))
     return _without_leaks(dataset, recorded, config)
 
 
-def _without_leaks(
-    dataset: PreparedDataset, recorded: RecordedModel, config: EvaluateConfig
-) -> tuple[PreparedDataset, list[str]]:
+def _at_size_of(own: DatasetConfig, config: EvaluateConfig) -> DatasetConfig:
+    return replace(config.dataset or own, image_size=own.image_size, fit=own.fit)
+
+
+def _without_leaks(dataset: PreparedDataset, recorded: RecordedModel, config: EvaluateConfig) -> Evaluated:
     import numpy as np
 
     from .data.prepared import split_digest
-    from .errors import DataError
     from .evaluation.leaks import fingerprints, leaked
+    from .evaluation.summary import seen_in_training
 
-    every = np.arange(len(dataset.table))
-    seen = leaked(recorded.fitted_on, fingerprints(dataset, every), recorded.config.dataset)
-    note = (
-        f"leak check: {int(seen.sum()):,} of {every.size:,} pictures, or near-duplicates of them, were seen in training"
-    )
+    own, every = recorded.config.dataset, np.arange(len(dataset.table))
+    seen = leaked(recorded.fitted_on, fingerprints(dataset, every), own)
+    copies = ", or near-duplicates of them," if own.near_duplicate_distance is not None else ", by their bytes,"
+    note = f"leak check: {int(seen.sum()):,} of {every.size:,} pictures{copies} were seen in training"
     if config.dataset is None and not seen.any():
         raise DataError(
-            f"{recorded.config.dataset.path or recorded.config.dataset.name} holds none of the pictures that "
+            f"{own.path or own.name} holds none of the pictures that "
             f"{recorded.name} was trained on; name the data: dataset=photos dataset.path=PATH"
         )
     if seen.any() and config.leaks == "error":
@@ -97,11 +118,11 @@ def _without_leaks(
     if seen.all() and config.leaks == "drop":
         raise DataError(f"{note}: nothing is left to evaluate on")
     left_out = seen if config.leaks == "drop" else np.zeros_like(seen)
-    parts = np.where(left_out, "leaked", "test")
-    outcome = "left out" if config.leaks == "drop" else "kept"
-    table = dataset.table.assign(split=parts)
-    evaluated = replace(dataset, table=table, split_digests={"test": split_digest(table[table["split"] == "test"])})
-    return evaluated, [f"{note}{f'; {outcome}' if seen.any() else ''}"]
+    outcome = ("; left out" if config.leaks == "drop" else "; kept") if seen.any() else ""
+    table = dataset.table.assign(split=np.where(left_out, "leaked", "test"))
+    digests = {"test": split_digest(table[table["split"] == "test"])}
+    clause = seen_in_training(own, kept=int((seen & ~left_out).sum()))
+    return Evaluated(replace(dataset, table=table, split_digests=digests), note + outcome, clause)
 
 
 @contextlib.contextmanager
@@ -113,7 +134,7 @@ def _folder(output: str | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> None:  # type: ignore[no-untyped-def]
+def _write(folder, evaluation, config, recorded, data, model, overrides) -> None:  # type: ignore[no-untyped-def]
     from .evaluation.artifacts import write_artifacts
     from .evaluation.card import ModelFacts
     from .models.inspection import model_cost
@@ -124,11 +145,10 @@ def _write(folder, evaluation, config, recorded, dataset, model, overrides) -> N
         return folder / name
 
     cost = model_cost(model)
-    facts = ModelFacts(recorded.name, cost.parameters, cost.flops, command_line("evaluate", overrides))
-    data = config.dataset or recorded.config.dataset
-    write_artifacts(
-        evaluation, replace(recorded.config, dataset=data, evaluation=config.evaluation), dataset, facts, path
-    )
+    own, command = recorded.config.dataset, command_line("evaluate", overrides)
+    facts = ModelFacts(recorded.name, cost.parameters, cost.flops, command, own.source, data.clause)
+    evaluated = replace(recorded.config, dataset=_at_size_of(own, config), evaluation=config.evaluation)
+    write_artifacts(evaluation, evaluated, data.pictures, facts, path)
 
 
 def _record(

@@ -6,6 +6,7 @@ same to the bit; otherwise the scores on test must lie within the intervals of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
     from .tracking.read import find_run
     from .tracking.store import say_store
     from .train import train
+    from .training.origins import find_origins
 
     say_store(config.tracking)
     console = Console(soft_wrap=True, highlight=False)
@@ -58,12 +60,15 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
     if "weights.sha256" not in run.tags:
         raise RerunError(f"run={config.run}: was not fitted to its end, so there is nothing to compare with")
     recipe = replace(recorded_config(run, config.tracking), tracking=TrackingConfig("off"))
-    data = {f"data.{split}": digest for split, digest in prepare(recipe.dataset).split_digests.items()}
-    different = differences(run.tags, _present(recipe) | data)
+    present = _present(recipe)  # Keras starts quietly there
+    pinned = with_recorded_origins(recipe, run.tags)
+    dataset = find_origins(pinned, config.tracking).without_seen(prepare(recipe.dataset), recipe)
+    data = {f"data.{split}": digest for split, digest in dataset.split_digests.items()}
+    different = differences(run.tags, present | data)
     console.print(f"{run.name} (run {run.id}): {'differs now:' if different else 'nothing differs now'}", markup=False)
     for line in different:
         console.print(f"  {line}", markup=False)
-    repetition = compare(run, train(recipe))
+    repetition = compare(run, train(pinned, origins_in=config.tracking))
     if repetition.identical:
         console.print(f"the same weights, bit for bit, sha256 {run.tags['weights.sha256'][:12]}")
         return repetition
@@ -75,6 +80,23 @@ def rerun(config: RerunConfig, _: Sequence[str] = ()) -> Repetition:
         raise RerunError(f"{run.name}: {names} outside the recorded intervals; what differs is listed above")
     console.print("other weights, as expected from what differs; every score is within its recorded interval")
     return repetition
+
+
+def with_recorded_origins(recipe: Config, tags: Mapping[str, str]) -> Config:
+    """`recipe` with the ids of the runs that it came from, for names that lead elsewhere by now, such as an alias."""
+
+    def pinned(names: Sequence[str], tag: str) -> list[str]:
+        ids = tags.get(tag, "").split(", ")
+        known = len(ids) == len(names) and all(ids)
+        return [
+            name if os.path.exists(os.path.expanduser(name)) or not known else run
+            for name, run in zip(names, ids if known else names, strict=True)
+        ]
+
+    weights, teachers = recipe.model.weights, recipe.trainer.teachers
+    (start,) = pinned([weights], "weights.from") if weights is not None else (None,)
+    trainer = replace(recipe.trainer, teachers=pinned(teachers, "teachers"))
+    return replace(recipe, model=replace(recipe.model, weights=start), trainer=trainer)
 
 
 def _present(recipe: Config) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .cli.typer_command import typer_command
+from .config import TrackingConfig
 from .errors import ConfigError
 
 
@@ -16,10 +18,12 @@ def send(
         list[Path] | None, typer.Argument(help="Folders named by a run's message; default: all that wait.")
     ] = None,
 ) -> None:
-    """Deliver what waits in mlruns/unsent to the store of its run, and remove it there."""
-    from .tracking import delivery, spooled_run, store
+    """Deliver what waits to the store of its run, and remove it here: what is in mlruns/unsent, and beside the SQLite
+    store that MLFLOW_TRACKING_URI names.
+    """
+    from .tracking import delivery, spooled_run
 
-    waiting = folders or delivery.unsent_folders(store.STORE / "unsent")
+    waiting = folders or waiting_folders()
     for folder in waiting:
         if not (folder / spooled_run.ABOUT).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
@@ -27,6 +31,15 @@ def send(
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)
     if not waiting:
         print("nothing is waiting to be sent")
+
+
+def waiting_folders() -> list[Path]:
+    """What waits beside the project's own store and the one that MLFLOW_TRACKING_URI names."""
+    from .tracking import delivery, store
+
+    given = TrackingConfig("local", uri=os.environ.get(store.GIVEN_STORE))
+    roots = {store.STORE / "unsent", store.unsent_root(given)}
+    return [folder for root in sorted(roots) for folder in delivery.unsent_folders(root)]
 
 
 main = typer_command(send)

@@ -6,12 +6,12 @@ The whole story of a run is `train` below; each line of it is a module of its ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .cli.composition import architectures_of_options
 from .cli.hydra_command import hydra_command
-from .config import Config, output_folder
+from .config import Config, TrackingConfig, output_folder
 from .hardware import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -42,9 +42,15 @@ class TrainResult:
         return fitted if self.evaluation is None else fitted | score_metrics(self.evaluation)
 
 
-def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = None) -> TrainResult:
+def train(
+    config: Config,
+    overrides: Sequence[str] = (),
+    link: RunLink | None = None,
+    origins_in: TrackingConfig | None = None,
+) -> TrainResult:
     """Check, prepare, build, fit, evaluate, record. `overrides` are those that made `config`, for the run's name and
-    command; `link` is given by the sweep that the run is a job of.
+    command; `link` is given by the sweep that the run is a job of. The runs that it starts from or learns from are
+    looked for in `origins_in`, where that is not the store that it is recorded in.
 
     Raises DataError, TrainingError or TrackingError for what the user can fix.
     """
@@ -64,8 +70,9 @@ def train(config: Config, overrides: Sequence[str] = (), link: RunLink | None = 
         from .tracking.resuming import overrides_of, run_to_resume
 
         config, resumed = run_to_resume(config)
-        overrides, link = overrides_of(config.tracking, resumed, overrides), RunLink(resumed=resumed)
-    origins = find_origins(config)
+        overrides = overrides_of(config.tracking, resumed, overrides)
+        link = replace(link or RunLink(), resumed=resumed)
+    origins = find_origins(config, origins_in)
     dataset = origins.without_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)
     say_store(config.tracking)

@@ -12,6 +12,7 @@ import pytest
 
 from src import audit as module
 from src.config import AuditConfig, Config, ManifestConfig
+from src.config.identity import config_digest
 from src.data.prepared import prepare
 from src.errors import ConfigError, DataError
 from src.metrics.label_errors import find_label_errors
@@ -45,13 +46,25 @@ def write_mislabeled(root: Path) -> Path:
     return root
 
 
-def answer_by_light(config: Config) -> SimpleNamespace:
+def answer_by_light(config: Config, _: object) -> SimpleNamespace:
     """What `train` gives: predictions of the fold's test pictures, by their brightness."""
     dataset = prepare(config.dataset)
     rows = dataset.rows("test")
     light = dataset.images[rows].mean(axis=(1, 2, 3)) / 255
     predictions = pd.DataFrame({"probability": np.clip(2 * light - 0.5, 0.01, 0.99), "split": "test"}, index=rows)
     return SimpleNamespace(evaluation=SimpleNamespace(split=lambda _: predictions))
+
+
+def test_the_command_of_a_fold_is_that_of_its_run(tmp_path: Path) -> None:
+    given = [f"dataset.path={write_mislabeled(tmp_path / 'root')}", "model.filters=[8,16]", "aug=strong", "shown=5"]
+    given += [f"output={tmp_path}/page", "dataset.split.folds=3", f"dataset.cache={tmp_path}/cache", "tracking=off"]
+    run = module._fold(compose_config(*given, schema=AuditConfig, name="audit"), 2)
+    command = module._overrides(run, given)
+    assert command[:3] == ["dataset=photos", "model=residual", "optimizer=adamw"]
+    assert not any(value.startswith(("shown=", "output=", "aug=light")) for value in command)
+    again = compose_config(*command)
+    assert config_digest(again) == config_digest(run)
+    assert (again.name, again.evaluation) == (run.name, run.evaluation)
 
 
 @pytest.fixture

@@ -315,6 +315,11 @@ def test_help_into_a_pipe_that_closes_leaves_no_traceback() -> None:
         ("happy-sad ui --", "--port "),
         ("happy-sad train aug=", "aug=strong "),
         ("happy-sad comp", "compare "),
+        ("happy-sad train exp", "experiment="),
+        ("happy-sad train +exp", "+experiment="),
+        ("happy-sad train experiment=scenes_", "experiment=scenes_from_imagenet "),
+        ("happy-sad train hydr", "hydra/"),
+        ("happy-sad train ~mod", "~model "),
     ],
 )
 def test_the_tab_key_offers_commands_groups_options_and_values(

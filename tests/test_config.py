@@ -110,6 +110,17 @@ def test_earlier_names_are_known_in_sources_too() -> None:
     assert present_tree(earlier)["dataset"] == present
 
 
+def test_a_recorded_fold_that_its_split_ignored_is_still_read(make_config: Callable[..., Config]) -> None:
+    config = make_config("dataset.split.method=kfold", "dataset.split.fold=1")
+    assert to_config(present_tree(plain(config)), Config) == config
+    recorded = plain(config)
+    recorded["dataset"]["split"]["method"] = "stratified"
+    with pytest.raises(ConfigError, match="has no folds"):
+        to_config(recorded, Config)
+    split = to_config(present_tree(recorded), Config).dataset.split
+    assert (split.method, split.fold) == ("stratified", 0)
+
+
 COMMANDS = {
     "config": Config,
     "tune": TuneConfig,

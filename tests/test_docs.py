@@ -60,6 +60,14 @@ OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send, 
 OPTIONS |= {"ui": ui.ui}
 WITH_DIFFS = "## Adding to it"
 REJECTED = "aug=storng"  # shown with the line that it gives
+DIGEST_OF_THE_DEFAULT = """
+from hydra import initialize_config_dir
+from src.cli.composition import compose_checked
+from src.config import CONF, Config
+from src.config.identity import config_digest
+with initialize_config_dir(str(CONF), version_base=None):
+    print(config_digest(compose_checked([], Config, "config")))
+"""
 
 
 def commands_in(text: str) -> list[str]:
@@ -194,6 +202,13 @@ def test_every_link_and_every_named_file_is_there(document: Path) -> None:
         assert list(PROJECT_ROOT.glob(path)), f"{document.name}: no file {path}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_what_a_document_places_in_a_module_is_defined_there(document: Path) -> None:
+    for name, module in re.findall(r"`(\w+)` (?:in|of) `(src/[\w/]+\.py)`", document.read_text()):
+        source = (PROJECT_ROOT / module).read_text()
+        assert re.search(rf"^(?:class |def |){name}\b", source, re.MULTILINE), f"{module} has no {name}"
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, waiting = set(), [PROJECT_ROOT / "README.md"]
     while waiting:
@@ -211,11 +226,18 @@ def test_each_diff_of_contributing_applies_and_its_command_composes(tmp_path: Pa
     for folder in ("src", "conf", "experiments", "hydra_plugins"):
         shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder, symlinks=True)
     shutil.copy(PROJECT_ROOT / "pyproject.toml", tmp_path)
+    digest = run_python(["-c", DIGEST_OF_THE_DEFAULT], tmp_path)
     for diff, command in examples:
         apply(diff, tmp_path)
-        arguments = [sys.executable, *shlex.split(command)[1:], "print_config=true"]
-        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        run_python([*shlex.split(command)[1:], "print_config=true"], tmp_path)
+    assert run_python(["-c", DIGEST_OF_THE_DEFAULT], tmp_path) == digest, "earlier runs are not known any more"
+
+
+def run_python(arguments: list[str], folder: Path) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done.stdout
 
 
 def apply(diff: str, folder: Path) -> None:

@@ -40,6 +40,7 @@ BEFORE_THE_WORK = [
     ("tune model=baseline", "model.residual=true, which the space tries: model: residual=true needs padding=same"),
     ("train dataset.split.train=0.9", "train, validation and test must add up to 1"),
     ("train dataset.split.fold=7", "dataset.split: split.fold=7: accepts 0 to 4"),
+    ("train dataset.split.fold=1", "split.fold=1: split.method=stratified has no folds; kfold has"),
     ("train dataset.image_size=4", "dataset.image_size=4: accepts an integer, at least 8"),
     ("train objective=test/accuracy", "objective=test/accuracy: accepts validation/accuracy"),
     ("train experiment=mine", "experiment=mine: accepts"),

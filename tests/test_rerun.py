@@ -14,7 +14,7 @@ from src.errors import RerunError
 from src.rerun import compare, differences, rerun
 from src.tracking.read import RecordedRun, find_run
 from src.train import TrainResult
-from tests.trained_model import Trained
+from tests.trained_model import Trained, train_small
 
 TAGS = {"backend": "tensorflow", "data.test": "0a", "version.keras": "3.15.1", "git.dirty": "false", "command": "x"}
 
@@ -42,6 +42,17 @@ def test_what_differs_is_listed_one_by_one() -> None:
     ]
 
 
+def test_a_run_that_came_from_others_is_repeated_from_these_whatever_leads_there_now(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["trainer.epochs=1", "seed=3", f"model.weights={trained.run_id}", "trainer.teachers=[latest]"]
+    second = train_small([*trained.overrides, *few])
+    assert find_run(trained.tracking, second).tags["teachers"] == trained.run_id
+    assert find_run(trained.tracking, "latest").id == second
+    assert rerun(RerunConfig(trained.tracking, run=second)).identical
+    assert "data." not in capsys.readouterr().out.partition("the same weights")[0]
+
+
 @pytest.mark.parametrize(
     ("changed", "accuracy", "said"),
     [
@@ -60,7 +71,7 @@ def test_other_weights_are_taken_only_for_a_reason_and_within_the_interval(
     assert _compared(recorded, result) == ([] if accuracy == 0.8 else ["accuracy"])
     monkeypatch.setattr("src.tracking.read.find_run", lambda *_: recorded)
     monkeypatch.setattr(module, "_present", lambda _: {**run.tags, "git.dirty": "false"})
-    monkeypatch.setattr("src.train.train", lambda _: result)
+    monkeypatch.setattr("src.train.train", lambda _, **__: result)
     if said is None:
         assert not rerun(RerunConfig(trained.tracking, run=trained.run_id)).identical
     else:

@@ -119,7 +119,9 @@ def test_the_same_seed_gives_the_same_weights_whatever_ran_before_and_however_pi
     assert first.fit.history == again.fit.history
 
 
-def test_best_weights_are_kept_and_training_stops_early(make_config: MakeConfig) -> None:
+def test_best_weights_are_kept_and_training_stops_early(
+    make_config: MakeConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
     values = [
         "trainer.epochs=12",
         "trainer.early_stopping=2",
@@ -130,6 +132,7 @@ def test_best_weights_are_kept_and_training_stops_early(make_config: MakeConfig)
     scores = result.fit.history["val_auc"]
     assert len(scores) < 12
     assert result.fit.best_epoch == int(np.argmax(scores)) + 1 <= len(scores) - 2
+    assert "after which val_auc did not improve" in capfd.readouterr().out
 
 
 def test_a_lost_loss_ends_the_run_as_failed_with_its_reason(make_config: MakeConfig) -> None:
@@ -196,17 +199,21 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
 
 
 def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
-    hashed = looked_for(make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=4"))
+    hashing = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=4")
+    hashed = looked_for(hashing.dataset)
     assert "near-duplicate of a training picture was found" in hashed
     assert "up to 4 of 64 pHash bits and 10 dHash bits" in hashed
     exact_only = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=null")
-    assert looked_for(exact_only) == "none of which has the same pixels as a training picture"
+    assert looked_for(exact_only.dataset) == "none of which has the same pixels as a training picture"
 
 
-def test_overfit_learns_one_batch_and_judges_nothing(make_config: MakeConfig) -> None:
+def test_overfit_learns_one_batch_and_judges_nothing(
+    make_config: MakeConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
     result = train(make_config("trainer=overfit", "trainer.epochs=150", "tracking=off", "dataset.image_size=48"))
     assert result.evaluation is None
     assert result.fit.history["accuracy"][-1] == 1.0
+    assert "did not improve" not in capfd.readouterr().out  # nothing was validated
 
 
 def test_overfit_that_fails_says_so(make_config: MakeConfig) -> None:

@@ -3,12 +3,14 @@
 Folds over collectors: in each a scene model is trained on the photos of some collectors, its fusion with the face model
 is fitted on those of others, and the photos of the rest are answered. So every photo is answered once, by a bundle
 that saw no photo of its collector. The face model is the same in all: it was not trained on these photos. A fold that
-is there already is not made again.
+is there already is not made again; one that was made with other settings is rejected.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from sklearn.metrics import log_loss
 from src.cli.composition import compose_checked
 from src.config import CONF, Config, ExportConfig, TrackingConfig
 
-EVIDENCE = "evidence.parquet"
+EVIDENCE, SETTINGS = "evidence.parquet", ".json"
 SHOWN = 60
 MIN_PHOTOS = 30
 
@@ -38,8 +40,8 @@ def parts_of(sizes: pd.Series, count: int) -> list[list[str]]:
     return parts
 
 
-def write_list(arguments: argparse.Namespace, fold: int) -> Path:
-    """A list of all photos with the splits of one fold: one part is tested on, another one but the first validated."""
+def listed(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
+    """All photos with the splits of one fold: one part is tested on, another one but the first validated."""
     files = sorted(path.relative_to(arguments.photos).as_posix() for path in arguments.photos.glob("*/*.*"))
     files = [file for file in files if re.search(arguments.only, file)]
     photos = pd.DataFrame({"path": files, "label": [file.split("/")[0] for file in files]})
@@ -49,10 +51,46 @@ def write_list(arguments: argparse.Namespace, fold: int) -> Path:
     photos["split"] = "train"
     photos.loc[collectors.isin(validated), "split"] = "validation"
     photos.loc[collectors.isin(parts[fold]), "split"] = "test"
+    return photos
+
+
+def write_list(arguments: argparse.Namespace, fold: int) -> Path:
+    """The list of the photos of one fold, as the manifest that it is trained from."""
     file: Path = arguments.work / f"fold{fold}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    photos.to_csv(file, index=False)
+    listed(arguments, fold).to_csv(file, index=False)
     return file
+
+
+def settings_of_fold(arguments: argparse.Namespace, fold: int) -> dict[str, object]:
+    """What the answers of a fold come from, but for the code and what is in the photos."""
+    bundle = arguments.faces / "bundle.json"
+    return {
+        "scenes": arguments.scenes,
+        "faces": f"{arguments.faces} {digest(bundle.read_text()) if bundle.exists() else ''}".strip(),
+        "pattern": arguments.pattern,
+        "only": arguments.only,
+        "folds": arguments.folds,
+        "photos": digest(listed(arguments, fold).to_csv(index=False)),
+        "overrides": " ".join(arguments.overrides),
+    }
+
+
+def digest(text: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def check_fold(arguments: argparse.Namespace, fold: int) -> None:
+    """End the program where the fold is there already and was made with other settings."""
+    folder: Path = arguments.work / f"fold{fold}"
+    if not any((folder / name).exists() for name in (EVIDENCE, "model.keras")):
+        return
+    noted = folder.with_suffix(SETTINGS)
+    made = json.loads(noted.read_text()) if noted.exists() else {}
+    other = {key: made.get(key) for key, value in settings_of_fold(arguments, fold).items() if made.get(key) != value}
+    if other:
+        shown = ", ".join(f"{key}={value}" for key, value in other.items()) if made else "settings that are not known"
+        raise SystemExit(f"{folder}: was made with {shown}; name another folder for these: --work")
 
 
 def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
@@ -70,8 +108,11 @@ def config_of_fold(arguments: argparse.Namespace, fold: int) -> Config:
 def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     """The fold's test photos with label, collector, faces and the probabilities of the whole and of the scene alone."""
     kept = arguments.work / f"fold{fold}" / EVIDENCE
+    check_fold(arguments, fold)
     if kept.exists():
         return pd.read_parquet(kept)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    kept.parent.with_suffix(SETTINGS).write_text(json.dumps(settings_of_fold(arguments, fold), indent=1))
     from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers, write_evidence
     from src.data.prepared import prepare
     from src.export import export
@@ -210,6 +251,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of the scene model's config, such as trainer.epochs=20")
     arguments = parser.parse_args()
     arguments.work, arguments.photos = arguments.work.resolve(), arguments.photos.resolve()
+    for fold in range(arguments.folds):
+        check_fold(arguments, fold)
     answers = pd.concat([answers_of_fold(arguments, fold) for fold in range(arguments.folds)], ignore_index=True)
     answers = answers.assign(collector=answers["path"].str.extract(f"({arguments.pattern})", expand=False))
     for table in tables(answers):

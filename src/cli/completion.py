@@ -60,4 +60,13 @@ def completions(commands: Sequence[str], main_of: Callable[[str], Any]) -> None:
     sys.argv[1:] = ["-sc", "query=bash"]
     with contextlib.redirect_stdout(io.StringIO()) as said:
         module.main()
-    print("\n".join(each if each[-1] in "=./" else f"{each} " for each in said.getvalue().split()))
+    print("\n".join(map(_continued, said.getvalue().split())))
+
+
+def _continued(offered: str) -> str:
+    """What Hydra offers, with a space where the word ends; a group that holds folders too comes without its sign."""
+    if offered[-1] in "=./":
+        return offered
+    if "=" in offered or offered.startswith("~"):
+        return f"{offered} "
+    return f"{offered}/" if offered.lstrip("+") == "hydra" else f"{offered}="

@@ -84,7 +84,8 @@ def compare(
     """Compare `runs`, whose predictions `read` gives. Raises TrackingError where no run has test predictions.
 
     `read_robustness` gives a run's accuracies under corruption; from them the board's mean corruption error `mce`,
-    relative to the candidate whose `model.name` is baseline.
+    relative to the candidate whose `model.name` is baseline, over the corruptions and severities that both were tested
+    at.
     """
     test_sets, excluded = gather(runs, read, metric)
     if not test_sets:
@@ -96,7 +97,9 @@ def compare(
 
 
 def _corruption_errors(candidates: Sequence[Candidate], read: ReadRobustness | None) -> list[float]:
-    """Mean corruption error of each candidate; nan where it, or every baseline, was not tested for robustness."""
+    """Mean corruption error of each candidate; nan where it, or every baseline, was not tested for robustness, or at
+    other severities only.
+    """
     tables = [_mean_robustness(candidate, read) if read else None for candidate in candidates]
     named = [candidate.runs[0].params.get("model.name") for candidate in candidates]
     baseline = next(

@@ -46,6 +46,10 @@ NOTES = (
     "seeds of both configs would, on these pictures; where no config has several, as if accuracies spread by 0.4 in "
     "log-odds. 'More of both' where neither alone is enough.",
 )
+CORRUPTION_NOTE = (
+    "Corruption error against baseline: 1 is as good as it, over the corruptions and severities that both were tested "
+    "at, which may be others from row to row; empty where there are none."
+)
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -77,6 +81,8 @@ def comparison_figures(ranking: Ranking, metric: Metric, histories: Histories) -
 
 def _content(comparison: Comparison) -> dict[str, Any]:
     notes = list(NOTES)
+    if any(np.isfinite(ranking.board["mce"]).any() for ranking in comparison.rankings):
+        notes.append(CORRUPTION_NOTE)
     if comparison.excluded:
         names = ", ".join(run.name for run in comparison.excluded)
         notes.append(f"Excluded, because they recorded no test predictions: {names}.")

@@ -24,7 +24,7 @@ Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
 LOSSES = ("log_loss", "brier")
 
 GROUP_ORDER = ("model", "aug", "optimizer", "trainer", "dataset")
-SEED, FOLD = "seed", "dataset.split.fold"
+SEED, FOLD, SPLIT_METHOD = "seed", "dataset.split.fold", "dataset.split.method"
 DATA_PATH = "dataset.path"
 
 Floats = NDArray[np.floating]
@@ -95,7 +95,7 @@ def gather(
     """Test sets, the one with most candidates first, and the runs that are excluded, for they have no test predictions.
 
     Of runs that agree in config, seed and fold the newest counts. Folds of one config and seed are joined into one
-    set of predictions.
+    set of predictions; other splits than kfold have none, whatever fold a run records.
     """
     aligned: dict[str, dict[tuple, list[tuple[list[RecordedRun], Floats]]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, NDArray[np.intp]] = {}
@@ -140,7 +140,8 @@ def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
     newest: dict[tuple, dict[str, RecordedRun]] = defaultdict(dict)
     for run, settings in sorted(zip(runs, configs, strict=True), key=lambda pair: pair[0].started):
         differing = tuple(sorted((key, value) for key, value in settings.items() if len(values[key]) > 1))
-        newest[differing, run.params.get(SEED, "")][run.params.get(FOLD, "")] = run
+        fold = run.params.get(FOLD, "") if run.params.get(SPLIT_METHOD) == "kfold" else ""
+        newest[differing, run.params.get(SEED, "")][fold] = run
     return {key: list(folds.values()) for key, folds in newest.items()}
 
 

@@ -14,8 +14,8 @@ from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 
 @dataclass(frozen=True)
 class SplitConfig(Strict):
-    """How whole groups are assigned to training, validation and test. `seed` is apart from the run's seed on purpose:
-    runs that differ in their seed are evaluated on the same pictures.
+    """How whole groups are assigned to training, validation and test; `fold` is kfold's alone. `seed` is apart from the
+    run's seed on purpose: runs that differ in their seed are evaluated on the same pictures.
     """
 
     method: Literal["stratified", "kfold", "source", "column", "hashed"] = "stratified"
@@ -35,6 +35,8 @@ class SplitConfig(Strict):
             raise ValueError(
                 f"split.fold={self.fold}: accepts 0 to {self.folds - 1}, one for each of the {self.folds} folds"
             )
+        if self.fold and self.method != "kfold":
+            raise ValueError(f"split.fold={self.fold}: split.method={self.method} has no folds; kfold has")
 
 
 @dataclass(frozen=True)

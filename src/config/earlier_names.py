@@ -45,7 +45,9 @@ def present_params(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def present_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded config under the present names of its keys and sources, nested as it was."""
+    """A recorded config under the present names of its keys and sources, nested as it was; without a fold that its
+    split had no use for, which is rejected now.
+    """
     present: dict[str, Any] = {}
     for key, value in [*ABSENT.items(), *_flat(tree, "")]:
         if key in GONE:
@@ -55,6 +57,10 @@ def present_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
         for name in parents:
             node = node.setdefault(name, {})
         node[last] = "synthetic" if last == "source" and value == "drawn" else value
+    dataset = present.get("dataset")
+    split = dataset.get("split") if isinstance(dataset, dict) else None
+    if isinstance(split, dict) and split.get("method") != "kfold":
+        split.pop("fold", None)
     return present
 
 

@@ -14,7 +14,7 @@ from ..config import Config, typed
 from ..explanation.explanation import METHOD_NAMES
 from ..reports.pages import TEMPLATES, data_uri, render
 from .evaluation import Evaluation
-from .summary import calibration_text, few_groups, how_chosen, looked_for
+from .summary import calibration_text, few_groups, how_chosen
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card says of the model itself: name, size, FLOPs of one forward pass, the command that made it."""
+    """What the card says of the model itself: name, size, FLOPs of one forward pass, the command that made the card,
+    the source of its training pictures, and what is known of these among the evaluated ones, as a clause about them.
+    """
 
     name: str
     parameters: int
     flops: int | None
     command: str
+    trained_on: str
+    looked_for: str
 
 
 def model_card(
@@ -38,7 +42,6 @@ def model_card(
     last = evaluation.last_split
     return render(
         "model_card.md",
-        looked_for=looked_for(config),
         evaluate=typed("evaluate"),
         **vars(facts),
         config=config,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from ..config import Config
+from ..config import Config, DatasetConfig
 from ..data.lookalikes import finds_crops
 from ..metrics.calibration import MIN_FITTED, at_its_bound
 from ..metrics.intervals import FEW_GROUPS
@@ -90,17 +90,28 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def looked_for(config: Config) -> str:
-    """What was looked for among the training pictures and not found, as a clause about the evaluated pictures."""
-    dataset = config.dataset
+def looked_for(dataset: DatasetConfig) -> str:
+    """What was looked for among the training pictures and not found, as a clause about the evaluated pictures, which
+    are of `dataset` too.
+    """
     if dataset.near_duplicate_distance is None:
         return "none of which has the same pixels as a training picture"
+    return f"in none of which a near-duplicate of a training picture was found ({_how_looked_for(dataset)})"
+
+
+def seen_in_training(dataset: DatasetConfig, kept: int) -> str:
+    """What was looked for by the `leaks` check in pictures of another data set than the model's own `dataset`, and how
+    many that were seen are `kept` among the evaluated pictures, as a clause about these.
+    """
+    if dataset.near_duplicate_distance is None:
+        return f"{kept:,} of which were seen in training as the same file; near-duplicates were not looked for"
+    return f"{kept:,} of which were seen in training, or a near-duplicate of them ({_how_looked_for(dataset)})"
+
+
+def _how_looked_for(dataset: DatasetConfig) -> str:
     hashes = f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart"
     crops = ", and for crops and mirror images by local features" if finds_crops(dataset) else ""
-    return (
-        "in none of which a near-duplicate of a training picture was found (looked for by hashes of the whole picture: "
-        f"{hashes}{crops})"
-    )
+    return f"looked for by hashes of the whole picture: {hashes}{crops}"
 
 
 def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str, command: str) -> str:
@@ -111,7 +122,7 @@ def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str
     return "\n".join(
         [
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
-            f"on {pictures} pictures, {looked_for(config)}.",
+            f"on {pictures} pictures, {looked_for(config.dataset)}.",
             "",
             f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",

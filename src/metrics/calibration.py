@@ -16,6 +16,7 @@ CHANCE_DRAWS = 200
 # Of either class. With fewer, a temperature and a threshold fitted to calibrated predictions cost more than they gain:
 # 0.08 of log loss and 0.025 of balanced accuracy at 9, 0.02 and 0.01 at 30, 0.01 and 0.01 at 50.
 MIN_FITTED = 50
+SAME_CONFIDENCE = 1e-9  # in log-odds: less is rounding, as between 0.4 and 0.6 about a threshold of 0.5
 LOG_TEMPERATURE_RANGE = (np.log(0.05), np.log(20.0))
 
 Floats = NDArray[np.floating]
@@ -180,10 +181,11 @@ def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, 
     """Probabilities between which to abstain, so that the rest reaches `accuracy` on these (validation) predictions.
 
     The band is the narrowest one, symmetric in log-odds about the threshold; it is (threshold, threshold), empty,
-    where all pictures reach it and (0, 1) where none do.
+    where all pictures reach it and (0, 1) where none do. Equally confident pictures are answered all or none.
     """
     curve = coverage_curve(labels, probabilities, threshold)
-    reached = np.flatnonzero(curve.accuracy >= accuracy)
+    ends_tie = np.append(-np.diff(curve.confidence) > SAME_CONFIDENCE, True)
+    reached = np.flatnonzero(ends_tie & (curve.accuracy >= accuracy))
     if reached.size == 0:
         return 0.0, 1.0
     last = int(reached[-1])

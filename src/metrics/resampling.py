@@ -95,7 +95,8 @@ class Resampled:
     """A score whose interval comes from resampled groups: `values` gives it for each resample, (resamples,).
 
     `at_rates(recall, specificity, positives, negatives)` is the score of a classifier with these rates, or where it is
-    not `exact` the least that it can be: an end of the interval where every resample repeats one value.
+    not `exact` the least that it can be: an end of the interval where every resample repeats one value. A score that is
+    not exact and can be 0 must be 1 less itself where labels are turned.
     """
 
     values: Callable[[Resamples], Floats]
@@ -106,7 +107,7 @@ class Resampled:
         """The score of `rows` with its interval from the values of all resamples."""
         value = float(self.values(Resamples(rows, np.ones((1, codes.size))))[0])
         low, high = percentile_interval(replicates, effective_groups(codes))
-        certain = np.isclose(value, 1, rtol=0, atol=1e-9) or np.isclose(low, high, rtol=0, atol=1e-6)
+        certain = _near(value, 1) or np.isclose(low, high, rtol=0, atol=1e-6)
         ends = [low, value, high, *(_open_ends(self, value, rows, codes) if certain else ())]
         if self.exact and np.isfinite([low, value, high]).all():
             ends += _ends_of_few_answers(self, rows, codes)
@@ -184,7 +185,7 @@ def _ends_of_few_answers(kind: Resampled, rows: Predictions, codes: NDArray[np.i
     answers = (truth & predicted, truth & ~predicted, ~truth & predicted, ~truth & ~predicted)
     if min(np.unique(codes[cell]).size for cell in answers) >= MIN_ESTIMATED_GROUPS:
         return []
-    found = [proportion(predicted[truth], codes[truth]), proportion(~predicted[~truth], codes[~truth])]
+    found = [_rate(predicted[truth], codes[truth]), _rate(~predicted[~truth], codes[~truth])]
     recall, specificity = (rate.value for rate in found)
     counts = float(truth.sum()), float((~truth).sum())
     value = kind.at_rates(recall, specificity, *counts)
@@ -196,6 +197,17 @@ def _ends_of_few_answers(kind: Resampled, rows: Predictions, codes: NDArray[np.i
     return [end for end in ends if np.isfinite(end)]
 
 
+def _rate(right: Booleans, codes: NDArray[np.intp]) -> Score:
+    """The share of a class that is `right`; 1 with nothing to doubt for a class without pictures, whose rate counts for
+    nothing in a score that is defined without them.
+    """
+    return proportion(right, codes) if right.size else Score(1.0, 1.0, 1.0)
+
+
+def _near(value: float, end: float) -> bool:
+    return bool(np.isclose(value, end, rtol=0, atol=1e-9))
+
+
 def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
     """Ends of the interval of a score that is 1 or that every resample repeats, which else would claim certainty.
 
@@ -204,8 +216,10 @@ def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[
     """
     truth, predicted = rows.truth, rows.predicted
     positives, negatives = float(truth.sum()), float((~truth).sum())
-    recall, specificity = proportion(truth[truth], codes[truth]).low, proportion(~truth[~truth], codes[~truth]).low
-    if np.isclose(value, 1, rtol=0, atol=1e-9):
+    recall, specificity = _rate(truth[truth], codes[truth]).low, _rate(~truth[~truth], codes[~truth]).low
+    if not kind.exact and _near(value, 0):  # as a 1, of turned labels
+        return [1 - kind.at_rates(specificity, recall, negatives, positives)]
+    if _near(value, 1):
         rates = [(recall, specificity)]
     elif not kind.exact:
         rates = []

@@ -80,14 +80,12 @@ def _predict_corrupted(
 def mean_corruption_error(table: pd.DataFrame, baseline: pd.DataFrame) -> float:
     """Errors summed over severities, relative to a baseline model's, averaged over corruptions; 1 is as good as it.
 
-    The mCE of Hendrycks and Dietterich 2019 (arXiv 1903.12261), section 4.2. Both tables must hold the same
-    corruptions and severities; a corruption under which the baseline makes no error does not count.
+    The mCE of Hendrycks and Dietterich 2019 (arXiv 1903.12261), section 4.2, over the corruptions and severities that
+    both tables hold; nan where there are none. A corruption under which the baseline makes no error does not count.
     """
-    errors, reference = (
-        (1 - rows.set_index(["corruption", "severity"])["accuracy"]).groupby("corruption").sum()
-        for rows in (table, baseline)
-    )
-    ratio = errors / reference.reindex(errors.index)
+    both = table.merge(baseline, on=["corruption", "severity"], suffixes=("", "_baseline"))
+    errors = (1 - both.set_index("corruption")[["accuracy", "accuracy_baseline"]]).groupby("corruption").sum()
+    ratio = errors["accuracy"] / errors["accuracy_baseline"]
     return float(ratio[np.isfinite(ratio)].mean())
 
 

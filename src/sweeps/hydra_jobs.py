@@ -91,11 +91,11 @@ class Launch:
 
     def jobs(self, overrides: Sequence[Sequence[str]], first: int) -> list[HydraJob]:
         """The jobs that `overrides` make, numbered from `first`, every config checked. Raises ConfigError."""
+        if not overrides:
+            raise ConfigError("no jobs: one of the lists of values is empty")
         payload = _pickled((self.task, self.context, Singleton.get_state()))
         jobs = [self._job(number, given, payload) for number, given in enumerate(overrides, first)]
-        common = {_common(job.config) for job in jobs if job.config is not None}
-        if len(common) > 1:
-            raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
+        _check_together([job.config for job in jobs if job.config is not None])
         if isinstance(self.task, HydraCommand):
             self.task.begun = True
         return jobs
@@ -147,8 +147,13 @@ def returned(job: HydraJob, outcome: Outcome, failure: str) -> JobReturn:
     return result
 
 
-def _common(config: Config) -> str:
-    return repr((config.sweep, config.tracking, config.cluster))
+def _check_together(configs: Sequence[Config]) -> None:
+    """Raise ConfigError for jobs that are no sweep: of several stores, or one run."""
+    if len({repr((config.sweep, config.tracking, config.cluster)) for config in configs}) > 1:
+        raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
+    for config in configs:
+        if config.resume not in (None, "auto"):
+            raise ConfigError(f"resume={config.resume}: is one run; with -m use resume=auto")
 
 
 def _pickled(task: Mapping[str, Any] | tuple[Any, ...]) -> bytes:

@@ -92,6 +92,12 @@ def finished(result: Trained) -> Outcome:
     return Outcome("finished", run_id=result.run_id, weights_digest=result.weights_digest, scores=dict(result.scores))
 
 
+def recorded_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """An outcome's scores, of a run's metrics in MLflow."""
+    kept = {key: value for key, value in metrics.items() if key.startswith("model/best_val_")}
+    return {**metrics, **{key.replace("model/best_", "best/", 1): value for key, value in kept.items()}}
+
+
 def shared_overrides(jobs: Sequence[Job]) -> list[str]:
     """The overrides that all jobs have, in the order of the first."""
     return [each for each in jobs[0].overrides if all(each in job.overrides for job in jobs)] if len(jobs) > 1 else []

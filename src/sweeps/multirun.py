@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..tracking.read import find_runs
 from ..tracking.resuming import under_way
 from ..tracking.store import open_store
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
-from .jobs import Job, Outcome, shared_overrides
+from .jobs import Job, Outcome, recorded_scores, shared_overrides
 from .parent import Parent, open_parent, report
 from .pool import GRACE_SECONDS
 from .runner import Runner, SweepProgress, worker_pool
@@ -61,6 +62,7 @@ class Sweep:
         if config is not None and config.print_config:
             print("---\n".join(OmegaConf.to_yaml(own_values(job.tree), resolve=True) for job in batch), end="")
             return [returned(job, Outcome("finished"), "") for job in batch]
+        check_folders([job.config for job in [*self.jobs, *batch] if job.config is not None])
         skipped = finished_before(batch, config.tracking) if config and config.sweep.skip_finished else {}
         if config is not None and self.parent is None:
             self.parent = self._open(batch, config)
@@ -83,6 +85,19 @@ class Sweep:
 
     def _failed(self, jobs: Sequence[HydraJob]) -> list[HydraJob]:
         return [job for job in jobs if job.number in self.outcomes and self.outcomes[job.number].status == "failed"]
+
+
+def check_folders(configs: Sequence[Config]) -> None:
+    """Raise ConfigError for a folder into which more than one job would write."""
+    folders = {"output": [each.output for each in configs]}
+    folders["trainer.checkpoint"] = [each.trainer.checkpoint for each in configs]
+    for key, values in folders.items():
+        shared = next((folder for folder, count in Counter(values).items() if folder is not None and count > 1), None)
+        if shared is not None:
+            raise ConfigError(
+                f"{key}={shared}: the jobs of a sweep would write over each other there; give each its own: "
+                f"'{key}={shared}/${{hydra:job.num}}'"
+            )
 
 
 def in_workers(backend: Literal["workers", "ray"], sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:
@@ -171,7 +186,12 @@ def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[
     runs = {run.tags.get(DIGEST_TAG): run for run in reversed(find_runs(tracking))}
     found = {job.number: runs.get(job.digest) for job in jobs}
     return {
-        number: Outcome("skipped", run_id=run.id, weights_digest=run.tags["weights.sha256"], scores=run.metrics)
+        number: Outcome(
+            "skipped",
+            run_id=run.id,
+            weights_digest=run.tags["weights.sha256"],
+            scores=recorded_scores(run.metrics),
+        )
         for number, run in found.items()
         if run is not None
     }

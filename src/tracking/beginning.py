@@ -65,8 +65,9 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
 def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
     run_id = checked_id(run.info.run_id)
-    if TAG in tags:
-        client.set_tag(run_id, TAG, tags[TAG])
+    for key in (TAG, PARENT_TAG, JOB_TAG):
+        if key in tags:
+            client.set_tag(run_id, key, tags[key])
     if "failure" in run.data.tags:
         client.delete_tag(run_id, "failure")  # that of the attempt before
     client.update_run(run_id, status="RUNNING")

@@ -13,7 +13,7 @@ from ..config import TrackingConfig, typed
 from ..errors import TrackingError
 from .delivery import unsent_folders
 from .spooled_run import ABOUT
-from .store import artifact_root, tracking_uri, unsent_root
+from .store import artifact_root, folder_name, tracking_uri, unsent_root
 
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -46,7 +46,8 @@ def earlier_root(config: TrackingConfig) -> str | None:
             found = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
         except sqlite3.DatabaseError:
             return None  # not made yet, or locked: whoever opens it says so
-    roots = {location.removesuffix(f"/{name}") for name, location in found if (location or "").endswith(f"/{name}")}
+    folders = [(location or "", f"/{folder_name(name)}") for name, location in found]
+    roots = {location.removesuffix(folder) for location, folder in folders if location.endswith(folder)}
     gone = [each for each in roots - {root} if each.startswith("file:") and not _path(each).exists()]
     return min(gone, default=None)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from ..config import PROJECT_ROOT, typed
+
+MAX_NEW_BYTES = 10_000_000
 
 
 def command_line(command: str, overrides: Sequence[str]) -> str:
@@ -34,24 +40,47 @@ def provenance_tags(command: str, backend: str, device: str, precision: str) -> 
     }
 
 
-def uncommitted_changes() -> str:
-    """The working tree's difference to the last commit, as a patch; empty where there is none or no git."""
-    return _git("diff", "HEAD")
+def uncommitted_changes(root: Path = PROJECT_ROOT) -> bytes:
+    """The difference of the working tree at `root` to the last commit, as a patch for `git apply`; empty where there is
+    none or no git. Of new files that git does not ignore, the smallest are in it, of `MAX_NEW_BYTES` together; a line
+    before the patch says how many are not.
+    """
+    found = _output("ls-files", "--others", "--exclude-standard", "-z", root=root).split(b"\0")
+    new = [name for name in found if name and (root / os.fsdecode(name)).is_file()]
+    new.sort(key=lambda name: (root / os.fsdecode(name)).stat().st_size)
+    total = np.cumsum([(root / os.fsdecode(name)).stat().st_size for name in new])
+    taken = new[: int(np.searchsorted(total, MAX_NEW_BYTES, side="right"))]
+    with tempfile.TemporaryDirectory() as folder:  # for an index of its own: the user's stays as it is
+        index = Path(folder) / "index"
+        _output("read-tree", "HEAD", root=root, index=index)
+        names = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        _output(
+            "--literal-pathspecs", "add", "--intent-to-add", *names, root=root, given=b"\0".join(taken), index=index
+        )
+        changes = _output("diff", "--binary", "HEAD", root=root, index=index)
+    left_out = [os.fsdecode(name) for name in new[len(taken) :]]
+    told = f"new files that are not in this patch: {len(left_out)}, {left_out[0]!r} among them\n" if left_out else ""
+    return told.encode() + changes
 
 
 def _git(*arguments: str) -> str:
+    return _output(*arguments).decode(errors="replace").strip()
+
+
+def _output(*arguments: str, root: Path = PROJECT_ROOT, given: bytes = b"", index: Path | None = None) -> bytes:
     try:
-        answer = subprocess.run(  # noqa: S603 - fixed arguments
+        answer = subprocess.run(  # noqa: S603 - the project's own arguments
             ["git", *arguments],  # noqa: S607 - the user's own git
-            cwd=PROJECT_ROOT,
+            cwd=root,
+            env=os.environ if index is None else os.environ | {"GIT_INDEX_FILE": str(index)},
+            input=given,
             capture_output=True,
-            text=True,
             timeout=10,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.rstrip("\n") if arguments[0] == "diff" else answer.stdout.strip()
+        return b""
+    return answer.stdout
 
 
 def _version(package: str) -> str:

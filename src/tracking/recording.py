@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -229,7 +230,7 @@ def _finish(mlflow: ModuleType, spool: Spool, about: SpooledRun) -> None:
     if reason:
         print(
             f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
-            f"{spool.folder}: {typed('send')}",
+            f"{spool.folder}: {typed('send')} {shlex.quote(str(spool.folder))}",
             file=sys.stderr,
         )
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -52,13 +53,24 @@ def run_to_resume(config: Config) -> tuple[Config, str | None]:
         raise ConfigError(f"resume={config.resume}: this run is still going in another process")
     found = {run_id: file for run_id, file in found.items() if run_id not in going}
     if config.resume == "auto":
-        same = [file for file in found.values() if config_digest(_read(file, config)) == config_digest(config)]
+        same = [file for file in found.values() if _is_of(file, config)]
         newest = max(same, key=lambda file: file.stat().st_mtime, default=None)
         return config, newest.parent.name if newest else None
     if config.resume not in found:
         known = f"; there are {', '.join(sorted(found))}" if found else ""
         raise ConfigError(f"resume={config.resume}: no such unfinished run in {root}{known}")
-    return _read(found[config.resume], config), config.resume
+    try:
+        return _read(found[config.resume], config), config.resume
+    except (OSError, ConfigError) as error:
+        raise ConfigError(f"resume={config.resume}: {error}") from None
+
+
+def _is_of(file: Path, config: Config) -> bool:
+    try:
+        return config_digest(_read(file, config)) == config_digest(config)
+    except (OSError, ConfigError) as error:
+        print(f"{file.parent}: no run to resume ({error})", flush=True)
+        return False
 
 
 def keep_overrides(checkpoint: Path, overrides: Sequence[str]) -> None:
@@ -77,8 +89,14 @@ def overrides_of(tracking: TrackingConfig, run_id: str | None, overrides: Sequen
 
 
 def _read(file: Path, config: Config) -> Config:
-    """A recorded config with the sections about this call from `config`."""
-    recorded = present_tree(yaml.safe_load(file.read_text()))
+    """A recorded config with the sections about this call from `config`. Raises ConfigError for one that is none."""
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file.name} holds no config")
+    recorded = present_tree(tree)
     own = {name: value for name, value in plain(config).items() if role_of(name, Config) in (SESSION, LAUNCH)}
     return to_config({**recorded, **own}, Config)
 
@@ -89,7 +107,9 @@ def kept_checkpoint(config: Config, run_id: str) -> Iterator[Path]:
     root = checkpoints_root(config.tracking)
     folder = root / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    partial = folder / f"{CONFIG}.partial"
+    partial.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    os.replace(partial, folder / CONFIG)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
     going = running(config.tracking)

@@ -96,6 +96,11 @@ def _beside(config: TrackingConfig) -> Path:
     return STORE if database == tracking_uri(config) else Path(database).parent
 
 
+def folder_name(experiment: str) -> str:
+    """The folder of an experiment below `artifact_root`, as MLflow's addresses have it."""
+    return quote(experiment, safe=" ")
+
+
 def artifact_root(config: TrackingConfig) -> str | None:
     """Where artifacts go: beside a SQLite store; None where a server decides."""
     database = tracking_uri(config).removeprefix(SQLITE)
@@ -233,7 +238,7 @@ def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:
         mlflow.MlflowClient().set_experiment_tag(found.experiment_id, key, MODEL_TRAINING[key])
     if found is None:
         root = artifact_root(config)
-        location = f"{root}/{quote(config.experiment, safe=' ')}" if root else None
+        location = f"{root}/{folder_name(config.experiment)}" if root else None
         try:
             mlflow.create_experiment(config.experiment, artifact_location=location, tags=MODEL_TRAINING)
         except mlflow.MlflowException as error:

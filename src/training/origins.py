@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..config import Config, ModelConfig, plain
+from ..config import Config, ModelConfig, TrackingConfig, plain
 from ..data.prepared import PreparedDataset, prepare
 from ..errors import ConfigError, DataError, TrackingError
 from ..evaluation.artifacts import PREDICTIONS
@@ -97,8 +97,11 @@ class Origins:
         return targets
 
 
-def find_origins(config: Config) -> Origins:
-    """The models that `config` names, found and checked before any work. Raises ConfigError."""
+def find_origins(config: Config, tracking: TrackingConfig | None = None) -> Origins:
+    """The models that `config` names, found and checked before any work, runs in the store of `tracking` (None: its
+    own). Raises ConfigError.
+    """
+    store = tracking or config.tracking
     weights, start, file = config.model.weights, None, None
     if weights == "imagenet":
         from .backend import start_backend
@@ -114,18 +117,18 @@ def find_origins(config: Config) -> Origins:
             kinds = f"{', '.join(rest)} or {last}"
             raise ConfigError(f"model.weights={weights}: accepts a file {kinds}, a run or a folder")
     elif weights is not None:
-        start = _open("model.weights", weights, config)
+        start = _open("model.weights", weights, store)
         _check_same_network(start, config)
         file = start.file
-    teachers = [_open("trainer.teachers", name, config) for name in config.trainer.teachers]
+    teachers = [_open("trainer.teachers", name, store) for name in config.trainer.teachers]
     models = [(name, model) for name, model in ((weights, start), *zip(config.trainer.teachers, teachers, strict=True))]
     seen = [_seen(str(name), model) for name, model in models if model is not None]
     return Origins(start, file, teachers, pd.concat(seen, ignore_index=True) if seen else None)
 
 
-def _open(key: str, name: str, config: Config) -> RecordedModel:
+def _open(key: str, name: str, tracking: TrackingConfig) -> RecordedModel:
     try:
-        return open_recorded(config.tracking, name)
+        return open_recorded(tracking, name)
     except TrackingError as error:
         raise ConfigError(f"{key}={name}: {str(error).removeprefix(f'run={name}: ')}") from None
 

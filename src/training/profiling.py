@@ -28,7 +28,7 @@ class ProfileSteps(keras.callbacks.Callback):
     """Traces steps of the first epoch and writes `trace.json.gz` into `folder`, to be opened at ui.perfetto.dev or
     chrome://tracing; under TensorFlow also `parts.json`, the seconds of PARTS, which one line on `console` tells.
 
-    An epoch of fewer steps is traced as far as it goes.
+    An epoch of fewer steps is traced as far as it goes; steps that are executed together are traced together.
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
@@ -39,7 +39,9 @@ class ProfileSteps(keras.callbacks.Callback):
         self.done = False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if self.raw is None and not self.done and batch >= min(FIRST_STEP, (self.params["steps"] or 1) - 1):
+        together = self.model.steps_per_execution
+        last = ((self.params["steps"] or 1) - 1) // together * together
+        if self.raw is None and not self.done and batch >= min(FIRST_STEP, last):
             self.raw = Path(self.open.enter_context(tempfile.TemporaryDirectory(prefix="happy-sad-")))
             self.first = batch
             _start(self.raw)

@@ -104,8 +104,9 @@ class Record:
         self.run.set_tags({"weights.sha256": digest})
         self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
         show_curves(self.console, fit.history, fit.best_epoch)
-        ended, trainer = len(fit.history["loss"]), self.config.trainer
-        early = f", after which {trainer.monitor} did not improve" if ended < trainer.epochs else ""
+        trainer = self.config.trainer
+        stopped = len(fit.history["loss"]) < min(trainer.epochs, trainer.stop_after or trainer.epochs)
+        early = f", after which {trainer.monitor} did not improve" if stopped and not trainer.overfit else ""
         self._print(f"fitted in {fit.seconds:.1f} s; weights of epoch {fit.best_epoch}{early}, sha256 {digest[:12]}")
         if self.config.trainer.overfit:
             self._print(f"one batch learned to 100 % in {len(fit.history['loss'])} epochs: model, labels and loop fit")
@@ -115,7 +116,9 @@ class Record:
         from ..evaluation.artifacts import write_artifacts
 
         self.run.log_metrics(summary.score_metrics(evaluation))
-        facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command)
+        data = self.config.dataset
+        clause = summary.looked_for(data)
+        facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command, data.source, clause)
         write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
         note = summary.note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.command)
         self.run.path("summary.md").write_text(note)
@@ -140,7 +143,7 @@ def start_record(
         if run.checkpoint:
             keep_overrides(run.checkpoint, overrides)
         if changes := uncommitted_changes():
-            run.path("uncommitted.patch").write_text(changes)
+            run.path("uncommitted.patch").write_bytes(changes)
         yield Record(config, run, console, name, command, link)
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "not recorded (tracking=off)"
     kept = f"; files in {run.folder}" if config.output else ""

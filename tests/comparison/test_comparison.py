@@ -88,7 +88,12 @@ def test_pictures_in_another_order_are_the_same_test_set() -> None:
 def test_folds_of_a_cross_validation_pool_into_one_score() -> None:
     runs = [
         (
-            record(f"{model}{fold}", model__name=model, dataset__split__fold=str(fold)),
+            record(
+                f"{model}{fold}",
+                model__name=model,
+                dataset__split__method="kfold",
+                dataset__split__fold=str(fold),
+            ),
             predict(0.9, 100, fold, 100 * fold),
         )
         for model in ("a", "b")
@@ -97,6 +102,19 @@ def test_folds_of_a_cross_validation_pool_into_one_score() -> None:
     (ranking,) = compared(runs).rankings
     assert ranking.test_set.codes.size == 500
     assert ranking.board["seeds"].tolist() == [1, 1]
+
+
+def test_a_fold_that_the_split_ignores_counts_no_picture_twice() -> None:
+    runs = [
+        (
+            record(f"a{fold}", fold, dataset__split__method="stratified", dataset__split__fold=str(fold)),
+            predict(0.9, 100),
+        )
+        for fold in range(2)
+    ]
+    (ranking,) = compared(runs).rankings
+    assert ranking.test_set.codes.size == 100
+    assert [run.name for run in ranking.candidates[0].runs] == ["a1"]
 
 
 def test_runs_recorded_elsewhere_or_before_a_setting_existed_are_of_the_same_config() -> None:
@@ -137,6 +155,26 @@ def test_corruption_errors_are_relative_to_the_baseline_candidate() -> None:
     assert errors["baseline"] == 1.0
     assert errors["deep"] == pytest.approx(0.5)
     assert np.isnan(errors["mobile"])
+
+
+def test_corruption_errors_are_of_the_severities_that_both_were_tested_at_and_the_page_says_so() -> None:
+    accuracy = {"a": [0.9, 0.6], "b": [0.6], "c": [0.6]}
+    severities = {"a": [1, 3], "b": [3], "c": [5]}
+    runs = [record(name, model__name=name.replace("a", "baseline")) for name in accuracy]
+    for run in runs:
+        run.metrics["test/corrupted_accuracy"] = 0.7  # type: ignore[index]
+    tested = {
+        name: pd.DataFrame({"corruption": "fog", "severity": severities[name], "accuracy": accuracy[name]})
+        for name in accuracy
+    }
+    comparison = compare(runs, lambda _: predict(0.8), read_robustness=lambda run: tested[run.id])
+    (ranking,) = comparison.rankings
+    errors = dict(zip([candidate.label for candidate in ranking.candidates], ranking.board["mce"], strict=True))
+    assert (errors["baseline"], errors["b"]) == pytest.approx((1.0, 1.0))
+    assert np.isnan(errors["c"])
+    note = "over the corruptions and severities that both were tested at"
+    assert note in render_markdown(comparison)
+    assert note not in render_markdown(compared([(record("a", model__name="a"), predict(0.9))]))
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss", "brier"])

@@ -16,7 +16,7 @@ from src.evaluation.artifacts import draw_figures, read_decision, write_artifact
 from src.evaluation.card import ModelFacts
 from src.evaluation.evaluation import evaluate_model
 from src.evaluation.figures import coverage_accuracy, probability_histogram, slices_figure
-from src.evaluation.summary import decision_line, score_metrics, score_table
+from src.evaluation.summary import decision_line, looked_for, score_metrics, score_table
 from src.evaluation.validation_grid import validation_grid
 from src.metrics.calibration import Decision
 from src.metrics.intervals import Score
@@ -243,8 +243,9 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         return tmp_path / name
 
-    facts = ModelFacts("m", 10, None, "python -m src.train")
-    write_artifacts(evaluation, make_config("evaluation.figures=true"), faces, facts, path)
+    config = make_config("evaluation.figures=true")
+    facts = ModelFacts("m", 10, None, "python -m src.train", "synthetic", looked_for(config.dataset))
+    write_artifacts(evaluation, config, faces, facts, path)
     assert read_decision(tmp_path / "decision.json") == evaluation.decision
     stored = pd.read_parquet(tmp_path / "predictions.parquet")
     assert stored["probability"].tolist() == evaluation.predictions["probability"].tolist()
@@ -265,7 +266,8 @@ def test_an_evaluation_without_figures_writes_and_names_none(
     faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
 ) -> None:
     evaluation = evaluate_model(oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5))
-    config, facts = make_config("evaluation.figures=false"), ModelFacts("m", 10, 1000, "python -m src.train")
+    config = make_config("evaluation.figures=false")
+    facts = ModelFacts("m", 10, 1000, "python -m src.train", "synthetic", looked_for(config.dataset))
     write_artifacts(evaluation, config, faces, facts, lambda name: tmp_path / name)  # makes no folder
     files = {"predictions.parquet", "decision.json", "slices.csv", "robustness.csv", "model_card.md", "model_card.html"}
     assert {file.name for file in tmp_path.iterdir() if file.is_file()} == files

@@ -110,6 +110,18 @@ def test_answering_only_certain_pictures_is_more_accurate_and_reaches_the_wanted
     assert low == pytest.approx(1 - high)
 
 
+def test_equally_confident_pictures_are_answered_together_or_not_at_all() -> None:
+    half_right = [1, 0, 1, 0] * 25
+    assert abstain_band(half_right, [0.6] * 100, 0.5, 0.95) == (0.0, 1.0)
+    mirrored = np.tile([0.6, 0.6, 0.4, 0.4], 25)  # as confident, but for rounding
+    assert abstain_band(half_right, mirrored, 0.5, 0.95) == (0.0, 1.0)
+    surer, labels = np.r_[np.full(100, 0.6), np.full(100, 0.9)], np.r_[half_right, np.ones(100)]
+    low, high = abstain_band(labels, surer, 0.5, 0.95)
+    assert 0.6 < high < 0.9
+    assert low == pytest.approx(1 - high)
+    assert abstain_band(labels, surer, 0.5, 0.75) == (0.5, 0.5)
+
+
 def test_a_decision_is_fitted_in_the_order_it_is_applied() -> None:
     labels, probabilities = calibrated_predictions(2000)
     uncalibrated = apply_temperature(probabilities, 0.5)

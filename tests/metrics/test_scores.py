@@ -109,6 +109,25 @@ def test_finding_no_positive_does_not_claim_certainty() -> None:
     assert 0.2 < found.high < 0.5
 
 
+def test_right_answers_to_one_class_alone_claim_no_certainty() -> None:
+    scores = score([1] * 10, [0.9] * 10, resamples=200)
+    recall = scores["recall"].low
+    assert scores["f1"].low == pytest.approx(2 * recall / (1 + recall))
+    assert scores["average_precision"].low == pytest.approx(recall)
+    one_mistake = score([1] * 10, [0.9] * 9 + [0.1], resamples=200)
+    assert one_mistake["f1"].low < scores["f1"].low
+
+
+@pytest.mark.parametrize("count", [1, 15])
+def test_an_area_of_0_is_as_uncertain_as_one_of_1(count: int) -> None:
+    labels = np.repeat([0, 1], [count, 2 * count])
+    right = score(labels, np.where(labels == 1, 0.9, 0.1), resamples=200)["roc_auc"]
+    wrong = score(labels, np.where(labels == 1, 0.1, 0.9), resamples=200)["roc_auc"]
+    assert (right.value, wrong.value, wrong.low) == (1.0, 0.0, 0.0)
+    assert wrong.high == pytest.approx(1 - right.low)
+    assert 0.1 < wrong.high < 1
+
+
 def test_undefined_scores_are_nan_and_the_others_stand() -> None:
     scores = score([1, 1, 1, 1], [0.2, 0.3, 0.7, 0.8], threshold=0.9, resamples=100)
     assert np.isnan(scores["precision"].value)

@@ -145,6 +145,14 @@ def test_mean_corruption_error_is_relative_to_the_baseline() -> None:
     assert mean_corruption_error(half, baseline) == pytest.approx(0.5)
 
 
+def test_mean_corruption_error_is_of_the_severities_that_both_were_tested_at() -> None:
+    baseline = pd.DataFrame({"corruption": "fog", "severity": [1, 2, 3, 4, 5], "accuracy": 0.8})
+    assert mean_corruption_error(baseline[2:3], baseline) == pytest.approx(1.0)
+    assert mean_corruption_error(baseline, baseline[2:3]) == pytest.approx(1.0)
+    assert np.isnan(mean_corruption_error(baseline[:2], baseline[2:]))
+    assert np.isnan(mean_corruption_error(baseline.assign(corruption="snow"), baseline))
+
+
 def test_small_pictures_are_corrupted_too() -> None:
     small = np.asarray(Image.fromarray(scene()[0]).resize((24, 24)))[None]
     for name in CORRUPTIONS:

@@ -19,6 +19,7 @@ import pytest
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.config.identity import config_digest
+from src.sweeps.jobs import recorded_scores
 from src.sweeps.multirun import finished_before
 from src.sweeps.worker import slots
 from src.tracking.recording import start_run
@@ -98,6 +99,46 @@ def test_every_config_is_checked_before_the_first_job(
     assert stop.value.code == 2
     assert capfd.readouterr().err.startswith("error: model.dropout=1.5: accepts a number")
     assert runs(make_config(), "") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (["output=FOLDER/same"], "same: the jobs of a sweep would write over each other there; give each its own: "),
+        (["trainer.checkpoint=FOLDER/same"], "FOLDER/same/${hydra:job.num}'"),
+        (["resume=0123"], "resume=0123: is one run; with -m use resume=auto"),
+        (["model.dropout=range(0,0)"], "no jobs: one of the lists of values is empty"),
+    ],
+)
+def test_jobs_that_would_be_in_each_others_way_are_rejected_before_the_first_one(
+    sweep: Callable[..., None],
+    make_config: Callable[..., Config],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    values: list[str],
+    line: str,
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sweep("seed=0,1", *(value.replace("FOLDER", str(tmp_path)) for value in values))
+    assert stop.value.code == 2
+    assert line.replace("FOLDER", str(tmp_path)) in capfd.readouterr().err
+    assert runs(make_config(), "") == []
+
+
+def test_jobs_that_may_be_resumed_belong_to_their_sweep_and_write_into_folders_of_their_own(
+    sweep: Callable[..., None], make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    sweep("seed=0,1", "resume=auto", f"output={tmp_path}/job${{hydra:job.num}}")
+    (parent,) = runs(make_config(), "tags.role = 'sweep'")
+    children = runs(make_config(), f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
+    for seed in (0, 1):
+        assert f"\nseed: {seed}\n" in (tmp_path / f"job{seed}" / "config.yaml").read_text()
+
+
+def test_what_a_job_recorded_has_the_names_of_its_outcome() -> None:
+    recorded = {"model/best_val_auc": 0.9, "validation/accuracy": 0.8}
+    assert recorded_scores(recorded) == {**recorded, "best/val_auc": 0.9}
 
 
 MULTIRUN = ["-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]

@@ -14,6 +14,7 @@ import pytest
 from src.config import PROJECT_ROOT, Config
 from src.config.identity import config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
+from src.send import waiting_folders
 from src.tracking import recording, spool
 from src.tracking.recording import Run, start_run
 from src.tracking.resuming import close_dead_runs, keep_overrides, overrides_of, run_to_resume
@@ -106,6 +107,20 @@ def test_auto_starts_anew_where_nothing_is_left(make_config: Callable[..., Confi
         run_to_resume(make_config("resume=auto", "tracking=off"))
 
 
+@pytest.mark.parametrize("content", ["", "seed: [", "removed_key: 1\n", b"\xff".decode("latin-1")])
+def test_what_is_no_config_is_no_run_to_resume(
+    make_config: Callable[..., Config], capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    config = make_config("resume=auto")
+    checkpoint = checkpoints_root(config.tracking) / "0123"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.yaml").write_bytes(content.encode("latin-1"))
+    assert run_to_resume(config) == (config, None)
+    assert f"{checkpoint}: no run to resume (" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"^resume=0123: "):
+        run_to_resume(make_config("resume=0123"))
+
+
 @pytest.mark.parametrize("change", ["seed=1", "optimizer.learning_rate=0.01", "dataset.synthetic.seed=1"])
 def test_the_state_of_another_run_is_not_taken_over(
     make_config: Callable[..., Config], tmp_path: Path, change: str
@@ -155,7 +170,10 @@ def test_a_disk_that_is_full_while_a_record_is_written_is_one_line(make_config: 
 
 
 def test_a_run_that_can_write_nothing_down_is_closed_by_the_next(
-    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -169,6 +187,11 @@ def test_a_run_that_can_write_nothing_down_is_closed_by_the_next(
         fill_up(run)
     monkeypatch.undo()
     assert f"the next run here closes run {run.id}" in capsys.readouterr().err
+    (waiting,) = unsent_root(config.tracking).iterdir()
+    monkeypatch.setattr("src.tracking.store.STORE", tmp_path / "none")
+    assert waiting_folders() == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(config.tracking.uri))
+    assert waiting_folders() == [waiting]
     assert close_dead_runs(config.tracking) == [run.id]
     assert [run.info.status for run in runs_of(config)] == ["KILLED"]
 

@@ -53,6 +53,18 @@ def test_a_first_use_that_is_killed_leaves_a_store_that_works(tmp_path: Path) ->
     assert open_store(TrackingConfig("local", uri=uri)).get_experiment_by_name("happy-sad") is not None
 
 
+def test_a_store_that_was_moved_is_noticed_whatever_its_experiment_is_called(tmp_path: Path) -> None:
+    def tracking(folder: str) -> TrackingConfig:
+        return TrackingConfig("local", uri=f"sqlite:///{tmp_path}/{folder}/mlflow.db", experiment="größe & co")
+
+    open_store(tracking("old"))
+    (tmp_path / "old" / "artifacts").mkdir(exist_ok=True)
+    assert relocate(tracking("old")) is None
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert relocate(tracking("new")) == f"file://{tmp_path}/old/artifacts"
+    assert relocate(tracking("new")) is None
+
+
 def test_a_store_whose_folder_was_renamed_says_so_and_is_mended(trained: Trained, tmp_path: Path) -> None:
     """Else its artifacts are not found, and those of new runs go to the old place."""
     earlier = Path(str(trained.tracking.uri).removeprefix("sqlite:///")).parent

@@ -15,12 +15,13 @@ VALUES += ["optimizer.schedule=cosine", "trainer.epochs=4", "trainer.early_stopp
 
 @pytest.mark.parametrize("added", [[], ["trainer.freeze=2", "trainer.ema=0.9"]])
 def test_a_fit_taken_up_again_reaches_the_same_weights(
-    make_config: Callable[..., Config], tmp_path: Path, added: list[str]
+    make_config: Callable[..., Config], tmp_path: Path, added: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Also where the state is that of the end of a stage, and where what is kept is an average."""
     whole = train(make_config(*VALUES, *added, "trainer.early_stopping=0"))
     kept = [*VALUES, *added, "trainer.early_stopping=0", f"trainer.checkpoint={tmp_path}/state"]
     part = train(make_config(*kept, "trainer.stop_after=2"))
+    assert "did not improve" not in capfd.readouterr().out  # it was asked to stop there
     rest = train(make_config(*kept))
     assert rest.weights_digest == whole.weights_digest
     assert part.fit.history["loss"] == whole.fit.history["loss"][:2]

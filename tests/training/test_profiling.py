@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from src.config import Config
@@ -16,10 +18,12 @@ from src.training.fit import fit
 from src.training.profiling import seconds_by_part
 
 
+@pytest.mark.parametrize(("together", "traced"), [(1, 4), (3, 4), (8, 7)])
 def test_a_profile_can_be_opened_and_names_the_parts_of_a_step(
-    make_config: Callable[..., Config], tmp_path: Path
+    make_config: Callable[..., Config], tmp_path: Path, together: int, traced: int
 ) -> None:
     config = make_config("trainer.epochs=1", "dataset.synthetic.count=80", "trainer.batch_size=8")
+    config = replace(config, trainer=replace(config.trainer, steps_per_execution=together))
     reset(0, "float32")
     classifier = create_classifier(config.model, config.dataset.image_size)
     said = Console(file=io.StringIO(), width=200)
@@ -32,7 +36,7 @@ def test_a_profile_can_be_opened_and_names_the_parts_of_a_step(
     assert parts["seconds"] == seconds_by_part(events)
     assert all(seconds > 0 for seconds in parts["seconds"].values())
     assert parts["seconds"]["backward"] > parts["seconds"]["update"]
-    assert "profile of" in said.file.getvalue()
+    assert f"profile of {traced} steps" in said.file.getvalue()
 
 
 def test_operations_are_told_from_what_runs_them() -> None:
