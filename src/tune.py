@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+
 from .cli.composition import compose_checked
 from .cli.hydra_command import hydra_command
 from .config import Config, TuneConfig
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Result]:
-    """Search, and give the best trial and its result; `experiments/tuned_<name>.yaml` repeats it.
+    """Search, and give the best trial and its result; the experiment file that it names repeats it.
 
     Raises ConfigError before the first trial for a space of values that `src.train` does not accept, SweepError where
     too many trials fail in a row or none completes.
@@ -33,11 +35,13 @@ def tune(config: TuneConfig, overrides: Sequence[str] = ()) -> tuple[Trial, Resu
     own = [override for override in overrides if not override.startswith(("output=", "print_config="))]  # of the search
     base = without_roles(own, TuneConfig, LAUNCH)
     if not any(override.startswith("model=") for override in base):
-        base = [f"model={config.model.name}", *base]  # the default model of a search is not that of a run
+        # The default model of a search is not that of a run.
+        base = [f"model={HydraConfig.get().runtime.choices['model']}", *base]
     compose_trial(base)
     for probe in probes(config.space):
         try:
-            compose_trial([*base, *probe])
+            if compose_trial([*base, *probe]).trainer.overfit:
+                raise ConfigError("trainer.overfit=true validates no trial")
         except ConfigError as error:
             raise ConfigError(f"{' '.join(probe)}, which the space tries: {error}") from None
     if config.tuner.backend == "workers":

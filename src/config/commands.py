@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Interval, Len
@@ -11,17 +12,17 @@ from annotated_types import Interval, Len
 from .checking import suggest
 from .data import DatasetConfig
 from .launching import Objective
-from .roles import LAUNCH, with_role
+from .roles import LAUNCH, as_text, with_role
 from .run import Config, EvaluationConfig, TrackingConfig
 from .types import Count, PositiveNumber, Strict
 
 
 @dataclass(frozen=True)
 class ParameterConfig(Strict):
-    """The values of one override key in a search: a `choice`, or numbers from `min` to `max`.
+    """The values of one override key in a search: a `choice`, or numbers from `min` to `max`, both included.
 
-    `log` samples numbers evenly in their logarithm, `integer` takes integers, `step` apart. With `conditions`, the
-    key is only set where other keys of the space have one of the given values.
+    `log` samples numbers evenly in their logarithm, `integer` takes integers; those of a range with `step` are that far
+    apart. With `conditions`, the key is only set where other keys of the space have one of the given values.
     """
 
     choice: list[Any] | None = None
@@ -33,12 +34,32 @@ class ParameterConfig(Strict):
     conditions: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.choice is None) == (self.min is None or self.max is None):
+        if self.choice is not None:
+            self._check_choice(self.choice)
+        elif self.min is None or self.max is None:
             raise ValueError("a parameter needs either a choice or both min and max")
-        if self.min is not None and self.max is not None and not self.min < self.max:
-            raise ValueError(f"min={self.min} must be below max={self.max}")
-        if self.log and not (self.min or 0) > 0:
+        else:
+            self._check_range(self.min, self.max)
+
+    def _check_choice(self, choice: list[Any]) -> None:
+        ranged = {"min": self.min, "max": self.max, "step": self.step, "log": self.log, "integer": self.integer}
+        beside = [name for name, value in ranged.items() if value is not None and value is not False]
+        if beside:
+            raise ValueError(f"{beside[0]} has no meaning beside a choice; leave one of them out")
+        if not choice:
+            raise ValueError("choice=[] has no value to try")
+
+    def _check_range(self, low: float, high: float) -> None:
+        if not low < high:
+            raise ValueError(f"min={low} must be below max={high}")
+        if self.log and not low > 0:
             raise ValueError("log needs a min above 0")
+        if self.log and self.step is not None:
+            raise ValueError("step has no meaning with log; leave one of them out")
+        if self.integer and not all(float(each).is_integer() for each in (low, high, self.step or 1.0)):
+            raise ValueError("integer needs whole numbers as min, max and step")
+        if self.step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(self.step)):
+            raise ValueError(f"steps of {self.step} do not lead from min={low} to max={high}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,25 @@ class TuneConfig(Config):
 
     tuner: TunerConfig = with_role(LAUNCH, default_factory=lambda: TunerConfig("random"))
     space: dict[str, ParameterConfig] = with_role(LAUNCH, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trainer.overfit:
+            raise ValueError("trainer=overfit validates no trial; use trainer=default")
+        for key, parameter in self.space.items():
+            for parent, accepted in parameter.conditions.items():
+                self._check_condition(key, parent, accepted)
+
+    def _check_condition(self, key: str, parent: str, accepted: list[Any]) -> None:
+        where, above = f"space.{key}.conditions.{parent}", list(self.space)[: list(self.space).index(key)]
+        choice = self.space[parent].choice if parent in above else None
+        if choice is None:
+            raise ValueError(f"{where}: accepts a key with a choice that stands above {key}")
+        kinds = [(value, isinstance(value, bool)) for value in choice]
+        unknown = [value for value in accepted if (value, isinstance(value, bool)) not in kinds]
+        if unknown or not accepted:
+            got = as_text(unknown[0]) if unknown else "[]"
+            raise ValueError(f"{where}={got}: accepts {', '.join(map(as_text, choice))}")
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def report(search: Search, config: TuneConfig, folder: Path, *, ended: str) -> P
     objective = config.tuner.objective
     table = trials_table(search, objective, list(config.space))
     table.to_csv(pages / "trials.csv")
-    done = table[table["status"] == "completed"]
+    done = table[(table["status"] == "completed") & np.isfinite(table[objective].astype(float))]
     text = [f"{summary(search)}; {ended}.", "", markdown(table.reset_index())]
     if len(done) > 1:
         values, scores = done[[name for name in config.space if done[name].notna().any()]], done[objective]

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from ..config import (
-    CONF,
     IN_CHECKOUT,
     PROJECT_ROOT,
     ClusterConfig,
-    Config,
     TuneConfig,
     TunerConfig,
     output_folder,
     plain,
     typed,
 )
-from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
 from ..sweeps.runner import Runner, SweepProgress, worker_pool
 from ..tracking.provenance import command_line
+from .experiment_file import experiment_text, repeats, write_experiment
 from .oracle import Result, Search, Trial, create_oracle, minimized
 from .search_report import record, report, summary
 from .space import hyperparameters
@@ -42,50 +38,15 @@ SEARCHES = PROJECT_ROOT / "outputs" / "tune"
 
 
 def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
-    """The completed trial with the best score, the earliest of equals; None where none completed."""
+    """The completed trial with the best finite score, the earliest of equals; None where there is none."""
     sign = 1 if minimized(objective) else -1
-    completed = [key for key, result in search.results.items() if result.status == "completed"]
-    best = min(completed, key=lambda key: (sign * (search.results[key].score or 0.0), key), default=None)
+    scores = {
+        key: result.score
+        for key, result in search.results.items()
+        if result.status == "completed" and result.score is not None and math.isfinite(result.score)
+    }
+    best = min(scores, key=lambda key: (sign * scores[key], key), default=None)
     return None if best is None else (search.trials[best], search.results[best])
-
-
-def write_experiment(overrides: Sequence[str], name: str, facts: Sequence[str]) -> Path:
-    """Write `experiments/tuned_<name>.yaml`, which makes `src.train experiment=tuned_<name>` the run of `overrides`.
-
-    `facts` are lines for the head of the file. Where runs are recorded and cached is left to the person who runs it.
-    """
-    kept = without_roles(overrides, Config, PLACE, SESSION, LAUNCH)
-    groups: list[Any] = []
-    tree: dict[str, Any] = {}
-    for override in OverridesParser.create().parse_overrides(kept):
-        key = override.key_or_group
-        if (CONF / key).is_dir():
-            groups.append({f"override /{key}": override.value()})
-        else:
-            _set(tree, key.split("."), _plain(override.value()))
-    file = EXPERIMENTS / f"tuned_{name}.yaml"
-    head = [
-        *facts,
-        f"Again: {typed('train')} experiment=tuned_{name}",
-        f"That is: {command_line('train', kept)}",
-    ]
-    body = yaml.safe_dump({"defaults": groups, **tree} if groups else tree, sort_keys=False)
-    file.parent.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
-    file.write_text("# @package _global_\n" + "".join(f"# {line}\n" for line in head) + body)
-    return file
-
-
-def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for part in path[:-1]:
-        tree = tree.setdefault(part, {})
-    tree[path[-1]] = value
-
-
-def _plain(value: Any) -> Any:
-    """A value of Hydra's grammar without the quotes that it had on the command line."""
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, int | float | bool | None) else str(value)
 
 
 @dataclass(frozen=True)
@@ -135,13 +96,22 @@ def conclude(session: Session) -> tuple[Trial, Result]:
         raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
     winner = session.trials.overrides(best[0])
     result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
-    file = write_experiment(winner, config.tuner.save_as or f"{config.model.name}_{config.tuner.name}", [result])
     again = command_line("train", winner)
     if parent is not None:
         record(parent, search, best, again, pages)
-    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
-    print(f"{result}:\n  {again}\n  {by_name}\nreport: {pages}")
+    print(f"{result}:\n  {again}\n  {_written_down(session, winner, result)}\nreport: {pages}")
     return best
+
+
+def _written_down(session: Session, winner: Sequence[str], result: str) -> str:
+    """Write the experiment of the winner's overrides; gives the line that says how to run it by name."""
+    config = session.config
+    if not repeats(experiment_text(winner), winner, session.trials.compose):
+        return "(no experiment file: what it can hold would make another run than this command)"
+    name = config.tuner.save_as or f"{config.model.name}_{config.tuner.name}"
+    file = write_experiment(EXPERIMENTS, name, winner, search=search_digest(config), facts=[result])
+    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
+    return by_name if file.stem == f"tuned_{name}" else f"{by_name}  (tuned_{name}.yaml is not of this search)"
 
 
 def search_digest(config: TuneConfig) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, ParameterConfig, TunerConfig
-from ..errors import ConfigError
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -18,20 +18,13 @@ Space = Mapping[str, ParameterConfig]
 
 
 def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
-    """keras-tuner's form of `space`. Choices are text, as on the command line, unless all are numbers.
-
-    Raises ConfigError for a condition on a key that is not a choice placed above it.
-    """
+    """keras-tuner's form of `space`. Choices are text, as on the command line, unless all are numbers."""
     import keras_tuner
 
     found = keras_tuner.HyperParameters()
     for key, parameter in space.items():
         with contextlib.ExitStack() as scopes:
             for parent, accepted in parameter.conditions.items():
-                above = list(space)[: list(space).index(key)]
-                if parent not in above or space[parent].choice is None:
-                    where = f"space.{key}.conditions.{parent}"
-                    raise ConfigError(f"{where}: accepts a key with a choice that stands above {key}")
                 scopes.enter_context(found.conditional_scope(parent, choices(accepted, like=space[parent].choice)))
             _register(found, key, parameter)
     return found
@@ -45,15 +38,29 @@ def _register(found: keras_tuner.HyperParameters, key: str, parameter: Parameter
     if parameter.integer:
         low, high, step = (int(each) for each in (parameter.min or 0, parameter.max or 0, parameter.step or 1))
         found.Int(key, low, high, step=None if parameter.log else step, sampling=sampling)
-        return
-    found.Float(key, parameter.min, parameter.max, step=None if parameter.log else parameter.step, sampling=sampling)
+    elif parameter.step is not None:
+        found.Choice(key, stepped(parameter))
+    else:
+        found.Float(key, parameter.min, parameter.max, sampling=sampling)
+
+
+def stepped(parameter: ParameterConfig) -> list[float]:
+    """The numbers from `min` to `max`, `step` apart, as decimals: keras-tuner computes with binary fractions, in which
+    0.6 // 0.1 is 5, and leaves the last one out.
+    """
+    low, high, step = (Decimal(str(each)) for each in (parameter.min, parameter.max, parameter.step))
+    return [float(low + number * step) for number in range(int((high - low) / step) + 1)]
 
 
 def choices(values: Sequence[Any], like: Sequence[Any] | None = None) -> list[Any]:
-    """Numbers as they are, anything else as the text that an override has."""
+    """Numbers as they are, or as floats where one is; anything else as the text that an override has.
+
+    With `like`, `values` are some of these and become what all of them would.
+    """
     kind = like if like is not None else values
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in kind)
-    return list(values) if numbers else [as_text(value) for value in values]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in kind):
+        return [as_text(value) for value in values]
+    return [float(value) for value in values] if any(isinstance(value, float) for value in kind) else list(values)
 
 
 def as_text(value: Any) -> str:
@@ -69,14 +76,15 @@ def overrides(values: Mapping[str, Any], space: Space) -> list[str]:
 
 
 def _rounded(value: Any, parameter: ParameterConfig) -> Any:
-    """A number sampled from a range to four digits, as a person would write it."""
-    return float(f"{value:.4g}") if parameter.choice is None and not parameter.integer else value
+    """A number sampled from a range without steps to four digits, as a person would write it."""
+    exact = parameter.choice is not None or parameter.integer or parameter.step is not None
+    return value if exact else float(f"{value:.4g}")
 
 
 def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
     """Whether the conditions on `key` hold."""
     return all(
-        active(parent, values, space) and as_text(values.get(parent)) in [as_text(each) for each in accepted]
+        active(parent, values, space) and values.get(parent) in choices(accepted, like=space[parent].choice)
         for parent, accepted in space[key].conditions.items()
     )
 
@@ -86,7 +94,7 @@ def probes(space: Space) -> list[list[str]]:
     return [
         [*_conditions_of(key, space), f"{key}={as_text(value)}"]
         for key, parameter in space.items()
-        for value in (parameter.choice if parameter.choice is not None else _ends(parameter))
+        for value in (choices(parameter.choice) if parameter.choice is not None else _ends(parameter))
     ]
 
 
@@ -94,7 +102,10 @@ def _conditions_of(key: str, space: Space) -> list[str]:
     return [
         override
         for parent, accepted in space[key].conditions.items()
-        for override in [*_conditions_of(parent, space), f"{parent}={as_text(accepted[0])}"]
+        for override in [
+            *_conditions_of(parent, space),
+            f"{parent}={as_text(choices(accepted, like=space[parent].choice)[0])}",
+        ]
     ]
 
 

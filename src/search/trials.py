@@ -49,7 +49,7 @@ class Trials:
         """
         deadline = time.monotonic() + 60 * (self.tuner.max_minutes or math.inf)
         waiting, reason = self._left_open(runner), ""
-        runner.progress.done = len(self.search.results)
+        runner.progress.done = sum(result.status != "rejected" for result in self.search.results.values())
         try:
             while True:
                 reason = reason or self._spent(deadline)
@@ -110,6 +110,7 @@ class Trials:
         return folder
 
     def _result(self, outcome: Outcome) -> Result:
+        """What the oracle is told of an outcome; a trial whose objective is not finite has failed."""
         name = self.tuner.objective
         key = name if "/" in name else f"best/{name}"
         if outcome.status != "finished":
@@ -118,9 +119,12 @@ class Trials:
             known = sorted(each for each in outcome.scores if each.startswith(("best/val_", "validation/")))
             shown = ", ".join(each.removeprefix("best/") for each in known)
             raise ConfigError(f"tuner.objective={name}: accepts {shown}")
+        score = outcome.scores[key]
+        finite = math.isfinite(score)
         return Result(
-            "completed",
-            outcome.scores[key],
+            "completed" if finite else "failed",
+            score if finite else None,
+            reason="" if finite else f"{name} is {score}: not defined for what this model predicts",
             seconds=outcome.seconds,
             run_id=outcome.run_id,
             weights_digest=outcome.weights_digest,

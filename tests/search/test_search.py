@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hydra import initialize_config_dir
 
-from src.config import ParameterConfig, TunerConfig
-from src.errors import ConfigError
+from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
+from src.search.experiment_file import experiment_text, repeats, write_experiment
 from src.search.oracle import Result, Search, Trial, create_oracle
-from src.search.search_report import importances
-from src.search.session import best_trial, write_experiment
+from src.search.search_report import importances, report
+from src.search.session import best_trial
 from src.search.space import hyperparameters, overrides, probes
+from src.tune import compose_trial
+from tests.composing import compose_config
 
 SPACE = {
     "optimizer": ParameterConfig(choice=["adam", "adamw"]),
@@ -102,9 +107,55 @@ def test_a_conditional_value_is_set_only_where_its_condition_holds() -> None:
     assert ["optimizer=adamw", "optimizer.weight_decay=1e-05"] in probes(SPACE)
 
 
-def test_a_condition_must_be_on_a_choice_that_stands_above() -> None:
-    with pytest.raises(ConfigError, match=r"space.a.conditions.b: accepts a key with a choice that stands above a"):
-        hyperparameters({"a": ParameterConfig(choice=[1], conditions={"b": [1]}), "b": ParameterConfig(choice=[1])})
+def test_a_stepped_range_is_tried_up_to_its_top_in_exact_decimals(tmp_path: Path) -> None:
+    space = {"model.dropout": ParameterConfig(min=0.0, max=0.6, step=0.1)}
+    search = Search(create_oracle(TunerConfig("grid"), hyperparameters(space), 1), tmp_path / "journal.jsonl")
+    while trial := search.next():
+        search.end(trial, evaluated(trial))
+    tried = [overrides(trial.values, space) for trial in search.trials.values()]
+    assert tried == [[f"model.dropout=0.{tenths}"] for tenths in range(7)]
+
+
+def test_a_choice_of_integers_and_fractions_is_one_of_fractions() -> None:
+    space = {
+        "model.dropout": ParameterConfig(choice=[0, 0.2]),
+        "model.residual": ParameterConfig(choice=[True, False], conditions={"model.dropout": [0.2]}),
+    }
+    dropout, residual = hyperparameters(space).space
+    assert [type(value) for value in dropout.values] == [float, float]
+    assert residual.conditions[0].values == [0.2]
+    assert overrides({"model.dropout": 0.2, "model.residual": "true"}, space) == [
+        "model.dropout=0.2",
+        "model.residual=true",
+    ]
+    assert overrides({"model.dropout": 0.0, "model.residual": "true"}, space) == ["model.dropout=0.0"]
+    assert ["model.dropout=0.2", "model.residual=true"] in probes(space)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_a_score_that_is_not_finite_never_wins(tmp_path: Path) -> None:
+    search = open_search("random", tmp_path / "journal.jsonl")
+    for score in (math.nan, 0.5, 0.9, math.inf):
+        trial = search.next()
+        assert trial is not None
+        search.end(trial, Result("completed", score))  # as searches recorded them before
+    for objective, expected in (("validation/precision", 0.9), ("val_loss", 0.5)):
+        best = best_trial(search, objective)
+        assert best is not None
+        assert best[1].score == expected
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_a_search_without_any_finite_score_has_a_report_and_no_winner(tmp_path: Path) -> None:
+    search = open_search("random", tmp_path / "journal.jsonl")
+    for _ in range(3):
+        trial = search.next()
+        assert trial is not None
+        search.end(trial, Result("completed", math.nan))
+    config = compose_config("tuner.objective=validation/precision", schema=TuneConfig, name="tune")
+    pages = report(search, replace(config, space=SPACE), tmp_path, ended="the end")
+    assert (pages / "search.md").exists()
+    assert best_trial(search, "validation/precision") is None
 
 
 def test_the_best_trial_is_written_as_an_experiment(
@@ -119,13 +170,50 @@ def test_the_best_trial_is_written_as_an_experiment(
     completed = [result.score for result in search.results.values() if result.status == "completed"]
     assert (best[1].score, worst[1].score) == (max(completed), min(completed))
     given = ["model=deep", "model.filters=[8,16]", "trainer.batch_size=4", "tracking=off", "dataset.cache=/nowhere"]
-    file = write_experiment(given, "written_by_a_test", ["what it reached"])
+    folder = tmp_path / "configs" / "experiment"
+    file = write_experiment(folder, "written_by_a_test", given, search="0a1b", facts=["what it reached"])
     tree = yaml.safe_load(file.read_text())
     assert "tracking" not in tree
     assert file.read_text().startswith("# @package _global_\n# what it reached\n")
     assert "/nowhere" not in file.read_text()
     named = make_config("experiment=tuned_written_by_a_test", experiments_found, tiny=False)
     assert named == make_config(*given[:3], tiny=False)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["model=deep", "model=mobile"],  # of the base and of the space
+        ["optimizer=adamw", "aug=light", "optimizer=sgd", "optimizer.momentum=0.5", "aug=none"],
+        ["model=deep", "experiment=fer2013_baseline", "model=mobile", "dataset.limit=64"],
+        ["experiment=faces_and_drawings", "dataset.sources.drawn.weight=0.25"],
+        ["dataset=combined", "+dataset.sources.more={name: more, source: folder, path: 'a, b', weight: 0.5}"],
+        ["dataset=combined", "dataset.sources.faces.weight=2", "dataset.sources={faces: {train_only: true}}"],
+        ["dataset=photos", "dataset.path='1: 2'", "model.filters=[8,16]"],
+    ],
+)
+def test_an_experiment_is_the_run_of_its_overrides(given: list[str]) -> None:
+    text = experiment_text(given)
+    with initialize_config_dir(str(CONF), version_base=None):
+        assert repeats(text, given, compose_trial)
+        assert not repeats(text, [*given, "seed=1"], compose_trial)
+
+
+def test_an_experiment_does_not_claim_a_deletion() -> None:
+    given = ["dataset=combined", "~dataset.sources.faces"]
+    with initialize_config_dir(str(CONF), version_base=None):
+        assert not repeats(experiment_text(given), given, compose_trial)
+
+
+def test_a_search_replaces_its_own_winner_and_no_other_file(tmp_path: Path) -> None:
+    first = write_experiment(tmp_path, "x", ["model=deep"], search="aaaa")
+    assert first == write_experiment(tmp_path, "x", ["model=mobile"], search="aaaa") == tmp_path / "tuned_x.yaml"
+    first.write_text("# what a person found out\n")
+    second = write_experiment(tmp_path, "x", ["model=deep"], search="aaaa")
+    assert (second.name, first.read_text()) == ("tuned_x_2.yaml", "# what a person found out\n")
+    assert "experiment=tuned_x_2" in second.read_text()
+    assert write_experiment(tmp_path, "x", ["model=mobile"], search="bbbb").name == "tuned_x_3.yaml"
+    assert write_experiment(tmp_path, "x", ["model=deep"], search="cccc").name == "tuned_x_2.yaml"  # the same run
 
 
 def test_importance_finds_the_value_that_matters() -> None:

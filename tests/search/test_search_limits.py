@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
 from rich.console import Console
 
-from src.config import CONF, ParameterConfig, TunerConfig
+from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
 from src.errors import SweepError
+from src.search import session
 from src.search.oracle import Search, create_oracle
 from src.search.search_report import summary
+from src.search.session import Session, conclude
 from src.search.space import hyperparameters
 from src.search.trials import Trials
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.runner import SweepProgress
 from src.train import train
 from src.tune import compose_trial
+from tests.composing import compose_config
 
 SPACE = {
     "model.filters": ParameterConfig(choice=[[8], [512]]),
@@ -56,7 +61,7 @@ class InstantRunner:
         return []
 
 
-def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float) -> tuple[Trials, InstantRunner, str]:
+def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float | str) -> tuple[Trials, InstantRunner, str]:
     """The trials, the runner and why the search ended."""
     tuner = TunerConfig("random", **limits)  # type: ignore[arg-type]
     search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=1), folder / "journal.jsonl")
@@ -93,6 +98,55 @@ def test_models_above_a_cap_are_counted_and_never_trained(cap: dict[str, int], t
     assert rejected
     assert all(f"more than tuner.{next(iter(cap))}={next(iter(cap.values()))}" in result.reason for result in rejected)
     assert f"4 completed, {len(rejected)} rejected" in summary(trials.search)
+
+
+def test_a_winner_that_no_file_can_hold_is_announced_by_its_command_alone(
+    tmp_path: Path, experiments_found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials, _, ended = run(tmp_path, lambda job: COMPLETED, max_trials=1)
+    config = replace(compose_config(schema=TuneConfig, name="tune"), space=SPACE)
+    with initialize_config_dir(str(CONF), version_base=None):
+        conclude(Session(config, trials, None, tmp_path, ended))
+        assert "experiment=tuned_deep_random\n" in capsys.readouterr().out
+        trials.base = [*trials.base, "dataset=combined", "~dataset.sources.faces"]
+        conclude(Session(config, trials, None, tmp_path, ended))
+        assert "(no experiment file: what it can hold would make another run" in capsys.readouterr().out
+    assert [file.name for file in session.EXPERIMENTS.iterdir()] == ["tuned_deep_random.yaml"]
+
+
+def test_the_winner_of_another_search_stays(
+    tmp_path: Path, experiments_found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(compose_config(schema=TuneConfig, name="tune"), space=SPACE)
+    for seed in (1, 2):
+        trials, _, ended = run(tmp_path / str(seed), lambda job: COMPLETED, max_trials=1, seed=seed)
+        with initialize_config_dir(str(CONF), version_base=None):
+            conclude(Session(replace(config, seed=seed), trials, None, tmp_path / str(seed), ended))
+    second = "experiment=tuned_deep_random_2  (tuned_deep_random.yaml is not of this search)"
+    assert second in capsys.readouterr().out
+    assert len(list(session.EXPERIMENTS.iterdir())) == 2
+
+
+def test_a_resumed_search_counts_the_models_that_it_trained_and_no_rejected_one(tmp_path: Path) -> None:
+    trials, _, _ = run(tmp_path, lambda job: COMPLETED, max_trials=4, max_parameters=20_000)
+    assert len(trials.search.results) > 4
+    _, runner, _ = run(tmp_path, lambda job: COMPLETED, max_trials=4, max_parameters=20_000)
+    assert not runner.begun
+    assert runner.progress.done == 4
+
+
+def test_a_trial_whose_objective_is_undefined_has_failed(tmp_path: Path) -> None:
+    scores = iter([math.nan, 0.5, math.inf, 0.25])
+
+    def evaluated(job: Job) -> Outcome:
+        return Outcome("finished", scores={"validation/precision": next(scores)})
+
+    trials, _, ended = run(tmp_path, evaluated, max_trials=4, objective="validation/precision")
+    results = list(trials.search.results.values())
+    assert [result.status for result in results] == ["failed", "completed", "failed", "completed"]
+    assert [result.score for result in results] == [None, 0.5, None, 0.25]
+    assert results[0].reason == "validation/precision is nan: not defined for what this model predicts"
+    assert ended == "tuner.max_trials=4 reached"
 
 
 def test_a_search_whose_every_model_is_too_large_ends_and_says_why(
