@@ -90,6 +90,8 @@ class TunerConfig(Strict):
         known = sorted((name.removeprefix("best/") for name in get_args(Objective)), key=lambda name: "/" in name)
         if self.objective not in known:
             raise ValueError(f"objective={self.objective}: accepts {', '.join(known)}{suggest(self.objective, known)}")
+        if self.save_as is not None and not re.fullmatch(r"\w[\w.-]*", self.save_as):
+            raise ValueError(f"save_as={self.save_as}: is a part of a file's name: letters, digits, - . _")
 
 
 @dataclass(frozen=True)
