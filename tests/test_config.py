@@ -144,6 +144,13 @@ def test_every_option_of_every_group_composes_and_has_the_right_types(override: 
         assert getattr(config, group).name == option
 
 
+def test_a_winner_is_saved_under_a_part_of_a_files_name() -> None:
+    with initialize_config_dir(str(CONF), version_base=None):
+        with pytest.raises(ConfigError, match=r"save_as=a/b: is a part of a file's name"):
+            compose_checked(["tuner.save_as=a/b"], TuneConfig, "tune")
+        assert compose_checked(["tuner.save_as=v1.2-b"], TuneConfig, "tune").tuner.save_as == "v1.2-b"
+
+
 def test_every_model_composes_with_every_trainer() -> None:
     options = {group: names.split(", ") for group, names in OPTIONS}
     with initialize_config_dir(str(CONF), version_base=None):

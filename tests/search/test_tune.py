@@ -70,7 +70,6 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
         ("tuner.objective=accuracy", "tuner: objective=accuracy: accepts val_loss"),
         ("+space.modle={choice: [deep]}", "modle: no such key"),
         ("trainer=overfit", "trainer=overfit validates no trial; use trainer=default"),
-        ("tuner.save_as=a/b", "tuner.save_as=a/b: is a part of a file's name"),
         ("+space.trainer={choice: [default, overfit]}", "trainer=overfit, which the space tries: trainer.overfit=true"),
         ("space.aug.choice=[]", "space.aug: choice=[] has no value to try"),
         ("+space.aug.step=2", "space.aug: step has no meaning beside a choice"),
