@@ -105,7 +105,7 @@ def seen_in_training(dataset: DatasetConfig, kept: int) -> str:
     """
     if dataset.near_duplicate_distance is None:
         return f"{kept:,} of which were seen in training as the same file; near-duplicates were not looked for"
-    return f"{kept:,} of which were seen in training, or a near-duplicate of them ({_how_looked_for(dataset)})"
+    return f"{kept:,} of which, or near-duplicates of them, were seen in training ({_how_looked_for(dataset)})"
 
 
 def _how_looked_for(dataset: DatasetConfig) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -45,11 +47,14 @@ def uncommitted_changes(root: Path = PROJECT_ROOT) -> bytes:
     none or no git. Of new files that git does not ignore, the smallest are in it, of `MAX_NEW_BYTES` together; a line
     before the patch says how many are not.
     """
-    found = _output("ls-files", "--others", "--exclude-standard", "-z", root=root).split(b"\0")
-    new = [name for name in found if name and (root / os.fsdecode(name)).is_file()]
-    new.sort(key=lambda name: (root / os.fsdecode(name)).stat().st_size)
-    total = np.cumsum([(root / os.fsdecode(name)).stat().st_size for name in new])
-    taken = new[: int(np.searchsorted(total, MAX_NEW_BYTES, side="right"))]
+    sizes = {}
+    for name in _output("ls-files", "--others", "--exclude-standard", "-z", root=root).split(b"\0"):
+        with contextlib.suppress(OSError):  # a file that has gone since
+            found = os.lstat(os.path.join(os.fsencode(root), name))
+            if not stat.S_ISDIR(found.st_mode):
+                sizes[name] = found.st_size
+    new = sorted(sizes, key=lambda name: sizes[name])
+    taken = new[: int(np.searchsorted(np.cumsum([sizes[name] for name in new]), MAX_NEW_BYTES, side="right"))]
     with tempfile.TemporaryDirectory() as folder:  # for an index of its own: the user's stays as it is
         index = Path(folder) / "index"
         _output("read-tree", "HEAD", root=root, index=index)
