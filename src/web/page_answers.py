@@ -65,6 +65,8 @@ class PageAnswers:
         kind = "unsure" if self.is_doubtful(answer) else f"class{self.class_names.index(answer.label or '')}"
         sure = "" if answer.confidence is None else escape(f"{percent(answer.confidence)} likely")
         doubt = f"<p>{escape(self._doubt(answer))}</p>" if kind == "unsure" else ""
+        both = self.classifier.bundle.scene is not None and answer.evidence[:1].isdigit()
+        basis = f"{answer.evidence}, and the whole picture" if both else answer.evidence
         likely = zip(self.class_names, (1 - answer.probability, answer.probability), strict=True)
         bar = "".join(
             f'<span style="flex-basis:{part:.1%}">{escape(of)} {escape(percent(part))}</span>' for of, part in likely
@@ -73,7 +75,7 @@ class PageAnswers:
             f'<div class="answer {kind}" role="status">{inset}<div><p class="name">{escape(name)}</p>'
             f'<p><strong>{escape(answer.label or answer.verdict)}</strong> <span class="share">{sure}</span></p>'
             f'<div class="bar">{bar}</div>'
-            f'<p class="basis">Rests on: {escape(answer.evidence)}.</p>{doubt}</div></div>'
+            f'<p class="basis">Rests on: {escape(basis)}.</p>{doubt}</div></div>'
         )
 
     def _doubt(self, answer: Answer) -> str:

@@ -284,7 +284,9 @@ def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
 ) -> None:
     page = PageAnswers(open_classifier(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
     by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
-    assert f"Rests on: {by_name['faces.png'].evidence}." in page.panel(by_name["faces.png"], "faces.png")
+    seen = by_name["faces.png"].evidence
+    assert f"Rests on: {seen}, and the whole picture." in page.panel(by_name["faces.png"], "faces.png")
+    assert "Rests on: whole picture, no face found." in page.panel(by_name["noise.png"], "noise.png")
     upright, evidence = page.pictures(by_name["faces.png"])
     assert upright.size == evidence.size
     plain = Image.open(photos[0]).resize(upright.size)
