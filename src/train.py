@@ -54,7 +54,7 @@ def train(
 
     Raises DataError, TrainingError or TrackingError for what the user can fix.
     """
-    keep_freed_memory()
+    keep_freed_memory()  # before NumPy starts threads
     from .config.identity import run_name
     from .data.prepared import prepare
     from .reports.data_report import data_report

@@ -14,6 +14,8 @@ from src.train import train
 from src.tune import main
 from tests.composing import BRIEF_EVALUATION
 
+pytestmark = pytest.mark.usefixtures("experiments_found")  # also where a mistake is not found, and a search runs
+
 SMALL = ["model=mobile", "dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "aug=light"]
 SMALL += BRIEF_EVALUATION
 
@@ -93,7 +95,7 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
 def test_a_mistake_in_a_search_is_found_before_its_first_trial(
     mistake: str, line: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["src/tune.py", "space=optimizer", mistake, *arguments])
+    monkeypatch.setattr(sys, "argv", ["src/tune.py", "space=optimizer", mistake, *arguments, "tuner.max_trials=1"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
