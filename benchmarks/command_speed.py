@@ -67,21 +67,21 @@ def _not_fit(folder: Path, rounds: int, store: str, cache: str) -> list[Row]:
     said = run("src.train", "-m", f"seed={seeds}", f"hydra.sweep.dir={folder}/sweep", *arguments)
     jobs = sum(float(seconds) for seconds in JOB.findall(said))
     fits = sum(float(FITTED.findall(log.read_text())[0]) for log in (folder / "sweep").rglob("*.log"))
-    pictures = "800 pictures of 64x64, data prepared before"
+    images = "800 images of 64x64, data prepared before"
     return [
-        Row(f"a run but its fit, {pictures}", "", later, "s", 8, at_least=False, took={"the first run, s": first}),
-        Row(f"a job of a sweep but its fit, {pictures}", "", [(jobs - fits) / rounds], "s", 2, at_least=False),
+        Row(f"a run but its fit, {images}", "", later, "s", 8, at_least=False, took={"the first run, s": first}),
+        Row(f"a job of a sweep but its fit, {images}", "", [(jobs - fits) / rounds], "s", 2, at_least=False),
     ]
 
 
 def _whole_run(folder: Path, rounds: int, store: str, cache: str) -> Row:
-    pictures = write_faces(folder / "photos", PHOTOS, 300)
-    source = ("dataset=photos", f"dataset.path={pictures}", NO_DUPLICATES, cache, store, "trainer.early_stopping=0")
+    images = write_faces(folder / "photos", PHOTOS, 300)
+    source = ("dataset=photos", f"dataset.path={images}", NO_DUPLICATES, cache, store, "trainer.early_stopping=0")
     works = {
         "ours": _timed(lambda: run("src.train", *source)),
-        "tutorial": _timed(lambda: run("benchmarks.tutorial", str(pictures), "20")),
+        "tutorial": _timed(lambda: run("benchmarks.tutorial", str(images), "20")),
     }
-    what = f"whole run of 20 epochs on {PHOTOS} pictures, from the prompt"
+    what = f"whole run of 20 epochs on {PHOTOS} images, from the prompt"
     return faster(what, "the tutorial as a script", in_turn(works, rounds), ("ours", "tutorial"), 1.5)
 
 
@@ -104,16 +104,16 @@ def _prediction(folder: Path, rounds: int) -> list[Row]:
 
     from benchmarks.tutorial import tutorial_network
 
-    pictures = write_faces(folder / "one", 2, 512)
-    picture, model = next(pictures.rglob("*.jpg")), folder / "tutorial.keras"
+    images = write_faces(folder / "one", 2, 512)
+    image, model = next(images.rglob("*.jpg")), folder / "tutorial.keras"
     keras.config.set_dtype_policy("float32")
     tutorial_network().save(model)
     works = {
-        "ours": _timed(lambda: run("src.predict", str(picture))),
-        "tutorial": _timed(lambda: run("benchmarks.tutorial", str(model), str(picture))),
+        "ours": _timed(lambda: run("src.predict", str(image))),
+        "tutorial": _timed(lambda: run("benchmarks.tutorial", str(model), str(image))),
     }
     found = in_turn(works, rounds)
-    what = "`python -m src.predict`, one picture, cold, faces and scene"
+    what = "`python -m src.predict`, one image, cold, faces and scene"
     return [
         faster(what, "the tutorial's load-and-predict script", found, ("ours", "tutorial"), 8),
         Row(what, "", found["ours"], "s", 0.8, at_least=False),

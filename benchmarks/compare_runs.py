@@ -1,4 +1,4 @@
-"""Compare a thousand recorded runs of ten thousand predictions: `python -m benchmarks.compare_runs [RUNS] [PICTURES]`.
+"""Compare a thousand recorded runs of ten thousand predictions: `python -m benchmarks.compare_runs [RUNS] [IMAGES]`.
 
 Makes a SQLite store of such runs (every config with twenty seeds), then times
 `python -m src.compare` on it: reading, comparing, figures and the page.
@@ -22,24 +22,24 @@ SEEDS = 20
 EXPERIMENT = "happy-sad"
 
 
-def main(runs: int = 1000, pictures: int = 10_000) -> None:
+def main(runs: int = 1000, images: int = 10_000) -> None:
     """Print seconds and peak memory of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
-        _record(uri, Path(folder) / "artifacts", runs, pictures)
+        _record(uri, Path(folder) / "artifacts", runs, images)
         started = time.perf_counter()
         command = [sys.executable, "-m", "src.compare", f"tracking.uri={uri}", "log=false", f"output={folder}/page"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
-    print(f"{runs:,} runs of {pictures:,} predictions: {seconds:.1f} s, peak {peak:.2f} GB")
+    print(f"{runs:,} runs of {images:,} predictions: {seconds:.1f} s, peak {peak:.2f} GB")
 
 
-def _record(uri: str, artifacts: Path, runs: int, pictures: int) -> None:
+def _record(uri: str, artifacts: Path, runs: int, images: int) -> None:
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
     random = np.random.default_rng(0)
-    table = _predictions(pictures)
+    table = _predictions(images)
     for number in range(runs):
         params = {f"group.setting{place}": "value" for place in range(80)}
         params |= {"model.name": f"model{number // SEEDS}", "seed": str(number % SEEDS), "dataset.name": "made"}
@@ -54,13 +54,13 @@ def _record(uri: str, artifacts: Path, runs: int, pictures: int) -> None:
         )
         folder = Path(run.info.artifact_uri.removeprefix("file://"))
         folder.mkdir(parents=True)
-        predicted = (table["label"] == 1) ^ (random.random(pictures) < 0.1)
+        predicted = (table["label"] == 1) ^ (random.random(images) < 0.1)
         table.assign(predicted=predicted).to_parquet(folder / "predictions.parquet", index=False)
         client.set_terminated(run.info.run_id)
 
 
 def _predictions(count: int) -> pd.DataFrame:
-    """Test predictions as a run records them; of 19 in 20 groups there is one picture, of the others two."""
+    """Test predictions as a run records them; of 19 in 20 groups there is one image, of the others two."""
     rows = np.arange(count)
     probability = np.random.default_rng(1).random(count)
     return pd.DataFrame(

@@ -1,7 +1,7 @@
 """How often the 95 % intervals hold the truth: `python -m benchmarks.coverage [TRIALS]` prints a table.
 
-Simulated test splits of n pictures, which a model of accuracy p answers: every picture alone, in pairs of copies, or in
-groups of unequal size (sampled from a geometric distribution of mean 4, and 1, 2, 4, 8 and so on). The pictures of a
+Simulated test splits of n images, which a model of accuracy p answers: every image alone, in pairs of copies, or in
+groups of unequal size (sampled from a geometric distribution of mean 4, and 1, 2, 4, 8 and so on). The images of a
 group are copies, answered alike, or only half of them are and the others are answered each for itself. A second table
 is about models that nearly always answer the same.
 """
@@ -31,24 +31,24 @@ Generator = np.random.Generator
 Groups = NDArray[np.intp]
 
 
-def singles(pictures: int, _: Generator) -> Groups:
-    """Every picture is a group of its own, (pictures,)."""
-    return np.arange(pictures)
+def singles(images: int, _: Generator) -> Groups:
+    """Every image is a group of its own, (images,)."""
+    return np.arange(images)
 
 
-def pairs(pictures: int, _: Generator) -> Groups:
-    """Two pictures a group, (pictures,)."""
-    return np.arange(pictures) // 2
+def pairs(images: int, _: Generator) -> Groups:
+    """Two images a group, (images,)."""
+    return np.arange(images) // 2
 
 
-def geometric(pictures: int, generator: Generator) -> Groups:
-    """Groups of geometrically distributed sizes of mean 4, (pictures,)."""
-    return np.repeat(np.arange(pictures), generator.geometric(1 / MEAN_GROUP, pictures))[:pictures]
+def geometric(images: int, generator: Generator) -> Groups:
+    """Groups of geometrically distributed sizes of mean 4, (images,)."""
+    return np.repeat(np.arange(images), generator.geometric(1 / MEAN_GROUP, images))[:images]
 
 
-def doubling(pictures: int, _: Generator) -> Groups:
-    """Groups of 1, 2, 4, 8 and so on; the last one holds what is left, (pictures,)."""
-    return np.floor(np.log2(np.arange(1, pictures + 1))).astype(np.intp)
+def doubling(images: int, _: Generator) -> Groups:
+    """Groups of 1, 2, 4, 8 and so on; the last one holds what is left, (images,)."""
+    return np.floor(np.log2(np.arange(1, images + 1))).astype(np.intp)
 
 
 LAYOUTS: dict[str, Callable[[int, Generator], Groups]] = {
@@ -62,7 +62,7 @@ LAYOUTS: dict[str, Callable[[int, Generator], Groups]] = {
 def split(
     groups: Groups, accuracy: float, alike: float, generator: Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
-    """True labels and probabilities (n,) of a model of this accuracy; the share `alike` of pictures answers as its
+    """True labels and probabilities (n,) of a model of this accuracy; the share `alike` of images answers as its
     group does. The label is the group's.
     """
     own = generator.random(groups.size) >= alike
@@ -72,7 +72,7 @@ def split(
 
 
 def truths(accuracy: float) -> dict[str, float]:
-    """What the scores are on very many pictures."""
+    """What the scores are on very many images."""
     label, probability = split(np.arange(400_000), accuracy, 0.0, np.random.default_rng(1))
     return {name: found.value for name, found in score(label, probability, resamples=1).items()} | {
         "accuracy": accuracy,
@@ -80,12 +80,12 @@ def truths(accuracy: float) -> dict[str, float]:
     }
 
 
-def coverage(pictures: int, accuracy: float, layout: str, trials: int) -> list[str]:
+def coverage(images: int, accuracy: float, layout: str, trials: int) -> list[str]:
     """A row of the table: the median number of groups and the share of trials in which each interval holds."""
-    generator, truth = np.random.default_rng([pictures, round(100 * accuracy), len(layout)]), truths(accuracy)
+    generator, truth = np.random.default_rng([images, round(100 * accuracy), len(layout)]), truths(accuracy)
     counts, copies, half, others = [], [], [], []
     for trial in range(trials):
-        groups = LAYOUTS[layout](pictures, generator)
+        groups = LAYOUTS[layout](images, generator)
         counts.append(groups.max() + 1)
         label, probability = split(groups, accuracy, 1.0, generator)
         copies.append(_holds(proportion((probability >= 0.5) == label, groups), accuracy))
@@ -95,7 +95,7 @@ def coverage(pictures: int, accuracy: float, layout: str, trials: int) -> list[s
         half.append(_holds(proportion((probability >= 0.5) == label, groups), accuracy))
     shares = [np.mean(copies), np.mean(half), *np.nanmean(np.array(others, dtype=float), axis=0)]
     return [
-        f"{pictures:,}",
+        f"{images:,}",
         f"{accuracy:g}",
         layout,
         f"{np.median(counts):.0f}",
@@ -116,8 +116,8 @@ def _defined(found: Mapping[str, Score], truth: Mapping[str, float]) -> list[flo
 
 def lopsided(cell: tuple[int, tuple[float, float]], trials: int) -> list[str]:
     """A row of the second table: balanced accuracy and f1 of a model with such a recall and specificity."""
-    pictures, (recall, specificity) = cell
-    generator, names, held = np.random.default_rng(pictures), RESAMPLED[:2], []
+    images, (recall, specificity) = cell
+    generator, names, held = np.random.default_rng(images), RESAMPLED[:2], []
 
     def answers(count: int) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
         label = generator.random(count) < 0.5
@@ -125,10 +125,10 @@ def lopsided(cell: tuple[int, tuple[float, float]], trials: int) -> list[str]:
 
     truth = score(*answers(400_000), resamples=1)
     for trial in range(trials):
-        found = score(*answers(pictures), resamples=RESAMPLES, seed=trial)
+        found = score(*answers(images), resamples=RESAMPLES, seed=trial)
         held.append([float(_holds(found[name], truth[name].value)) for name in names])
     shares = [f"{100 * share:.1f}" for share in np.mean(held, axis=0)]
-    return [f"{pictures:,}", f"{recall:g}", f"{specificity:g}", *shares]
+    return [f"{images:,}", f"{recall:g}", f"{specificity:g}", *shares]
 
 
 def main(trials: int = 2000) -> None:

@@ -1,4 +1,4 @@
-"""Damage files at random: a prepared data set, the state of a fit, lists of pictures and archives."""
+"""Damage files at random: a prepared data set, the state of a fit, lists of images and archives."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CHOICE = random.Random(0)  # noqa: S311 - not a secret
 def flipped_bits(folder: Path, trials: int) -> Outcome:
     """One random bit of a prepared data set flipped, size and time of change as they were."""
     for name, level in (("happy", 170), ("sad", 85)):
-        (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "images" / name).mkdir(parents=True)
         for index in range(6):
             pixels = np.random.default_rng(index + level).integers(level - 60, level + 60, (32, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / "pictures" / name / f"{index}.png")
-    config = DatasetConfig("photos", "folder", path=f"{folder}/pictures", image_size=32, cache=str(folder / "cache"))
+            Image.fromarray(pixels).save(folder / "images" / name / f"{index}.png")
+    config = DatasetConfig("photos", "folder", path=f"{folder}/images", image_size=32, cache=str(folder / "cache"))
     first, held = prepare(config), 0
     pixels, table = np.array(first.images), first.table  # a copy: the memory map shows the damage
     files = sorted(path for path in (folder / "cache").glob("photos-*/*") if path.is_file())
@@ -109,19 +109,19 @@ def _read_all(config: SourceConfig) -> None:
 
 def _sound(folder: Path) -> list[tuple[str, str, bytes]]:
     """Name, source and bytes of a sound file of each kind."""
-    pictures = {}
+    images = {}
     for label in ("happy", "sad"):
         for index in range(3):
             stream = io.BytesIO()
             pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(stream, "PNG")
-            pictures[f"{label}/{index}.png"] = stream.getvalue()
+            images[f"{label}/{index}.png"] = stream.getvalue()
             (folder / label).mkdir(exist_ok=True)
             (folder / label / f"{index}.png").write_bytes(stream.getvalue())
     rows = pd.DataFrame(
         {
-            "path": list(pictures),
-            "label": [name.partition("/")[0] for name in pictures],
+            "path": list(images),
+            "label": [name.partition("/")[0] for name in images],
             "split": "train",
             "weight": 1.0,
         }
@@ -129,10 +129,10 @@ def _sound(folder: Path) -> list[tuple[str, str, bytes]]:
     parquet, packed, taped = io.BytesIO(), io.BytesIO(), io.BytesIO()
     rows.to_parquet(parquet)
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in pictures.items():
+        for name, data in images.items():
             archive.writestr(name, data)
     with tarfile.open(fileobj=taped, mode="w:gz") as tape:
-        for name, data in pictures.items():
+        for name, data in images.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tape.addfile(member, io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""Preparing, grouping and predicting many pictures: `python -m benchmarks.data_speed [ROUNDS]`."""
+"""Preparing, grouping and predicting many images: `python -m benchmarks.data_speed [ROUNDS]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.group_hashes import KINDS, group
 from benchmarks.harness import ROUNDS, Row, faster, in_turn, show
-from benchmarks.predict_folder import measure, write_pictures
+from benchmarks.predict_folder import measure, write_images
 from benchmarks.prepare_memory import prepare_faces
 from benchmarks.table_memory import measured
 from src.synthetic.faces import draw_face
@@ -24,7 +24,7 @@ CALLS = 200
 
 
 def data_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
-    """All rows about data and prediction; `folder` is for pictures."""
+    """All rows about data and prediction; `folder` is for images."""
     return [*_preparing(), _grouping(), _folder(folder, rounds), _one_face(folder, rounds)]
 
 
@@ -37,7 +37,7 @@ def _preparing() -> list[Row]:
     rise = 100 * ((many / MANY) / (few / FEW) - 1)
     small, large = (measured(count)[1] for count in ROWS)
     bytes_each = (large - small) / (ROWS[1] - ROWS[0]) / 1000
-    what = f"preparing {MANY:,} pictures, rise in time for each"
+    what = f"preparing {MANY:,} images, rise in time for each"
     return [
         Row(what, f"preparing {FEW:,}", [rise], "%", 15, at_least=False, took=took),
         Row(f"a table of {ROWS[1]:,} files, memory for each", "", [bytes_each], "kB", 0.6, at_least=False),
@@ -51,10 +51,10 @@ def _grouping() -> Row:
 
 
 def _folder(folder: Path, rounds: int) -> Row:
-    pictures = folder / "folder"
-    pictures.mkdir()
-    write_pictures(pictures, FOLDER, 512)
-    took = measure(pictures, min(rounds, FOLDER_ROUNDS))  # faces are looked for: which takes most of it
+    images = folder / "folder"
+    images.mkdir()
+    write_images(images, FOLDER, 512)
+    took = measure(images, min(rounds, FOLDER_ROUNDS))  # faces are looked for: which takes most of it
     alone = np.array(took["preparing alone"]) + np.array(took["models alone"])
     shares = 100 * np.array(took["command, folder"]) / alone
     what = f"a folder of {FOLDER:,} JPEGs, with the command's start"
@@ -65,22 +65,22 @@ def _one_face(folder: Path, rounds: int) -> Row:
     """The shipped face model with its preparation, and a net of mini-XCEPTION's size with the same decoding."""
     from src.conversion.opening import open_model
     from src.runtime.classifier import Classifier
-    from src.runtime.pictures import list_pictures
+    from src.runtime.image_files import list_images
 
     (folder / "face").mkdir()
     Image.fromarray(draw_face(0, 0, 48)[0]).save(folder / "face" / "one.png")
-    classifier, (picture,) = Classifier(open_model()), list_pictures([str(folder / "face")], recursive=False)
+    classifier, (image,) = Classifier(open_model()), list_images([str(folder / "face")], recursive=False)
     small = _mini_xception(folder / "small.tflite")
 
     def ours() -> None:
         for _ in range(CALLS):
-            classifier.probabilities(np.asarray(classifier.prepare(picture))[None])
+            classifier.probabilities(np.asarray(classifier.prepare(image))[None])
 
     def theirs() -> None:
         for _ in range(CALLS):
-            with Image.open(picture.path) as opened:
-                grey = opened.convert("L").resize((64, 64), Image.Resampling.BILINEAR)
-            small(np.asarray(grey, np.float32)[None, :, :, None] / 127.5 - 1)
+            with Image.open(image.path) as opened:
+                gray = opened.convert("L").resize((64, 64), Image.Resampling.BILINEAR)
+            small(np.asarray(gray, np.float32)[None, :, :, None] / 127.5 - 1)
 
     found = in_turn({"ours": ours, "small net": theirs}, rounds)
     return faster("one face, one thread, preparation included", "mini-XCEPTION-sized TFLite net", found, NAMES, 1.0)

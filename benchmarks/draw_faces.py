@@ -34,9 +34,9 @@ def _faces_per_second(workers: int, count: int, size: int) -> float:
 
 
 def _draw(size: int, index: int) -> int:
-    """Draw one face and leave it there: what it costs to hand pictures over is not asked here."""
-    picture, _ = draw_face(SEED, index, size)
-    return int(picture.shape[0])
+    """Draw one face and leave it there: what it costs to hand images over is not asked here."""
+    image, _ = draw_face(SEED, index, size)
+    return int(image.shape[0])
 
 
 if __name__ == "__main__":

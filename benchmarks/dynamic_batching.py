@@ -1,7 +1,7 @@
 """Whether requests should be gathered into batches: `python -m benchmarks.dynamic_batching`.
 
-1, 8 and 32 callers ask for one picture each, over and over, in threads as in the service. Plain: each call runs its own
-picture. Gathered: calls that wait are run as one batch by one thread. Prepared pictures, so that only the model is
+1, 8 and 32 callers ask for one image each, over and over, in threads as in the service. Plain: each call runs its own
+image. Gathered: calls that wait are run as one batch by one thread. Prepared images, so that only the model is
 compared; the two take turns, and the best of the rounds counts.
 """
 
@@ -29,12 +29,12 @@ Ask = Callable[[NDArray[np.uint8]], float]
 
 
 def plain(classifier: Classifier) -> Ask:
-    """One picture at a time."""
-    return lambda picture: float(classifier.probabilities(picture[None])[0])
+    """One image at a time."""
+    return lambda image: float(classifier.probabilities(image[None])[0])
 
 
 def gathered(classifier: Classifier) -> Ask:
-    """What waits is run together, at most `MOST` pictures, without waiting for more."""
+    """What waits is run together, at most `MOST` images, without waiting for more."""
     waiting: queue.SimpleQueue[tuple[NDArray[np.uint8], Future[float]]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -42,22 +42,22 @@ def gathered(classifier: Classifier) -> Ask:
             batch = [waiting.get()]
             while len(batch) < MOST and not waiting.empty():
                 batch.append(waiting.get())
-            probabilities = classifier.probabilities(np.stack([picture for picture, _ in batch]))
+            probabilities = classifier.probabilities(np.stack([image for image, _ in batch]))
             for (_, future), probability in zip(batch, probabilities, strict=True):
                 future.set_result(float(probability))
 
     threading.Thread(target=work, daemon=True).start()
 
-    def ask(picture: NDArray[np.uint8]) -> float:
+    def ask(image: NDArray[np.uint8]) -> float:
         future: Future[float] = Future()
-        waiting.put((picture, future))
+        waiting.put((image, future))
         return future.result()
 
     return ask
 
 
 def measure(ask: Ask, faces: list[NDArray[np.uint8]], callers: int, seconds: float) -> tuple[float, float]:
-    """Pictures a second and the 99th percentile of a call, in milliseconds."""
+    """Images a second and the 99th percentile of a call, in milliseconds."""
     until = time.perf_counter() + seconds
 
     def call(number: int) -> list[float]:
@@ -83,7 +83,7 @@ def main() -> None:
     faces = [draw_face(7, index, classifier.bundle.image_size)[0] for index in range(64)]
     ways = {"plain": plain(classifier), "gathered": gathered(classifier)}
     table = Table(
-        "callers", "way", "pictures/s", "p99, ms", title=f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
+        "callers", "way", "images/s", "p99, ms", title=f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
     )
     for callers in (1, 8, 32):
         best: dict[str, tuple[float, float]] = {}

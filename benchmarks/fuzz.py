@@ -42,23 +42,23 @@ WORDS += [
 ]
 
 
-def pictures(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
-    """The one decoder: every format and mode that it reads, to a square and to a whole upright picture."""
+def images(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
+    """The one decoder: every format and mode that it reads, to a square and to a whole upright image."""
     import numpy as np
 
-    from benchmarks.hostile_pictures import sound_pictures
-    from src.data.images import decode_picture, open_upright
-    from src.data.samples import Limits, RejectedPictureError
+    from benchmarks.hostile_images import sound_images
+    from src.data.images import decode_image, open_upright
+    from src.data.samples import Limits, RejectedImageError
 
     limits = Limits(megapixels=2.0)
-    seeds = [data for _, data in sound_pictures(np.random.default_rng(0)) if len(data) < 20_000]
+    seeds = [data for _, data in sound_images(np.random.default_rng(0)) if len(data) < 20_000]
 
     def test(data: bytes) -> None:
         try:
-            decoded = decode_picture(data, 16, limits, ("stretch", "crop", "pad")[len(data) % 3])
+            decoded = decode_image(data, 16, limits, ("stretch", "crop", "pad")[len(data) % 3])
             _check(decoded.pixels.shape == (16, 16, 3), "pixels of another shape")
             open_upright(data, limits)
-        except RejectedPictureError:
+        except RejectedImageError:
             pass
 
     return iter(seeds), test
@@ -112,12 +112,12 @@ def requests(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
 
     from src.web.kserve_tensors import parse
 
-    picture = {"name": "picture", "datatype": "BYTES", "shape": [1]}
+    image = {"name": "image", "datatype": "BYTES", "shape": [1]}
     asked = [
-        {"inputs": [{**picture, "data": ["iVBORw0KGgo="]}], "id": "7", "outputs": [{"name": "p_happy"}]},
-        {"inputs": [{**picture, "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": list(range(12))}]},
-        {"inputs": [{**picture, "datatype": "FP32", "shape": [1, 1, 1, 3], "data": [[[[0.5, 1, 2]]]]}]},
-        {"inputs": [{**picture, "parameters": {"binary_data_size": 8}}]},
+        {"inputs": [{**image, "data": ["iVBORw0KGgo="]}], "id": "7", "outputs": [{"name": "p_happy"}]},
+        {"inputs": [{**image, "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": list(range(12))}]},
+        {"inputs": [{**image, "datatype": "FP32", "shape": [1, 1, 1, 3], "data": [[[[0.5, 1, 2]]]]}]},
+        {"inputs": [{**image, "parameters": {"binary_data_size": 8}}]},
     ]
     seeds = []
     for body in asked:
@@ -139,7 +139,7 @@ def _check(sound: bool, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
-TARGETS = {target.__name__: target for target in (pictures, lists, bundles, requests)}
+TARGETS = {target.__name__: target for target in (images, lists, bundles, requests)}
 
 
 def fuzz(name: str, folder: Path, arguments: list[str]) -> None:

@@ -1,9 +1,9 @@
-"""Find crops and mirror images among many pictures: `python -m benchmarks.group_crops [COUNT ...]`.
+"""Find crops and mirror images among many images: `python -m benchmarks.group_crops [COUNT ...]`.
 
 Scenes of random shapes, a tenth of which are there again, as a crop or mirrored. Prints for each count the seconds of
-processor time for describing the pictures (which preparation shares among its processes), for finding candidates and
+processor time for describing the images (which preparation shares among its processes), for finding candidates and
 for the geometric check, each of which runs once; how many copies were found, and pairs that are none. A last table
-prints the same for small pictures, which are compared all with all, and which crops are found by the area they keep.
+prints the same for small images, which are compared all with all, and which crops are found by the area they keep.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from src.data.crops import candidates, crop_pairs, same_photo
 from src.data.local_features import THUMBNAIL, features, keep_to_one_core, unpack_keypoints
-from src.data.small_pictures import small_pairs
+from src.data.small_images import small_pairs
 
 COUNTS = (1_000, 2_000, 4_000)
 SIDE = 256
@@ -29,12 +29,12 @@ def main(counts: tuple[int, ...] = COUNTS) -> None:
     """Print the tables."""
     keep_to_one_core()
     console = Console()
-    columns = ("pictures", "describe s", "candidates", "search s", "check s", "copies found", "false pairs")
-    table = Table(*columns, title="pictures with keypoints")
+    columns = ("images", "describe s", "candidates", "search s", "check s", "copies found", "false pairs")
+    table = Table(*columns, title="images with keypoints")
     for count in counts:
         table.add_row(*_measured(count))
     console.print(table)
-    table = Table("pictures", "seconds", "copies found", "false pairs", title="pictures under 96 pixels")
+    table = Table("images", "seconds", "copies found", "false pairs", title="images under 96 pixels")
     for count in counts:
         table.add_row(*_measured_small(count))
     console.print(table)
@@ -55,23 +55,23 @@ def _scene(seed: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _cropped(picture: NDArray[np.uint8], area: float, random: np.random.Generator) -> NDArray[np.uint8]:
+def _cropped(image: NDArray[np.uint8], area: float, random: np.random.Generator) -> NDArray[np.uint8]:
     side = int(SIDE * area**0.5)
     top, left = random.integers(0, SIDE - side + 1, 2)
-    crop = Image.fromarray(picture[top : top + side, left : left + side])
+    crop = Image.fromarray(image[top : top + side, left : left + side])
     return np.asarray(crop.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _with_copies(count: int) -> tuple[list[dict[str, bytes]], float]:
-    """Described pictures of which the last tenth are copies of the first ones, and the seconds that took."""
+    """Described images of which the last tenth are copies of the first ones, and the seconds that took."""
     random, seconds, described = np.random.default_rng(0), 0.0, []
     copies = count // 10
     for row in range(count):
-        picture = _scene(row % (count - copies))
+        image = _scene(row % (count - copies))
         if row >= count - copies:
-            picture = _cropped(picture, 0.5, random) if row % 2 else picture[:, ::-1]
+            image = _cropped(image, 0.5, random) if row % 2 else image[:, ::-1]
         started = time.process_time()
-        described.append(features(np.ascontiguousarray(picture), SIDE, SIDE))
+        described.append(features(np.ascontiguousarray(image), SIDE, SIDE))
         seconds += time.process_time() - started
     return described, seconds
 
@@ -79,12 +79,12 @@ def _with_copies(count: int) -> tuple[list[dict[str, bytes]], float]:
 def _measured(count: int) -> tuple[str, ...]:
     described, seconds = _with_copies(count)
     started = time.process_time()
-    pictures = [unpack_keypoints(data["keypoints"]) for data in described]
-    left, right, mirrored = candidates(pictures)
+    images = [unpack_keypoints(data["keypoints"]) for data in described]
+    left, right, mirrored = candidates(images)
     searched = time.process_time()
     accepted = np.array(
         [
-            same_photo(pictures[i].mirrored() if mirror else pictures[i], pictures[j])
+            same_photo(images[i].mirrored() if mirror else images[i], images[j])
             for i, j, mirror in zip(left, right, mirrored, strict=True)
         ],
         dtype=bool,
@@ -112,8 +112,8 @@ def _measured_small(count: int) -> tuple[str, ...]:
 
 def _found_of_area(area: float, count: int) -> int:
     random = np.random.default_rng(0)
-    pictures = [_scene(seed) for seed in range(count)]
-    described = [features(p, SIDE, SIDE) for p in (*pictures, *(_cropped(p, area, random) for p in pictures))]
+    images = [_scene(seed) for seed in range(count)]
+    described = [features(p, SIDE, SIDE) for p in (*images, *(_cropped(p, area, random) for p in images))]
     left, right = crop_pairs([data["keypoints"] for data in described])
     return int((right - left == count).sum())
 

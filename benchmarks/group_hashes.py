@@ -1,7 +1,7 @@
 """Group a million hashes of which a tenth are changed copies: `python -m benchmarks.group_hashes [COUNT]`.
 
-Three kinds of hashes: of pictures that have nothing in common, of pictures that resemble each other (as aligned faces
-do: their bits are far from evenly spread), and with a thousand blank pictures among them. Prints time, peak memory and
+Three kinds of hashes: of images that have nothing in common, of images that resemble each other (as aligned faces
+do: their bits are far from evenly spread), and with a thousand blank images among them. Prints time, peak memory and
 how many of the changed copies were found.
 """
 

@@ -1,6 +1,6 @@
 """Send hostile uploads to the service: `python -m benchmarks.hostile_uploads --count 1000`.
 
-Damaged, swapped and swollen pictures as bodies and in forms, forms that are cut or hold names with line breaks, lengths
+Damaged, swapped and swollen images as bodies and in forms, forms that are cut or hold names with line breaks, lengths
 that lie, long headers. Prints how the answers fall and the service's memory. Exits with 1 if the service fails (a
 status of 500 or more, a traceback), stops, or has grown by more than 32 MB after the first half of the uploads.
 """
@@ -23,13 +23,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.hostile_pictures import mutated, sound_pictures
+from benchmarks.hostile_images import mutated, sound_images
 from benchmarks.serving import serving
 
 MOST_GROWTH = 32e6
 """The models' buffers for the most faces yet may come late: 17 MB at once were seen, and no more than 144 MB in all."""
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
-"""The C library may keep up to 64 MB of a large picture for the next one; without that, what grows is a leak."""
+"""The C library may keep up to 64 MB of a large image for the next one; without that, what grows is a leak."""
 BOUNDARY = "between"
 PATIENCE_SECONDS = {"false length": 0.3}
 """How long an answer is waited for, by kind; 30 seconds for the rest."""
@@ -51,12 +51,12 @@ class Findings:
 
 
 def body(data: bytes, _: np.random.Generator) -> bytes:
-    """A damaged picture by itself."""
+    """A damaged image by itself."""
     return _request({"Content-Length": str(len(data))}, data)
 
 
 def form(data: bytes, sampler: np.random.Generator) -> bytes:
-    """A damaged picture among others in a form."""
+    """A damaged image among others in a form."""
     return _form([(f"file{number}.png", data) for number in range(int(sampler.integers(1, 4)))])
 
 
@@ -138,7 +138,7 @@ def send(port: int, request: bytes, patience: float) -> int:
 
 def requests(count: int, sampler: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     """`count` hostile requests, each with the name of its kind."""
-    for number, (_, data) in enumerate(mutated(sound_pictures(sampler), count, sampler)):
+    for number, (_, data) in enumerate(mutated(sound_images(sampler), count, sampler)):
         make = UPLOADS[number % len(UPLOADS)]
         yield make.__name__.replace("_", " "), make(data, sampler)
 

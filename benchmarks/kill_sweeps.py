@@ -23,7 +23,7 @@ from rich.table import Table
 from src.config import PROJECT_ROOT
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=4"]
-SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0", "aug=light"]
+SMALL += ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_images=0", "aug=light"]
 WINNER = "killed_by_a_benchmark"
 LONGEST_LIFE = 40.0  # seconds
 

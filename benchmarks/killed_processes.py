@@ -110,7 +110,7 @@ def _moment(place: Path) -> str:
 
 
 def killed_preparations(folder: Path, trials: int) -> Outcome:
-    """SIGKILL while pictures are decoded and written to a `.partial` folder, then the same preparation again."""
+    """SIGKILL while images are decoded and written to a `.partial` folder, then the same preparation again."""
     cache, arguments = folder / "cache", [sys.executable, "-m", "src.prepare", "dataset.synthetic.count=1500"]
     arguments += ["dataset.image_size=64", f"output={folder}/report", f"dataset.cache={cache}"]
     process = start(arguments)

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from src.conversion.opening import open_model
+from src.runtime.image_files import list_images
 from src.runtime.photos import Photo, PhotoClassifier
-from src.runtime.pictures import list_pictures
 
 ROUNDS = 5
 PARTS = ("decoding", "looking for faces", "face model", "scene model", "the whole answer")
@@ -55,7 +55,7 @@ def main(folder: str, bundle: str | None = None) -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
     classifier = PhotoClassifier(open_model(bundle))
-    photos = list_pictures([folder], recursive=True)
+    photos = list_images([folder], recursive=True)
     found = np.array([parts_of(classifier, Path(photo.path).read_bytes()) for photo in photos])
     table = Table("part", "median, ms", "95th percentile, ms", title=f"{len(found)} photos, one thread")
     for name, column in zip(PARTS, found.T, strict=True):

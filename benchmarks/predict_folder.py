@@ -1,6 +1,6 @@
-"""Pictures a second of `python -m src.predict FOLDER` against its parts alone, in one run, in turn.
+"""Images a second of `python -m src.predict FOLDER` against its parts alone, in one run, in turn.
 
-`python -m benchmarks.predict_folder [pictures] [side] [rounds]`. Preparing (decoding, looking for faces) runs on all
+`python -m benchmarks.predict_folder [images] [side] [rounds]`. Preparing (decoding, looking for faces) runs on all
 cores, the models on one, as in the command. One after the other they would reach 1 / (1 / preparing + 1 / models); a
 share above 100 % means that they overlap. Shares are taken within a round; where the load changes from one part to the
 next they scatter.
@@ -25,14 +25,14 @@ from benchmarks.harness import in_turn
 from src.config import PROJECT_ROOT
 from src.conversion.opening import open_model
 from src.runtime.classifier import BATCH_SIZE
+from src.runtime.image_files import list_images
 from src.runtime.photos import open_classifier
-from src.runtime.pictures import list_pictures
 from src.synthetic.faces import draw_face
 
 DIFFERENT = 20
 
 
-def write_pictures(folder: Path, count: int, side: int) -> None:
+def write_images(folder: Path, count: int, side: int) -> None:
     """Synthetic faces as JPEG files, a few different ones again and again: drawing them takes longest."""
     for index in range(DIFFERENT):
         face = Image.fromarray(draw_face(0, index, side)[0])
@@ -47,13 +47,13 @@ def command(path: Path) -> None:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of all of them in turn, `rounds` times, for the pictures in `folder`."""
-    classifier, pictures = open_classifier(open_model()), list_pictures([str(folder)], recursive=False)
+    """Seconds of all of them in turn, `rounds` times, for the images in `folder`."""
+    classifier, images = open_classifier(open_model()), list_images([str(folder)], recursive=False)
     prepared: list[Any] = []
 
     def prepare() -> None:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            prepared[:] = pool.map(classifier.prepare, pictures)
+            prepared[:] = pool.map(classifier.prepare, images)
 
     def run_models() -> None:
         for start in range(0, len(prepared), BATCH_SIZE):
@@ -62,9 +62,9 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     works: dict[str, Callable[[], object]] = {
         "preparing alone": prepare,
         "models alone": run_models,
-        "both, in this process": lambda: list(classifier.answers(pictures)),
+        "both, in this process": lambda: list(classifier.answers(images)),
         "command, folder": lambda: command(folder),
-        "command, one picture": lambda: command(Path(pictures[0].path)),
+        "command, one image": lambda: command(Path(images[0].path)),
     }
     return in_turn(works, rounds)
 
@@ -75,7 +75,7 @@ def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
     rates = {"preparing": prepare, "models": run_models, "one after the other": prepare + run_models}
     rates["command"] = folder
     for name, each in rates.items():
-        print(f"{name:20} {count / np.median(each):6,.0f} pictures/s")
+        print(f"{name:20} {count / np.median(each):6,.0f} images/s")
     shares = {"in this process": both, "command": folder, "command without its start": folder - one}
     for name, each in shares.items():
         share = (prepare + run_models) / each
@@ -86,6 +86,6 @@ def report(took: dict[str, NDArray[np.float64]], count: int) -> None:
 if __name__ == "__main__":
     wanted = [int(argument) for argument in sys.argv[1:]] + [3000, 512, 5][len(sys.argv) - 1 :]
     with tempfile.TemporaryDirectory() as temporary:
-        write_pictures(Path(temporary), wanted[0], wanted[1])
+        write_images(Path(temporary), wanted[0], wanted[1])
         took = measure(Path(temporary), wanted[2])
         report({name: np.array(seconds) for name, seconds in took.items()}, wanted[0])

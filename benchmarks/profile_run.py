@@ -27,7 +27,7 @@ BEFORE_KERAS = {
 WITH_KERAS = {
     "model and its cost": "src.models.classifier.create_classifier",
     "fit": "src.training.fit.fit",
-    "- of which after each epoch: metrics, grid of pictures": "src.training.record.Record.epoch",
+    "- of which after each epoch: metrics, grid of images": "src.training.record.Record.epoch",
     "saving the model": "src.training.record.Record.fit",
     "evaluation": "src.evaluation.evaluation.evaluate_model",
 }

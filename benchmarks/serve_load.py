@@ -1,7 +1,7 @@
 """Load the service over loopback: `python -m benchmarks.serve_load --clients 16 --seconds 10`.
 
 Each client sends one synthetic face after another, over one connection, to a service in a process of its own. Prints
-pictures a second and how long a request takes. Clients and service share the machine's cores, so that a real service is
+images a second and how long a request takes. Clients and service share the machine's cores, so that a real service is
 somewhat faster. A busy answer (503) is counted, and sent again after a pause.
 """
 
@@ -33,7 +33,7 @@ class Load:
     turned_away: int = 0
 
 
-def pictures(count: int = 32, size: int = 256) -> list[bytes]:
+def images(count: int = 32, size: int = 256) -> list[bytes]:
     """Synthetic faces as JPEG files."""
     found = []
     for index in range(count):
@@ -44,7 +44,7 @@ def pictures(count: int = 32, size: int = 256) -> list[bytes]:
 
 
 async def client(url: str, files: list[bytes], until: float, load: Load) -> None:
-    """Send pictures one after another until the clock, `time.perf_counter`, says `until`."""
+    """Send images one after another until the clock, `time.perf_counter`, says `until`."""
     async with httpx.AsyncClient(base_url=url, timeout=30) as session:
         number = 0
         while time.perf_counter() < until:
@@ -61,7 +61,7 @@ async def client(url: str, files: list[bytes], until: float, load: Load) -> None
 
 async def put_load(url: str, clients: int, seconds: float) -> Load:
     """`clients` at once for `seconds`."""
-    files, load, until = pictures(), Load(), time.perf_counter() + seconds
+    files, load, until = images(), Load(), time.perf_counter() + seconds
     await asyncio.gather(*(client(url, files, until, load) for _ in range(clients)))
     return load
 
@@ -70,7 +70,7 @@ def small_answer_seconds(url: str, count: int = 10) -> float:
     """The fastest of `count` small answers over one connection; 0.04 or more where the socket waits to fill packets."""
     with httpx.Client(base_url=url) as session:
         session.get("/healthz")
-        return min(session.post("/v1/predict", content=b"no picture").elapsed.total_seconds() for _ in range(count))
+        return min(session.post("/v1/predict", content=b"no image").elapsed.total_seconds() for _ in range(count))
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     half, worst = (1000 * float(np.quantile(load.seconds, share)) for share in (0.5, 0.99))
     rate = len(load.seconds) / arguments.seconds
     Console(highlight=False, soft_wrap=True).print(
-        f"{arguments.clients} clients, {arguments.seconds:g} s: {rate:.0f} pictures a second, p50 {half:.1f} ms, "
+        f"{arguments.clients} clients, {arguments.seconds:g} s: {rate:.0f} images a second, p50 {half:.1f} ms, "
         f"p99 {worst:.1f} ms, {load.turned_away} turned away; load average before {busy:.1f}, {os.cpu_count()} cores"
     )
 

@@ -18,7 +18,7 @@ from src.sweeps.pool import start_fork_server
 
 SMALL = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "model=mobile"]
 SMALL += ["model.filters=[8]", "evaluation.resamples=100", "evaluation.explanations=0", "evaluation.figures=false"]
-SMALL += ["evaluation.pointing_pictures=0", "trainer.precision=float32", "trainer.early_stopping=0"]
+SMALL += ["evaluation.pointing_images=0", "trainer.precision=float32", "trainer.early_stopping=0"]
 EPOCHS = 6
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serve_load import pictures
+from benchmarks.serve_load import images
 from benchmarks.serving import serving
 from benchmarks.small_runs import Outcome, command, runs_of
 from src.config import PROJECT_ROOT
@@ -104,8 +104,8 @@ def _has_children(pid: int) -> bool:
 
 
 def soak_of_service(_: Path, trials: int) -> Outcome:
-    """Pictures over HTTP from four clients, every tenth one cut short: answered, and what the service holds."""
-    sound = pictures(64, 64)
+    """Images over HTTP from four clients, every tenth one cut short: answered, and what the service holds."""
+    sound = images(64, 64)
     files = [file[: len(file) // 2] if number % 10 == 9 else file for number, file in enumerate(sound)]
     with serving("--no-page") as server:
         samples, counts = asyncio.run(_ask(server.url, server.process.pid, files, trials))
@@ -136,9 +136,9 @@ async def _ask(url: str, pid: int, files: list[bytes], trials: int) -> tuple[Sam
 
 
 def soak_of_command(folder: Path, trials: int) -> Outcome:
-    """One folder of so many pictures (links to 1,000 files) through `src.predict`: answered, and what it holds."""
+    """One folder of so many images (links to 1,000 files) through `src.predict`: answered, and what it holds."""
     album = folder / "album"
-    for number, file in enumerate(pictures(1000, 64)):
+    for number, file in enumerate(images(1000, 64)):
         (album / f"{number:03d}").mkdir(parents=True)
         (album / f"{number:03d}" / "0.jpg").write_bytes(file)
     for number in range(1000, trials):

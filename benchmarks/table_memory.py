@@ -1,8 +1,8 @@
 """Memory and time of a data set's table without its pixels: `python -m benchmarks.table_memory [COUNT ...]`.
 
-Each count is prepared from scratch, in a process of its own, from pictures whose names and facts are made up instead
+Each count is prepared from scratch, in a process of its own, from images whose names and facts are made up instead
 of found and decoded. All the rest is real: samples, recognizing copies, grouping hashes, digests, writing, reading
-back, splitting. Prints seconds, the peak, and how much each further picture takes of it.
+back, splitting. Prints seconds, the peak, and how much each further image takes of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green
 
 def main(*counts: int) -> None:
     """Print a row for each count."""
-    table = Table("pictures", "seconds", "peak MB", "kB for each further picture", title="a table of file pictures")
+    table = Table("images", "seconds", "peak MB", "kB for each further image", title="a table of file images")
     earlier: tuple[int, float] | None = None
     for count in counts or (10_000, 100_000, 1_000_000):
         seconds, peak = measured(count)
@@ -45,7 +45,7 @@ def main(*counts: int) -> None:
 
 
 def measured(count: int) -> tuple[float, float]:
-    """Seconds of preparing the table of `count` pictures in a process of its own, and its peak memory in bytes."""
+    """Seconds of preparing the table of `count` images in a process of its own, and its peak memory in bytes."""
     with multiprocessing.get_context("spawn").Pool(1) as alone:
         return alone.apply(_prepare, (count,))
 
@@ -59,8 +59,8 @@ def _prepare(count: int) -> tuple[float, float]:
 
 
 def _sample(index: int) -> Sample:
-    locator = FileLocator(f"/pictures/{index:08}.jpg", 9000, 10**18 + index)
-    return Sample(f"class{index % 2}/picture_{index:08}.jpg", index % 2, locator)
+    locator = FileLocator(f"/images/{index:08}.jpg", 9000, 10**18 + index)
+    return Sample(f"class{index % 2}/image_{index:08}.jpg", index % 2, locator)
 
 
 def _made_up(
@@ -71,7 +71,7 @@ def _made_up(
     for slot, sample in enumerate(samples):
         random = hashlib.sha256(sample.path.encode())
         phash, dhash, *_ = struct.unpack("<4Q", random.digest())
-        facts = {"width": 320, "height": 240, "format": "JPEG", "mode": "RGB", "bytes": 9000, "colour": "colour"}
+        facts = {"width": 320, "height": 240, "format": "JPEG", "mode": "RGB", "bytes": 9000, "color": "color"}
         facts |= {"pixel_digest": random.hexdigest()[:16], "phash": phash, "dhash": dhash}
         facts |= dict.fromkeys(STATISTICS, slot / count)
         yield slot, sample, Outcome("ok", "", random.hexdigest(), facts)

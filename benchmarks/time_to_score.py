@@ -1,8 +1,8 @@
 """How soon a model here reaches the tutorial's own final score on faces: `python -m benchmarks.time_to_score FER.zip`.
 
 `FER.zip` has FER-2013's faces in `train` and `validation`, each with `happy` and `sad`. The tutorial's program reads
-them as files, enlarged to its 256x256; a small grey residual net here reads them as they are, 48x48. Both are validated
-on the pictures of `validation`, and the clock runs from the data to the end of the epoch: decoding and looking for
+them as files, enlarged to its 256x256; a small gray residual net here reads them as they are, 48x48. Both are validated
+on the images of `validation`, and the clock runs from the data to the end of the epoch: decoding and looking for
 near-duplicates count, importing TensorFlow does not. A further argument sets the tutorial's epochs, 20.
 """
 
@@ -26,7 +26,7 @@ Points = list[tuple[float, float]]
 """Seconds since the start, validation accuracy; one for each epoch."""
 
 OURS = (
-    *("dataset=fer2013", "dataset.image_size=48", "model=residual", "model.grey=true", "model.filters=[24,48,96,128]"),
+    *("dataset=fer2013", "dataset.image_size=48", "model=residual", "model.gray=true", "model.filters=[24,48,96,128]"),
     *("model.stem_stride=1", "optimizer=adamw", "optimizer.learning_rate=2e-3", "optimizer.schedule=constant"),
     *("trainer.batch_size=64", "trainer.epochs=20", "trainer.early_stopping=0", "tracking=off"),
 )

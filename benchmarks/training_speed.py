@@ -2,7 +2,7 @@
 
 Every contender fits in a thread of its own, the tutorial in a process of its own, that waits for its turn after each
 epoch, so that epochs of real fits, with all their callbacks, are measured in turn. Measured are the seconds of training
-for 1,000 pictures, without validation.
+for 1,000 images, without validation.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def ours(config: Config) -> Turns:
             classifier,
             _dataset(config),
             config,
-            report=lambda metrics, _: report(1000 / metrics["pictures_per_second"]),
+            report=lambda metrics, _: report(1000 / metrics["images_per_second"]),
             console=Console(file=io.StringIO()),
         )
 
@@ -93,8 +93,8 @@ def ours(config: Config) -> Turns:
 class Tutorial:
     """The tutorial's pipeline and network as they come, in a process of their own: an epoch a call, as `Turns`."""
 
-    def __init__(self, pictures: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.tutorial", "turns", str(pictures)]
+    def __init__(self, images: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.tutorial", "turns", str(images)]
         self.process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -120,7 +120,7 @@ class Tutorial:
 
 
 def bare(config: Config) -> Callable[[], float]:
-    """`train_on_batch` on pictures in memory, with nothing around it: an epoch a call. Its first epoch is over."""
+    """`train_on_batch` on images in memory, with nothing around it: an epoch a call. Its first epoch is over."""
     from src.models.augmentation import Augmentation
     from src.models.classifier import create_classifier
     from src.training.stages import stages
@@ -148,11 +148,11 @@ def bare(config: Config) -> Callable[[], float]:
 def training_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
     """All rows about the speed of a fit; `folder` is for data."""
     start_backend()
-    pictures, rows = write_faces(folder / "faces", COUNT, SIDE), []
+    images, rows = write_faces(folder / "faces", COUNT, SIDE), []
     fastest = resolve_precision("auto")
     for precision in dict.fromkeys((fastest, "float32")):
         config = _config(folder, f"trainer.precision={precision}")
-        fit, tutorial = ours(config), Tutorial(pictures)
+        fit, tutorial = ours(config), Tutorial(images)
         found = in_turn({"ours": fit, "tutorial": tutorial, "bare loop": bare(config)}, rounds)
         tutorial.end()
         what = f"training, baseline, {SIDE}x{SIDE}, batches of {BATCH}, {precision}"
@@ -171,7 +171,7 @@ def training_rows(folder: Path, rounds: int = ROUNDS) -> list[Row]:
 
 def _share(what: str, found: dict[str, list[float]]) -> Row:
     ratios = [100 * free / fit for fit, free in zip(found["ours"], found["bare loop"], strict=True)]
-    took = {f"{name}, pictures/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
+    took = {f"{name}, images/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
     return Row(what, "bare loop", ratios, "%", 97, took=took)
 
 
@@ -179,7 +179,7 @@ def _augmentation(folder: Path, rounds: int) -> Row:
     configs = {name: _config(folder, f"aug={name}") for name in ("strong", "none")}
     found = in_turn({name: ours(config) for name, config in configs.items()}, rounds)
     more = [100 * (strong / none - 1) for strong, none in zip(found["strong"], found["none"], strict=True)]
-    took = {f"{name}, pictures/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
+    took = {f"{name}, images/s": 1000 / float(np.median(seconds)) for name, seconds in found.items()}
     return Row("aug=strong, share of a step added", "aug=none", more, "%", 15, at_least=False, took=took)
 
 

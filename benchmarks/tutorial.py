@@ -1,7 +1,7 @@
-"""The tutorial's program, as its users write it: `python -m benchmarks.tutorial PICTURES [EPOCHS]` trains.
+"""The tutorial's program, as its users write it: `python -m benchmarks.tutorial IMAGES [EPOCHS]` trains.
 
-`PICTURES` has a folder for each class. `python -m benchmarks.tutorial turns PICTURES` prints the seconds of each epoch
-for 1,000 pictures, and waits for a line before the next. `python -m benchmarks.tutorial MODEL.keras PICTURE` predicts.
+`IMAGES` has a folder for each class. `python -m benchmarks.tutorial turns IMAGES` prints the seconds of each epoch
+for 1,000 photos, and waits for a line before the next. `python -m benchmarks.tutorial MODEL.keras IMAGE` predicts.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ import tensorflow as tf
 from experiments.tutorial_leak.run import BATCH, SIDE, tutorial_network
 
 
-def batches(pictures: Path) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
+def batches(photos: Path) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
     """Its training, validation and test batches: read and decoded anew on every pass, shuffled, divided by 255."""
-    data = keras.utils.image_dataset_from_directory(pictures, image_size=(SIDE, SIDE), batch_size=BATCH, verbose=False)
+    data = keras.utils.image_dataset_from_directory(photos, image_size=(SIDE, SIDE), batch_size=BATCH, verbose=False)
     data = data.map(lambda images, labels: (images / 255, labels))
     train_size, validation_size = int(len(data) * 0.7), int(len(data) * 0.2)
     train, rest = data.take(train_size), data.skip(train_size)
     return train, rest.take(validation_size), rest.skip(validation_size)
 
 
-def train(pictures: Path, epochs: int = 20) -> None:
+def train(photos: Path, epochs: int = 20) -> None:
     """Fit, test and save: what the tutorial does, with nothing recorded."""
-    training, validation, test = batches(pictures)
+    training, validation, test = batches(photos)
     network = tutorial_network()
     network.fit(training, epochs=epochs, validation_data=validation, verbose=2)
     accuracy = keras.metrics.BinaryAccuracy()
     for images, labels in test.as_numpy_iterator():
         accuracy.update_state(labels[:, None], network.predict(images, verbose=0))
     print(f"test accuracy {float(accuracy.result()):.3f}")
-    network.save(pictures / "tutorial.keras")
+    network.save(photos / "tutorial.keras")
 
 
 class SecondsInTurn(keras.callbacks.Callback):
-    """Prints the seconds of training for 1,000 pictures after each epoch, and waits for a line."""
+    """Prints the seconds of training for 1,000 photos after each epoch, and waits for a line."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
@@ -53,10 +53,10 @@ class SecondsInTurn(keras.callbacks.Callback):
             sys.exit()  # who asked is gone
 
 
-def predict(model: Path, picture: Path) -> None:
-    """Load and predict one picture."""
+def predict(model: Path, photo: Path) -> None:
+    """Load and predict one photo."""
     network = keras.models.load_model(model)
-    image = tf.image.resize(tf.io.decode_image(picture.read_bytes(), channels=3), (SIDE, SIDE))
+    image = tf.image.resize(tf.io.decode_image(photo.read_bytes(), channels=3), (SIDE, SIDE))
     print(float(network.predict(image[None] / 255, verbose=0)[0, 0]))
 
 

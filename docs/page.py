@@ -1,4 +1,4 @@
-"""Take the README's picture of the page, `docs/page.png`: `python -m docs.page`. Needs Debian's chromium."""
+"""Take the README's image of the page, `docs/page.png`: `python -m docs.page`. Needs Debian's chromium."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def main() -> None:
         page.wait_for_selector(SHOWN_FROM)
         page.wait_for_function("document.querySelectorAll('#upright img, #evidence img').length == 2")
         page.wait_for_timeout(1500)  # until the last spinner has faded
-        picture = Image.open(BytesIO(page.screenshot()))
+        image = Image.open(BytesIO(page.screenshot()))
         browser.close()
     target = Path(__file__).with_suffix(".png")
-    picture.convert("RGB").quantize(256).save(target, optimize=True)
+    image.convert("RGB").quantize(256).save(target, optimize=True)
     print(f"{target}: {os.path.getsize(target) / 1000:.0f} kB")
 
 

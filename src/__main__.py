@@ -13,7 +13,7 @@ COMMANDS = {
     "evaluate": "evaluate a recorded model on any data",
     "prepare": "prepare a data set and report on it",
     "audit": "find labels that are likely wrong",
-    "predict": "classify pictures",
+    "predict": "classify images",
     "ui": "open MLflow's UI on the recorded runs",
     "export": "export a recorded model to LiteRT, int8 and ONNX",
     "rerun": "repeat a recorded run and compare the results",

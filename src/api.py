@@ -54,7 +54,7 @@ def evaluate(run: str = "latest", *overrides: str) -> Evaluation:
 
 
 def compare(*overrides: str) -> Comparison:
-    """Compare recorded runs on the same test pictures, as `python -m src.compare OVERRIDES`; the page is written too.
+    """Compare recorded runs on the same test images, as `python -m src.compare OVERRIDES`; the page is written too.
 
     `rankings` of the result has the candidates, the best first, with their intervals and pairs. Raises TrackingError.
     """
@@ -64,11 +64,11 @@ def compare(*overrides: str) -> Comparison:
 
 
 def predict(
-    pictures: str | Path | bytes | np.ndarray | Iterable[str | Path | bytes | np.ndarray], model: str | None = None
+    images: str | Path | bytes | np.ndarray | Iterable[str | Path | bytes | np.ndarray], model: str | None = None
 ) -> pd.DataFrame:
-    """Answers for pictures, a row for each, with the columns of `python -m src.predict --csv`.
+    """Answers for images, a row for each, with the columns of `python -m src.predict --csv`.
 
-    A picture is a file's name, its bytes, or pixels (height, width, 3) in 0..255; a folder stands for the pictures in
+    An image is a file's name, its bytes, or pixels (height, width, 3) in 0..255; a folder stands for the images in
     it. `model` is a bundle's folder, a run's id or `models:/NAME@ALIAS`; None is the shipped one. Needs no TensorFlow
     where the model is a bundle. Raises DataError or BundleError.
     """
@@ -77,18 +77,18 @@ def predict(
 
     from .conversion.opening import open_model
     from .runtime.classifier import Answer, answer_fields
+    from .runtime.image_files import list_images
     from .runtime.photos import open_classifier
-    from .runtime.pictures import list_pictures
 
-    several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray) else list(pictures)
-    if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-        several = list(pictures)
+    several = [images] if isinstance(images, str | Path | bytes | np.ndarray) else list(images)
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        several = list(images)
     classifier = open_classifier(open_model(model))
     answers: list[Answer] = []
     sent = 0  # of what is no file, whose answers are named by their places
     for each in several:
         if isinstance(each, str | Path):
-            answers += classifier.answers(list_pictures([str(each)], recursive=False))
+            answers += classifier.answers(list_images([str(each)], recursive=False))
         else:
             found = classifier.answer_inputs([each])
             numbered = [replace(answer, path=str(place)) for place, answer in enumerate(found, sent)]

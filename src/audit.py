@@ -1,6 +1,6 @@
 """Find labels that are likely wrong: `python -m src.audit dataset=photos dataset.path=PATH model=residual`.
 
-Each picture is answered by a model that was trained on other groups; where it is sure of the other class, the label is
+Each image is answered by a model that was trained on other groups; where it is sure of the other class, the label is
 shown. The manifest that is written can be mended and trained on.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def audit(config: AuditConfig, overrides: Sequence[str] = ()) -> pd.DataFrame:
     """Train one model for each fold, look for label errors and write page and manifest; the table behind the page.
 
-    Raises DataError for pictures that are no files, and what training raises.
+    Raises DataError for images that are no files, and what training raises.
     """
     import numpy as np
 
@@ -66,7 +66,7 @@ def _fold(config: AuditConfig, fold: int) -> Config:
     """The run of one fold, of whose evaluation only the probabilities are wanted."""
     values = {name: getattr(config, name) for name in Config.__dataclass_fields__}
     split = replace(config.dataset.split, method="kfold", fold=fold)
-    evaluation = replace(config.evaluation, explanations=0, pointing_pictures=0, slices=False, figures=False)
+    evaluation = replace(config.evaluation, explanations=0, pointing_images=0, slices=False, figures=False)
     values |= {"dataset": replace(config.dataset, split=split), "evaluation": evaluation, "output": None}
     return Config(**values | {"name": f"audit-{config.dataset.name}-fold{fold}"})
 
@@ -77,7 +77,7 @@ def _overrides(run: Config, overrides: Sequence[str]) -> list[str]:
     given = {override.partition("=")[0] for override in overrides}
     groups = [f"{key}={option}" for key, option in own.items() if option != trains.get(key) and key not in given]
     values = [f"{key}=false" for key in ("evaluation.slices", "evaluation.figures")]
-    values += [f"{key}=0" for key in ("evaluation.explanations", "evaluation.pointing_pictures")]
+    values += [f"{key}=0" for key in ("evaluation.explanations", "evaluation.pointing_images")]
     values += ["dataset.split.method=kfold", f"dataset.split.fold={run.dataset.split.fold}", f"name={run.name}"]
     return [*groups, *without_roles(overrides, AuditConfig, LAUNCH, SESSION), *values]
 
@@ -98,7 +98,7 @@ def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Pa
     count = int(table["suspect"].sum())
     console.print(
         f"{config.dataset.name}: {count:,} of {len(table):,} labels are contradicted by models that did not see their "
-        f"pictures; these agree with {agreement.value:.3f} [{agreement.low:.3f}, {agreement.high:.3f}] of all labels, "
+        f"images; these agree with {agreement.value:.3f} [{agreement.low:.3f}, {agreement.high:.3f}] of all labels, "
         f"and the lower that is, the more of these are their own errors; page: {page}"
     )
     named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
@@ -106,7 +106,7 @@ def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Pa
     paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]
     console.print(f"  {typed('train')} dataset=manifest {' '.join([*paths, *named])}")
     if config.tracking.name != "off":
-        metrics = {"audit/pictures": float(len(table)), "audit/suspects": float(count)}
+        metrics = {"audit/images": float(len(table)), "audit/suspects": float(count)}
         log_report(config.tracking, "audit", page.parent, name=f"audit of {config.dataset.name}", metrics=metrics)
 
 

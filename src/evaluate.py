@@ -1,6 +1,6 @@
 """Evaluate a recorded model again, on any data set: `python -m src.evaluate run=best dataset=photos dataset.path=PATH`.
 
-The result is recorded as a child of the model's run. On other data than its own, pictures that the model was fitted on
+The result is recorded as a child of the model's run. On other data than its own, images that the model was fitted on
 are found first.
 """
 
@@ -41,11 +41,11 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
 
     console = Console(markup=False)
     recorded = open_recorded(config.tracking, config.run)
-    _check_picture(recorded.config.dataset, config, overrides)
+    _check_image(recorded.config.dataset, config, overrides)
     data = _evaluated(config, recorded)
     console.print(data.note, highlight=False, soft_wrap=True)
     model = recorded.load()
-    predict, dataset = predictor(model), data.pictures
+    predict, dataset = predictor(model), data.images
     evaluation = evaluate_model(predict, dataset, config.evaluation, model=model, decision=recorded.decision)
     with _folder(config.output) as folder:
         _write(folder, evaluation, config, recorded, data, model, overrides)
@@ -58,15 +58,15 @@ def evaluate(config: EvaluateConfig, overrides: Sequence[str] = ()) -> Evaluatio
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The pictures to evaluate on; `note` tells a person of them, `clause` the model card."""
+    """The images to evaluate on; `note` tells a person of them, `clause` the model card."""
 
-    pictures: PreparedDataset
+    images: PreparedDataset
     note: str
     clause: str
 
 
-def _check_picture(own: DatasetConfig, config: EvaluateConfig, overrides: Sequence[str]) -> None:
-    """Raise ConfigError where another size or fit of pictures is asked for than the model's `own`."""
+def _check_image(own: DatasetConfig, config: EvaluateConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigError where another size or fit of images is asked for than the model's `own`."""
     for key in ("image_size", "fit"):
         asked, given = getattr(config.dataset, key, None), f"dataset.{key}="
         if asked != getattr(own, key) and any(override.startswith(given) for override in overrides):
@@ -74,7 +74,7 @@ def _check_picture(own: DatasetConfig, config: EvaluateConfig, overrides: Sequen
 
 
 def _evaluated(config: EvaluateConfig, recorded: RecordedModel) -> Evaluated:
-    """The data to evaluate on, at the model's picture size, and what to tell of it.
+    """The data to evaluate on, at the model's image size, and what to tell of it.
 
     Another data set than the model's own (or its own, changed since) is all test: no part of it was trained on, but
     for what the leak check finds.
@@ -107,10 +107,10 @@ def _without_leaks(dataset: PreparedDataset, recorded: RecordedModel, config: Ev
     own, every = recorded.config.dataset, np.arange(len(dataset.table))
     seen = leaked(recorded.fitted_on, fingerprints(dataset, every), own)
     copies = ", or near-duplicates of them," if own.near_duplicate_distance is not None else ", by their bytes,"
-    note = f"leak check: {int(seen.sum()):,} of {every.size:,} pictures{copies} were seen in training"
+    note = f"leak check: {int(seen.sum()):,} of {every.size:,} images{copies} were seen in training"
     if config.dataset is None and not seen.any():
         raise DataError(
-            f"{own.path or own.name} holds none of the pictures that "
+            f"{own.path or own.name} holds none of the images that "
             f"{recorded.name} was trained on; name the data: dataset=photos dataset.path=PATH"
         )
     if seen.any() and config.leaks == "error":
@@ -148,7 +148,7 @@ def _write(folder, evaluation, config, recorded, data, model, overrides) -> None
     own, command = recorded.config.dataset, command_line("evaluate", overrides)
     facts = ModelFacts(recorded.name, cost.parameters, cost.flops, command, own.source, data.clause)
     evaluated = replace(recorded.config, dataset=_at_size_of(own, config), evaluation=config.evaluation)
-    write_artifacts(evaluation, evaluated, data.pictures, facts, path)
+    write_artifacts(evaluation, evaluated, data.images, facts, path)
 
 
 def _record(

@@ -1,6 +1,6 @@
 """Export a recorded model to a bundle: `python -m src.export run=best output=models/mine`.
 
-Every format is compared with Keras on the validation pictures and measured; one past its tolerance fails the export,
+Every format is compared with Keras on the validation images and measured; one past its tolerance fails the export,
 and nothing is written. With `scene=`, two models become one bundle for photos: see `src.conversion.photo_bundle`. Each
 may come from a bundle, as it is: `run=models/mine scene=models/happy_sad dataset=photos dataset.path=PATH`.
 """
@@ -20,7 +20,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .conversion.photo_evidence import LabelledPhotos
+    from .conversion.photo_evidence import LabeledPhotos
     from .data.prepared import PreparedDataset
     from .evaluation.recorded import RecordedModel
     from .runtime.bundle import Bundle
@@ -77,10 +77,10 @@ def _face_model(config: ExportConfig, folder: Path, console: Console) -> Bundle:
     return face_part(found, folder) if found else _exported(config, config.run, folder, console)[0]
 
 
-def _scene_model(config: ExportConfig, which: str, folder: Path, console: Console) -> tuple[Bundle, LabelledPhotos]:
+def _scene_model(config: ExportConfig, which: str, folder: Path, console: Console) -> tuple[Bundle, LabeledPhotos]:
     """The scene model and the photos to fuse on: those of `config.dataset`, else those that it was trained with."""
     from .conversion.photo_bundle import scene_part
-    from .conversion.photo_evidence import labelled_photos
+    from .conversion.photo_evidence import labeled_photos
     from .data.prepared import prepare
 
     found = _given_bundle(which)
@@ -94,7 +94,7 @@ def _scene_model(config: ExportConfig, which: str, folder: Path, console: Consol
     if config.dataset is not None:
         dataset = replace(config.dataset, image_size=scene.image_size, fit=scene.fit)
         prepared = prepare(dataset)
-    return scene, labelled_photos(prepared, dataset, config)
+    return scene, labeled_photos(prepared, dataset, config)
 
 
 def _given_bundle(which: str) -> Bundle | None:

@@ -1,4 +1,4 @@
-"""Classify pictures as happy or sad: `python -m src.predict photo.jpg`.
+"""Classify images as happy or sad: `python -m src.predict photo.jpg`.
 
 Neither TensorFlow nor MLflow is imported, unless the model is named by a run or by the registry.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .detection.detectors import Detector
     from .runtime.classifier import Answer, Answering
-    from .runtime.pictures import Picture
+    from .runtime.image_files import ImageFile
     from .runtime.sorting import Mode
 
 SOME_REJECTED = 3
@@ -37,7 +37,7 @@ Flag = typer.Option
 
 def predict(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, folders of them, or - for standard input.", show_default=False)
+        list[str] | None, typer.Argument(help="Images, folders of them, or - for standard input.", show_default=False)
     ] = None,
     model: Annotated[
         str | None, Flag(help="A bundle, a run id or models:/NAME@ALIAS; default: the shipped model.")
@@ -49,30 +49,30 @@ def predict(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object per line.")] = False,
     csv: Annotated[Path | None, Flag(help="Also write the answers to this CSV file.")] = None,
     parquet: Annotated[Path | None, Flag(help="Also write the answers to this Parquet file.")] = None,
-    sort_into: Annotated[Path | None, Flag(help="Copy each picture into a subfolder named by its answer.")] = None,
+    sort_into: Annotated[Path | None, Flag(help="Copy each image into a subfolder named by its answer.")] = None,
     link: Annotated[bool, Flag("--link", help="With --sort-into: link instead of copying.")] = False,
     move: Annotated[bool, Flag("--move", help="With --sort-into: move instead of copying.")] = False,
     undo: Annotated[Path | None, Flag(help="Undo everything that was sorted into this folder.")] = None,
     faces: Annotated[bool, Flag("--faces", help="Find faces and give an answer for each.")] = False,
-    no_faces: Annotated[bool, Flag("--no-faces", help="Do not look for faces: each picture is one face.")] = False,
+    no_faces: Annotated[bool, Flag("--no-faces", help="Do not look for faces: each image is one face.")] = False,
     yunet: Annotated[Path | None, Flag(help="With --faces: find them with this YuNet model file.")] = None,
     annotate: Annotated[
-        Path | None, Flag(help="Save the picture here, with its faces boxed and labeled; implies --faces.")
+        Path | None, Flag(help="Save the image here, with its faces boxed and labeled; implies --faces.")
     ] = None,
     explain: Annotated[
-        Path | None, Flag(help="Save the picture here, orange where it supports the answer, blue against.")
+        Path | None, Flag(help="Save the image here, orange where it supports the answer, blue against.")
     ] = None,
     cache: Annotated[bool, Flag("--cache", help="Store the answers, and reuse those of unchanged files.")] = False,
 ) -> None:
-    """Classify pictures as happy or sad. Prints the label, p_happy, the confidence (the probability of the label) and
+    """Classify images as happy or sad. Prints the label, p_happy, the confidence (the probability of the label) and
     what the answer rests on. The confidence can be below 0.5, as the threshold is chosen on validation.
 
-    Exit code 3: some pictures could not be read; 2: wrong usage.
+    Exit code 3: some images could not be read; 2: wrong usage.
     """
     if undo:
         _undo(undo)
         return
-    _check(bool(paths), "name pictures or folders, or - for standard input")
+    _check(bool(paths), "name images or folders, or - for standard input")
     _check(not (faces or annotate) or not (sort_into or cache), "--faces goes with neither --sort-into nor --cache")
     _check(bool(faces or annotate) or yunet is None, "--yunet goes with --faces")
     _check(not no_faces or not (faces or annotate), "choose one of --faces and --no-faces")
@@ -82,20 +82,20 @@ def predict(
             file is None or _can_be_written(file), f"{file}: cannot be written; name a .png in a folder that is there"
         )
     one_by_one = faces or annotate is not None
-    classifier, pictures = _open(model, tracking_uri, paths or [], recursive, not (one_by_one or no_faces))
-    _check(len(pictures) == 1 or not (annotate or explain), "--annotate and --explain take one picture")
+    classifier, images = _open(model, tracking_uri, paths or [], recursive, not (one_by_one or no_faces))
+    _check(len(images) == 1 or not (annotate or explain), "--annotate and --explain take one image")
     rejected = 0
     with ExitStack() as stack:
         writers = _writers(stack, classifier, as_json, [file for file in (csv, parquet) if file], sort_into, mode)
-        found = stack.enter_context(_answers(classifier, pictures, one_by_one, yunet, cache))
-        for answer in _with_progress(found, len(pictures)):
+        found = stack.enter_context(_answers(classifier, images, one_by_one, yunet, cache))
+        for answer in _with_progress(found, len(images)):
             rejected += answer.verdict == "unreadable"
             for write in writers:
                 write(answer)
     if annotate:
-        _annotate(classifier, pictures[0], yunet, annotate)
+        _annotate(classifier, images[0], yunet, annotate)
     if explain:
-        _explain(classifier, pictures[0], explain)
+        _explain(classifier, images[0], explain)
     raise typer.Exit(SOME_REJECTED if rejected else 0)
 
 
@@ -105,7 +105,7 @@ def _check(allowed: bool, otherwise: str) -> None:
 
 
 def _sorting_mode(sort_into: Path | None, paths: list[str], *, recursive: bool, link: bool, move: bool) -> Mode:
-    """How pictures are sorted. Raises ConfigError where they cannot be sorted into that folder, or in that way."""
+    """How images are sorted. Raises ConfigError where they cannot be sorted into that folder, or in that way."""
     _check(not (link and move), "choose one of --link and --move")
     mode: Mode = "link" if link else "move" if move else "copy"
     if sort_into is None:
@@ -116,7 +116,7 @@ def _sorting_mode(sort_into: Path | None, paths: list[str], *, recursive: bool, 
     for folder in filter(os.path.isdir, paths):
         sorted_folder = Path(os.path.realpath(folder))
         inside = into == sorted_folder or (recursive and into.is_relative_to(sorted_folder))
-        _check(not inside, f"--sort-into {sort_into}: lies in {folder}, whose pictures are sorted; name another place")
+        _check(not inside, f"--sort-into {sort_into}: lies in {folder}, whose images are sorted; name another place")
     return mode
 
 
@@ -129,29 +129,29 @@ def _can_be_written(file: Path) -> bool:
 
 def _open(
     model: str | None, tracking_uri: str | None, paths: list[str], recursive: bool, look_for_faces: bool
-) -> tuple[Answering, list[Picture]]:
+) -> tuple[Answering, list[ImageFile]]:
     from .conversion.opening import open_model
+    from .runtime.image_files import list_images
     from .runtime.photos import open_classifier
-    from .runtime.pictures import list_pictures
 
-    pictures = list_pictures(paths, recursive=recursive)
-    return open_classifier(open_model(model, tracking_uri), look_for_faces=look_for_faces), pictures
+    images = list_images(paths, recursive=recursive)
+    return open_classifier(open_model(model, tracking_uri), look_for_faces=look_for_faces), images
 
 
 def _answers(
-    classifier: Answering, pictures: list[Picture], one_by_one: bool, yunet: Path | None, cache: bool
+    classifier: Answering, images: list[ImageFile], one_by_one: bool, yunet: Path | None, cache: bool
 ) -> AbstractContextManager[Iterator[Answer]]:
     """The answers in order, from the cache where that is asked for."""
     if one_by_one:
         from .runtime.faces import face_answers
 
         detect, faces = _detector(classifier, yunet), classifier.one_face
-        return nullcontext(answer for picture in pictures for answer in face_answers(faces, detect, picture))
+        return nullcontext(answer for image in images for answer in face_answers(faces, detect, image))
     if not cache:
-        return nullcontext(classifier.answers(pictures))
+        return nullcontext(classifier.answers(images))
     from .runtime.cache import cached_answers
 
-    return cached_answers(CACHE, classifier, pictures)
+    return cached_answers(CACHE, classifier, images)
 
 
 def _detector(classifier: Answering, yunet: Path | None) -> Detector:
@@ -192,34 +192,34 @@ def _with_progress(answers: Iterator[Answer], count: int) -> Iterator[Answer]:
     return iter(track(answers, "predicting", count, console=Console(stderr=True), transient=True))
 
 
-def _annotate(classifier: Answering, picture: Picture, yunet: Path | None, file: Path) -> None:
-    from .data.samples import RejectedPictureError
+def _annotate(classifier: Answering, image: ImageFile, yunet: Path | None, file: Path) -> None:
+    from .data.samples import RejectedImageError
     from .runtime.faces import classify_faces, draw_faces
 
     try:
-        found = classify_faces(classifier.one_face, _detector(classifier, yunet), picture)
+        found = classify_faces(classifier.one_face, _detector(classifier, yunet), image)
         drawn = draw_faces(*found, classifier.bundle.class_names)
-    except RejectedPictureError:
+    except RejectedImageError:
         return  # its verdict is already printed
     _save(drawn, file)
 
 
-def _explain(classifier: Answering, picture: Picture, file: Path) -> None:
-    from .data.samples import RejectedPictureError
+def _explain(classifier: Answering, image: ImageFile, file: Path) -> None:
+    from .data.samples import RejectedImageError
     from .explanation.saliency import answer_evidence, draw_evidence
 
     try:
-        pixels, probabilities, threshold = classifier.explained(picture)
-        upright = classifier.shown(picture)
-    except RejectedPictureError:
+        pixels, probabilities, threshold = classifier.explained(image)
+        upright = classifier.shown(image)
+    except RejectedImageError:
         return  # its verdict is already printed
     upright.thumbnail((SHOWN, SHOWN))
     _save(draw_evidence(upright, answer_evidence(probabilities, pixels, threshold)), file)
 
 
-def _save(picture: Image, file: Path) -> None:
+def _save(image: Image, file: Path) -> None:
     try:
-        picture.save(file)
+        image.save(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
@@ -227,7 +227,7 @@ def _save(picture: Image, file: Path) -> None:
 def _undo(folder: Path) -> None:
     from .runtime.sorting import LOG, undo
 
-    print(f"{undo(folder)} pictures undone in {printable(str(folder))}")
+    print(f"{undo(folder)} images undone in {printable(str(folder))}")
     if (folder / LOG).exists():
         print("the others stay: their old place is taken, or they are not where they were put", file=sys.stderr)
 

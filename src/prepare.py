@@ -1,6 +1,6 @@
 """Prepare a data set without training and report on it: `python -m src.prepare dataset=photos dataset.path=PATH`.
 
-With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it checks whether the two share pictures.
+With a second one, `dataset@leak_check=photos leak_check.path=OTHER`, it checks whether the two share images.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Con
         f"{count:,} {VERDICT_MEANINGS[str(verdict)]} ({verdict})" for verdict, count in verdicts.items()
     )
     limited = f"; dataset.limit={config.limit} looks at no more" if config.limit else ""
-    console.print(f"{len(dataset.table):,} pictures used; rejected: {reasons or 'none'}{limited}")
+    console.print(f"{len(dataset.table):,} images used; rejected: {reasons or 'none'}{limited}")
     several = dataset.table["group"].value_counts()
     grouped = f"{int((several > 1).sum()):,}"
     console.print(f"groups of near-duplicates or of one person, each kept in one split: {grouped}")
@@ -75,11 +75,11 @@ def _print_summary(dataset: PreparedDataset, config: DatasetConfig, console: Con
     if dataset.auxiliary is not None:
         trained, total = len(dataset.auxiliary.rows), len(dataset.auxiliary.table)
         classes = ", ".join(dataset.auxiliary.classes)
-        console.print(f"auxiliary head: {classes}; {trained:,} of {total:,} pictures of neither class are trained on")
+        console.print(f"auxiliary head: {classes}; {trained:,} of {total:,} images of neither class are trained on")
     if dataset.crossing_groups:
         console.print(
             f"{dataset.crossing_groups:,} groups cross the splits that the data ships; "
-            f"{dataset.dropped_crossing:,} pictures not used"
+            f"{dataset.dropped_crossing:,} images not used"
         )
 
 
@@ -92,7 +92,7 @@ def _check_leaks(dataset: PreparedDataset, config: PrepareConfig, folder: Path, 
     check = check_leaks(dataset, other, config.dataset)
     (first, second), (first_name, second_name) = check.leaked, check.names
     console.print(
-        f"leak check: groups of near-duplicates in both: {len(check.shared):,}; pictures in them: {first:,} of "
+        f"leak check: groups of near-duplicates in both: {len(check.shared):,}; images in them: {first:,} of "
         f"{len(dataset.table):,} of {first_name}, {second:,} of {len(other.table):,} of {second_name}; the very same "
         f"file: {check.same_files:,}; groups whose labels differ: {check.other_labels:,}"
     )

@@ -1,4 +1,4 @@
-"""The Ray cluster that jobs are run on and pictures decoded."""
+"""The Ray cluster that jobs are run on and images decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve a model: `python -m src.serve --port 8000`, then open the page, or POST pictures to /v1/predict (see /docs)."""
+"""Serve a model: `python -m src.serve --port 8000`, then open the page, or POST images to /v1/predict (see /docs)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 from src.cli.composition import compose_checked
 from src.config import CONF, Config, ConfigType
 
-BRIEF_EVALUATION = ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_pictures=0"]
+BRIEF_EVALUATION = ["evaluation.resamples=100", "evaluation.explanations=0", "evaluation.pointing_images=0"]
 BRIEF_EVALUATION += ["evaluation.figures=false"]  # of a run whose record a test does not look at
 TINY = ["dataset.synthetic.count=48", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=2"]
 TINY += BRIEF_EVALUATION

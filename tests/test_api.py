@@ -24,7 +24,7 @@ def test_a_mistake_is_raised_before_anything_starts() -> None:
         train("model=deeep")
 
 
-def test_pictures_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bundle, album: Path) -> None:
+def test_images_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bundle, album: Path) -> None:
     file = album / "a.png"
     pixels = np.asarray(Image.open(file).convert("RGB"))
     answers = predict([str(file), file, file.read_bytes(), pixels], model=str(bundle.folder))

@@ -17,14 +17,14 @@ from src.data.prepared import prepare
 from src.errors import ConfigError, DataError
 from src.metrics.label_errors import find_label_errors
 from tests.composing import compose_config
-from tests.picture_files import class_folders, config_of, picture
+from tests.image_files import class_folders, config_of, image
 
 
 def test_a_sure_answer_for_the_other_class_is_a_label_error() -> None:
     labels = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0])
     positive = np.array([0.9, 0.8, 0.9, 0.02, 0.1, 0.2, 0.9, 0.99, 0.6])
     found = find_label_errors(labels, positive)
-    assert found.suspects.tolist() == [7, 3, 6]  # 8 is unsure: less than what happy pictures reach on average
+    assert found.suspects.tolist() == [7, 3, 6]  # 8 is unsure: less than what happy images reach on average
     assert found.wrong == pytest.approx([2 / 4, 1 / 4])
 
 
@@ -35,19 +35,19 @@ def test_labels_that_all_models_agree_with_are_left_alone() -> None:
 
 
 def write_mislabeled(root: Path) -> Path:
-    """Twelve light happy and twelve dark sad pictures, and two dark ones among the happy."""
+    """Twelve light happy and twelve dark sad images, and two dark ones among the happy."""
     for label, name in enumerate(("sad", "happy")):
         (root / name).mkdir(parents=True)
         for number in range(12):
-            shade = picture(100 * label + number).point(lambda value, light=label: value // 3 + 150 * light)
+            shade = image(100 * label + number).point(lambda value, light=label: value // 3 + 150 * light)
             shade.save(root / name / f"{number:02d}.png")
     for number in (70, 71):
-        picture(number).point(lambda value: value // 3).save(root / "happy" / f"wrong{number}.png")
+        image(number).point(lambda value: value // 3).save(root / "happy" / f"wrong{number}.png")
     return root
 
 
 def answer_by_light(config: Config, _: object) -> SimpleNamespace:
-    """What `train` gives: predictions of the fold's test pictures, by their brightness."""
+    """What `train` gives: predictions of the fold's test images, by their brightness."""
     dataset = prepare(config.dataset)
     rows = dataset.rows("test")
     light = dataset.images[rows].mean(axis=(1, 2, 3)) / 255
@@ -105,7 +105,7 @@ def test_the_mended_manifest_is_trained_on(audited: SimpleNamespace, tmp_path: P
 
 def test_what_cannot_be_audited_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(module, "train")
-    with pytest.raises(DataError, match="an audit takes picture files"):
+    with pytest.raises(DataError, match="an audit takes image files"):
         module.audit(compose_config("dataset=synthetic", "tracking=off", schema=AuditConfig, name="audit"))
     with pytest.raises(ConfigError, match="answers for no fold"):
         compose_config(f"dataset.path={class_folders(tmp_path)}", "trainer=overfit", schema=AuditConfig, name="audit")

@@ -12,7 +12,7 @@ from PIL import Image
 from src.train import main
 
 
-def pictures(folder: Path, count: int) -> None:
+def images(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for index in range(count):
         pixels = np.random.default_rng(index).integers(0, 256, (24, 24, 3), np.uint8)
@@ -28,26 +28,26 @@ def empty(root: Path) -> None:
 
 
 def one_class(root: Path) -> None:
-    pictures(root / "happy", 8)
+    images(root / "happy", 8)
 
 
-def one_picture_each(root: Path) -> None:
-    pictures(root / "happy", 1)
-    pictures(root / "sad", 1)
+def one_image_each(root: Path) -> None:
+    images(root / "happy", 1)
+    images(root / "sad", 1)
 
 
 def unreadable(root: Path) -> None:
     for name in ("happy", "sad"):
         (root / name).mkdir(parents=True)
         for index in range(5):
-            (root / name / f"{index}.jpg").write_bytes(b"this is no picture")
+            (root / name / f"{index}.jpg").write_bytes(b"this is no image")
 
 
-@pytest.mark.parametrize("make", [nothing, empty, one_class, one_picture_each, unreadable])
+@pytest.mark.parametrize("make", [nothing, empty, one_class, one_image_each, unreadable])
 def test_a_data_set_that_cannot_be_used_is_one_line_and_leaves_nothing(
     make, tmp_path: Path, sandbox: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "my pictures"
+    root = tmp_path / "my images"
     make(root)
     before = sorted(path.name for path in root.rglob("*")) if root.exists() else []
     monkeypatch.setattr(sys, "argv", ["src/train.py", "dataset=photos", f"dataset.path={root}", *sandbox])

@@ -46,7 +46,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: accepts a number, above 0 and at most 10"),
         ("dataset.image_size=0", "dataset.image_size=0: accepts an integer, at least 8 and at most 1024"),
         ("optimizer.momentun=0", "optimizer.momentun: no such key; did you mean optimizer.momentum?"),
-        ("+colour=red", "colour: no such key"),
+        ("+color=red", "color: no such key"),
         ("optimizer.learning_rate", "optimizer.learning_rate: not understood; write key=value"),
         ("experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
         ("+experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),

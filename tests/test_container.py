@@ -49,9 +49,9 @@ from src.conversion.opening import open_model
 from src.web.service import create_service
 
 client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
-picture = Path(sys.argv[1]).read_bytes()
-assert client.post("/v1/predict", content=picture).json()["answers"][0]["verdict"] == "ok"
-assert client.post("/v1/predict", files={"file": picture}).json()["answers"][0]["verdict"] == "ok"
+image = Path(sys.argv[1]).read_bytes()
+assert client.post("/v1/predict", content=image).json()["answers"][0]["verdict"] == "ok"
+assert client.post("/v1/predict", files={"file": image}).json()["answers"][0]["verdict"] == "ok"
 assert "## Formats" in client.get("/v1/model").json()["card"]
 """
 
@@ -163,9 +163,9 @@ def test_the_image_answers_as_another_user_than_root(service: str) -> None:
         except OSError:
             assert time.monotonic() < deadline, "the container does not answer"
             time.sleep(0.5)
-    picture = (PROJECT_ROOT / "docs" / "faces.jpg").read_bytes()
+    image = (PROJECT_ROOT / "docs" / "faces.jpg").read_bytes()
     request = urllib.request.Request(  # noqa: S310
-        f"{service}/v1/predict", picture, {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
+        f"{service}/v1/predict", image, {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
     )
     assert b'"verdict":"ok"' in urllib.request.urlopen(request, timeout=10).read()  # noqa: S310
     assert _docker("run", "--rm", "--entrypoint", "id", IMAGE, "-u").stdout.strip() == "10001"

@@ -106,7 +106,7 @@ def test_the_installed_package_predicts_with_the_shipped_model(happy_sad: Comman
     answer, *numbers, file = said.split()
     assert answer in ("happy", "sad", "unsure")
     assert file == "face.png"
-    assert evidence in ("1 face", "whole picture, no face found")
+    assert evidence in ("1 face", "whole image, no face found")
     assert numbers[0] == "p_happy"
     assert 0 <= float(numbers[1].lstrip("<>")) <= 1
 

@@ -1,4 +1,4 @@
-"""Models out of bundles are fused anew on any labelled photos: `src.export run=BUNDLE scene=BUNDLE dataset=...`."""
+"""Models out of bundles are fused anew on any labeled photos: `src.export run=BUNDLE scene=BUNDLE dataset=...`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from src.detection.detectors import BLAZEFACE
 from src.errors import BundleError, ConfigError
 from src.export import export
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
+from src.runtime.image_files import ImageFile
 from src.runtime.photos import open_classifier
-from src.runtime.pictures import Picture
 from tests.composing import compose_config
 
 
 @pytest.fixture
 def collected(tmp_path: Path) -> Path:
-    """Light and dark pictures of four collectors, larger than a face; c1 holds a mirrored one of c2's again."""
+    """Light and dark images of four collectors, larger than a face; c1 holds a mirrored one of c2's again."""
     random = np.random.default_rng(0)
     for name, level in (("happy", 150), ("sad", 105)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for index in range(48):
             coarse = random.integers(level - 100, level + 100, (10, 12, 3)).clip(0, 255).astype(np.uint8)
-            picture = Image.fromarray(coarse).resize((120, 100), Image.Resampling.NEAREST)
-            picture.save(tmp_path / "photos" / name / f"c{index % 4}_{index}.png")
+            image = Image.fromarray(coarse).resize((120, 100), Image.Resampling.NEAREST)
+            image.save(tmp_path / "photos" / name / f"c{index % 4}_{index}.png")
     copied = Image.open(tmp_path / "photos" / "happy" / "c2_2.png")
     copied.convert("L").save(tmp_path / "photos" / "happy" / "c1_copy.png")
     return tmp_path / "photos"
@@ -71,7 +71,7 @@ def test_both_models_of_a_bundle_are_fused_anew_on_photos_of_named_collectors(
     assert counts["test, no copy in another split"] == "24"
     assert [row[:3] for row in rows if row[0] in ("c0", "c1")] == [["c0", "validation", "24"], ["c1", "test", "25"]]
     assert "Fitted on c0." in made.card()
-    (answer,) = open_classifier(made).answers([Picture(str(collected / "happy" / "c1_1.png"))])
+    (answer,) = open_classifier(made).answers([ImageFile(str(collected / "happy" / "c1_1.png"))])
     assert answer.label == "happy"
 
 
@@ -83,7 +83,7 @@ def test_a_model_of_cut_out_faces_looks_for_none_itself_in_a_bundle_for_photos(
     assert made.fit == "stretch"
     landscape = Image.new("RGB", (200, 120), "green")
     landscape.save(tmp_path / "landscape.png")
-    (answer,) = open_classifier(made, look_for_faces=False).answers([Picture(str(tmp_path / "landscape.png"))])
+    (answer,) = open_classifier(made, look_for_faces=False).answers([ImageFile(str(tmp_path / "landscape.png"))])
     assert answer.verdict in ("ok", "unsure")
 
 

@@ -100,7 +100,7 @@ def test_the_record_holds_config_figures_predictions_and_a_model_that_repeats_th
     assert mlflow.models.Model.load(logged.model_uri).saved_input_example_info is not None
 
 
-def test_the_same_seed_gives_the_same_weights_whatever_ran_before_and_however_pictures_are_fed(
+def test_the_same_seed_gives_the_same_weights_whatever_ran_before_and_however_images_are_fed(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = [
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_ran_before_and_however_pi
     ]
     first = train(make_config(*values))
     other = train(make_config(*values, "seed=1"))
-    monkeypatch.setattr(fit, "device_pictures", lambda images: None)
+    monkeypatch.setattr(fit, "device_images", lambda images: None)
     again = train(make_config(*values))
     assert first.weights_digest == again.weights_digest != other.weights_digest
     assert first.fit.history == again.fit.history
@@ -201,10 +201,10 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
 def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
     hashing = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=4")
     hashed = looked_for(hashing.dataset)
-    assert "near-duplicate of a training picture was found" in hashed
+    assert "near-duplicate of a training image was found" in hashed
     assert "up to 4 of 64 pHash bits and 10 dHash bits" in hashed
     exact_only = make_config("dataset=photos", "dataset.path=PHOTOS", "dataset.near_duplicate_distance=null")
-    assert looked_for(exact_only.dataset) == "none of which has the same pixels as a training picture"
+    assert looked_for(exact_only.dataset) == "none of which has the same pixels as a training image"
 
 
 def test_overfit_learns_one_batch_and_judges_nothing(

@@ -30,7 +30,7 @@ SMALL += ["trainer.early_stopping=0", "evaluation.slices=false", *BRIEF_EVALUATI
 
 
 def write_light_and_dark(folder: Path) -> None:
-    """Happy pictures are light and sad ones dark: what a small model learns in seconds, whatever its seed."""
+    """Happy images are light and sad ones dark: what a small model learns in seconds, whatever its seed."""
     random = np.random.default_rng(0)
     for name, level in (("happy", 170), ("sad", 85)):
         (folder / name).mkdir(parents=True)
@@ -41,7 +41,7 @@ def write_light_and_dark(folder: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Bundles made of runs, and their pictures, are kept where no user's are."""
+    """Bundles made of runs, and their images, are kept where no user's are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "BUNDLES", tmp_path_factory.mktemp("bundles"))
         patch.setattr(recorded, "CACHE", str(tmp_path_factory.mktemp("prepared")))
@@ -71,11 +71,11 @@ def train_small(overrides: list[str]) -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Trained:
     """One small training, recorded both ways."""
     folder = tmp_path_factory.mktemp("trained")
-    write_light_and_dark(folder / "pictures")
+    write_light_and_dark(folder / "images")
     (folder / "store").mkdir()
     shutil.copy(empty_store, folder / "store" / "mlflow.db")
     tracking = TrackingConfig("local", uri=f"sqlite:///{folder}/store/mlflow.db")
-    places = [f"dataset.path={folder}/pictures", f"dataset.cache={folder}/cache", f"tracking.uri={tracking.uri}"]
+    places = [f"dataset.path={folder}/images", f"dataset.cache={folder}/cache", f"tracking.uri={tracking.uri}"]
     overrides = [*SMALL, *places]
     run_id = train_small([*overrides, f"output={folder}/record"])
     return Trained(tracking, run_id, folder / "record", overrides)
@@ -115,27 +115,27 @@ def photo_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Pictures in several formats and modes, with two that cannot be read, and one in a folder of its own."""
+    """Images in several formats and modes, with two that cannot be read, and one in a folder of its own."""
     folder = tmp_path / "album"
     (folder / "more").mkdir(parents=True)
     faces = [Image.fromarray(draw_face(7, index, 64)[0]) for index in range(5)]
     faces[0].save(folder / "a.png")
     faces[1].convert("L").save(folder / "b.jpg")
-    (folder / "c.jpg").write_bytes(picture_bytes(faces[2], "JPEG")[:700])
-    (folder / "d.txt").write_text("no picture at all, but some words in a file")
+    (folder / "c.jpg").write_bytes(image_bytes(faces[2], "JPEG")[:700])
+    (folder / "d.txt").write_text("no image at all, but some words in a file")
     faces[3].save(folder / "e.webp", lossless=True)
     faces[4].save(folder / "more" / "f.gif")
     return folder
 
 
-def picture_bytes(picture: Image.Image, picture_format: str) -> bytes:
+def image_bytes(image: Image.Image, image_format: str) -> bytes:
     stream = BytesIO()
-    picture.save(stream, picture_format)
+    image.save(stream, image_format)
     return stream.getvalue()
 
 
 @pytest.fixture
-def picture() -> Callable[[int], Image.Image]:
+def image() -> Callable[[int], Image.Image]:
     """A synthetic face by its number."""
     return lambda index: Image.fromarray(draw_face(7, index, 96)[0])
 

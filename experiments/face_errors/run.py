@@ -37,8 +37,8 @@ def read_faces(archive: Path) -> pd.DataFrame:
             path = PurePosixPath(name)
             if path.parts[0] != "validation" or path.parent.name not in ("happy", "sad") or not path.suffix:
                 continue
-            with Image.open(io.BytesIO(opened.read(name))) as picture:
-                rows.append((path.name, path.parent.name == "happy", np.asarray(picture.convert("RGB"))))
+            with Image.open(io.BytesIO(opened.read(name))) as image:
+                rows.append((path.name, path.parent.name == "happy", np.asarray(image.convert("RGB"))))
     return pd.DataFrame(rows, columns=["name", "happy", "pixels"])
 
 

@@ -1,8 +1,8 @@
 """The tutorial's protocol and an honest one, with the same network: `python -m experiments.tutorial_leak.run PHOTOS`.
 
-Leaky: `image_dataset_from_directory` shuffles anew on every pass, so `take` and `skip` deal other pictures to training
-and test each time, and the network has been trained on its test pictures when it is tested. Honest: pictures that look
-alike stay together, and every picture is evaluated once, by a network that never saw it (five folds).
+Leaky: `image_dataset_from_directory` shuffles anew on every pass, so `take` and `skip` deal other images to training
+and test each time, and the network has been trained on its test images when it is tested. Honest: images that look
+alike stay together, and every image is evaluated once, by a network that never saw it (five folds).
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def tutorial_network() -> keras.Model:
 
 
 def leaky(photos: Path, seed: int, epochs: int) -> tuple[int, int]:
-    """Right answers and test pictures as the tutorial counts them: parts of data that is shuffled on every pass."""
+    """Right answers and test images as the tutorial counts them: parts of data that is shuffled on every pass."""
     keras.utils.set_random_seed(seed)
     data = keras.utils.image_dataset_from_directory(photos, image_size=(SIDE, SIDE), batch_size=BATCH, verbose=False)
-    data = data.map(lambda pictures, labels: (pictures / 255, labels))
+    data = data.map(lambda images, labels: (images / 255, labels))
     train_size, validation_size = int(len(data) * 0.7), int(len(data) * 0.2)
     train = data.take(train_size)
     validation = data.skip(train_size).take(validation_size)
@@ -62,14 +62,14 @@ def leaky(photos: Path, seed: int, epochs: int) -> tuple[int, int]:
     network = tutorial_network()
     network.fit(train, epochs=epochs, validation_data=validation, verbose=0)
     hits = count = 0
-    for pictures, labels in test.as_numpy_iterator():
-        predicted = network.predict_on_batch(pictures)[:, 0] > 0.5
+    for images, labels in test.as_numpy_iterator():
+        predicted = network.predict_on_batch(images)[:, 0] > 0.5
         hits, count = hits + int((predicted == labels).sum()), count + len(labels)
     return hits, count
 
 
 def honest(photos: Path, seed: int, epochs: int, cache: str) -> tuple[int, int]:
-    """Right answers and pictures of all folds together: each is evaluated by a network that saw none like it."""
+    """Right answers and images of all folds together: each is evaluated by a network that saw none like it."""
     hits = count = 0
     for dataset in _folds(photos, cache):
         keras.utils.set_random_seed(seed)
@@ -77,7 +77,7 @@ def honest(photos: Path, seed: int, epochs: int, cache: str) -> tuple[int, int]:
         train = np.random.default_rng(seed).permutation(train)
         labels = dataset.table["label"].to_numpy()
         batches = tf.data.Dataset.from_tensor_slices((dataset.images[train], labels[train]))
-        batches = batches.shuffle(len(train)).batch(BATCH).map(lambda pictures, predicted: (pictures / 255, predicted))
+        batches = batches.shuffle(len(train)).batch(BATCH).map(lambda images, predicted: (images / 255, predicted))
         network = tutorial_network()
         network.fit(batches, epochs=epochs, verbose=0)
         test = dataset.rows("test")

@@ -113,7 +113,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
         return pd.read_parquet(kept)
     arguments.work.mkdir(parents=True, exist_ok=True)
     kept.parent.with_suffix(SETTINGS).write_text(json.dumps(settings_of_fold(arguments, fold), indent=1))
-    from src.conversion.photo_evidence import labelled_photos, photo_evidence, with_answers, write_evidence
+    from src.conversion.photo_evidence import labeled_photos, photo_evidence, with_answers, write_evidence
     from src.data.prepared import prepare
     from src.export import export
     from src.runtime.photos import PhotoClassifier
@@ -134,7 +134,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     )
     bundle = export(exporting)
     assert bundle.scene is not None  # noqa: S101  (for the type checker)
-    photos = labelled_photos(prepare(config.dataset), config.dataset, exporting)
+    photos = labeled_photos(prepare(config.dataset), config.dataset, exporting)
     found = with_answers(photo_evidence(PhotoClassifier(bundle), photos), bundle)
     found = found[found["split"] == "test"]
     intercept, weight = bundle.scene.fusion.without_faces
@@ -222,16 +222,16 @@ def write_errors(answers: pd.DataFrame, photos: Path, file: Path) -> None:
 
     wrong = answers[~answers["right"]]
     sure = wrong.loc[(wrong["probability"] - 0.5).abs().sort_values(ascending=False).index][:SHOWN]
-    pictures = []
+    images = []
     for path in sure["path"]:
-        with Image.open(photos / path) as picture:
-            pictures.append(np.asarray(ImageOps.pad(picture.convert("RGB"), (192, 192), color="white")))
+        with Image.open(photos / path) as image:
+            images.append(np.asarray(ImageOps.pad(image.convert("RGB"), (192, 192), color="white")))
     captions = [
-        f"P(happy) {hundredths(row.probability)}, {row.faces} faces\nlabelled {'happy' if row.label else 'sad'}"
+        f"P(happy) {hundredths(row.probability)}, {row.faces} faces\nlabeled {'happy' if row.label else 'sad'}"
         for row in sure.itertuples()
     ]
     title = f"The surest {len(sure)} of {len(wrong)} wrong answers to {len(answers):,} photos"
-    save_png(contact_sheet(np.stack(pictures), captions, [False] * len(sure), title), file)
+    save_png(contact_sheet(np.stack(images), captions, [False] * len(sure), title), file)
 
 
 def main() -> None:

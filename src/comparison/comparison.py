@@ -1,4 +1,4 @@
-"""Runs compared: a leaderboard and the verdict on every pair for each set of test pictures."""
+"""Runs compared: a leaderboard and the verdict on every pair for each set of test images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ranking:
     """Candidates on one test set, best first. `board` has one row per candidate, in the order of `candidates`; `pairs`
     counts `first` and `second` from 0 in that order, so `first` always stands above `second`.
 
-    The first row's interval is corrected for being picked on these pictures, where it would be too good by `optimism`
+    The first row's interval is corrected for being picked on these images, where it would be too good by `optimism`
     if all were equally good. `picked` is the place of the candidate that validation picks, None where it is not known,
     and `picked_interval` the low and high end of its test score, which needs no correction.
     """
@@ -49,7 +49,7 @@ class Ranking:
 
     @property
     def groups(self) -> int:
-        """How many groups of near-duplicates the test pictures fall into."""
+        """How many groups of near-duplicates the test images fall into."""
         return int(self.test_set.codes.max()) + 1
 
     @property
@@ -59,7 +59,7 @@ class Ranking:
 
     @property
     def dataset(self) -> str:
-        """The name of the data set that the test pictures are from."""
+        """The name of the data set that the test images are from."""
         names = {run.params.get("dataset.name", "") for candidate in self.candidates for run in candidate.runs}
         return ", ".join(sorted(names - {""})) or "unnamed data"
 

@@ -18,7 +18,7 @@ from .leaderboard import LOSSES, Metric
 
 COST_NAMES = {
     "flops": "MFLOPs of one forward pass",
-    "latency_ms": "Latency of one picture, ms",
+    "latency_ms": "Latency of one image, ms",
     "parameters": "Parameters",
     "seconds": "Training time, s",
 }

@@ -29,21 +29,21 @@ PAIR_COLUMNS = (
     "95 % interval",
     "p",
     "p, Holm",
-    "pictures to settle",
+    "images to settle",
     "seeds to settle",
     "verdict",
 )
 NOTES = (
-    "A row is one config; its seeds and folds are pooled. The interval covers the choice of test pictures (bootstrap "
+    "A row is one config; its seeds and folds are pooled. The interval covers the choice of test images (bootstrap "
     "over groups of near-duplicates) and, where there are several seeds, the spread between them.",
-    "The interval of the first row is longer on its worse side, as the row was picked for its score on these pictures.",
+    "The interval of the first row is longer on its worse side, as the row was picked for its score on these images.",
     "Where no config has several seeds, verdicts are about these trained models: configs trained again may turn out "
     "the other way. Where some have several, those with one seed are given the spread of the others.",
     "A difference counts only if its interval excludes 0 and its p-value (for accuracy McNemar's exact test), "
     "corrected by Holm over all pairs of the table, is below 0.05.",
-    "Pictures to settle: how many test pictures would show the observed difference with 80 % power; "
-    "'more seeds' where the spread between seeds hides it however many pictures there are. Seeds to settle: how many "
-    "seeds of both configs would, on these pictures; where no config has several, as if accuracies spread by 0.4 in "
+    "Images to settle: how many test images would show the observed difference with 80 % power; "
+    "'more seeds' where the spread between seeds hides it however many images there are. Seeds to settle: how many "
+    "seeds of both configs would, on these images; where no config has several, as if accuracies spread by 0.4 in "
     "log-odds. 'More of both' where neither alone is enough.",
 )
 CORRUPTION_NOTE = (
@@ -87,7 +87,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         names = ", ".join(run.name for run in comparison.excluded)
         notes.append(f"Excluded, because they recorded no test predictions: {names}.")
     notes += [
-        f"Few: the test pictures of {ranking.dataset} fall into {ranking.groups} groups; take intervals from below "
+        f"Few: the test images of {ranking.dataset} fall into {ranking.groups} groups; take intervals from below "
         f"{FEW_GROUPS} groups as rough."
         for ranking in comparison.rankings
         if ranking.groups < FEW_GROUPS
@@ -106,8 +106,8 @@ def summary(comparison: Comparison) -> str:
         return verdict(comparison.rankings[0], comparison.metric)
     names = ", ".join(dict.fromkeys(ranking.dataset for ranking in comparison.rankings))
     return (
-        f"The runs were evaluated on {len(comparison.rankings)} different sets of test pictures ({names}). Scores on "
-        "different pictures are not comparable, so each set has its own table and its own answer."
+        f"The runs were evaluated on {len(comparison.rankings)} different sets of test images ({names}). Scores on "
+        "different images are not comparable, so each set has its own table and its own answer."
     )
 
 
@@ -116,18 +116,18 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
     best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
-        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was evaluated on these pictures."
+        return f"{best.label}: test {metric.replace('_', ' ')} {score}; nothing else was evaluated on these images."
     choice = _choice(ranking, metric)
     against = ranking.pairs[ranking.pairs["first"] == 0]
     clear = int((against["verdict"] == "better").sum())
-    pictures = f"{ranking.test_set.codes.size:,} test pictures"
+    images = f"{ranking.test_set.codes.size:,} test images"
     if clear == 0:
         rest = ranking.candidates[1].label if others == 1 else f"any of the {others} others"
-        outcome = f"{best.label} scores best, {score}, but {pictures} do not distinguish it from {rest}"
+        outcome = f"{best.label} scores best, {score}, but {images} do not distinguish it from {rest}"
         return f"No significant difference: {outcome}. {choice}"
     if clear == others:
         rest = ranking.candidates[1].label if others == 1 else f"all {others} others"
-        outcome = f"{best.label} is better than {rest}: {score} on {pictures}."
+        outcome = f"{best.label} is better than {rest}: {score} on {images}."
     else:
         outcome = f"{best.label} scores best, {score}: better than {clear} of the {others} others, not distinguishable "
         outcome += "from the rest."
@@ -135,7 +135,7 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
 
 
 def _choice(ranking: Ranking, metric: Metric) -> str:
-    """How far being picked on these pictures may flatter the first, and the score of what validation picks."""
+    """How far being picked on these images may flatter the first, and the score of what validation picks."""
     text = (
         f"Being the best of {len(ranking.candidates)} flatters its score, by {ranking.optimism:.3f} if all were "
         "equally good; its interval allows for that."
@@ -152,14 +152,14 @@ def _of_trained_models(outcome: str, against: pd.DataFrame) -> str:
     """A verdict on models of one seed each, and how many seeds would say as much of their configs."""
     needed = against["seeds_to_settle"][against["verdict"] == "better"].max()
     if np.isposinf(needed):
-        seeds = "more seeds, and more pictures,"
+        seeds = "more seeds, and more images,"
     else:
         seeds = f"about {needed:,.0f} seeds of each" if np.isfinite(needed) else f"at least {MIN_SEEDS} seeds of each"
     return f"As trained models, one seed each: {outcome} Whether the configs differ, {seeds} would settle."
 
 
 def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
-    pictures = ranking.test_set.codes.size
+    images = ranking.test_set.codes.size
     first = ranking.candidates[0]
     settings = [] if first.number else list(first.settings)
     costs = [name for name in ("seconds", *_OTHER_COSTS) if np.isfinite(ranking.board[name]).any()]
@@ -173,7 +173,7 @@ def _section(ranking: Ranking, metric: Metric) -> dict[str, Any]:
     few = len(ranking.pairs) <= MAX_PAIRS
     pairs = ranking.pairs if few else ranking.pairs[ranking.pairs["first"] == 0].head(MAX_PAIRS)
     return {
-        "title": f"{ranking.dataset}: {pictures:,} test pictures",
+        "title": f"{ranking.dataset}: {images:,} test images",
         "digest": ranking.test_set.digest,
         "verdict": verdict(ranking, metric),
         "setting_count": max(len(settings), 1),
@@ -229,13 +229,11 @@ def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _needed(pair: Mapping[Any, Any]) -> tuple[str, str]:
-    """How many pictures, and how many seeds, would settle a pair; empty where there is no difference to settle."""
-    pictures, seeds = pair["pictures_to_settle"], pair["seeds_to_settle"]
+    """How many images, and how many seeds, would settle a pair; empty where there is no difference to settle."""
+    images, seeds = pair["images_to_settle"], pair["seeds_to_settle"]
     if not pair["difference"]:
         return "", ""
-    if not math.isfinite(pictures) and math.isinf(seeds):
+    if not math.isfinite(images) and math.isinf(seeds):
         return "more of both", "more of both"
-    of_seeds = (
-        f"at least {MIN_SEEDS}" if math.isnan(seeds) else "more pictures" if math.isinf(seeds) else f"{seeds:,.0f}"
-    )
-    return f"{pictures:,.0f}" if math.isfinite(pictures) else "more seeds", of_seeds
+    of_seeds = f"at least {MIN_SEEDS}" if math.isnan(seeds) else "more images" if math.isinf(seeds) else f"{seeds:,.0f}"
+    return f"{images:,.0f}" if math.isfinite(images) else "more seeds", of_seeds

@@ -1,4 +1,4 @@
-"""From recorded runs to candidates that may be compared: seeds and folds pooled, and only on the same test pictures."""
+"""From recorded runs to candidates that may be compared: seeds and folds pooled, and only on the same test images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ ReadPredictions = Callable[[RecordedRun], pd.DataFrame | None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One config: its `settings` (those that differ between the candidates), runs, and values (seeds, pictures), of
-    which larger are better; the pictures are those of its test set, in the order common to all. `number` is its row,
+    """One config: its `settings` (those that differ between the candidates), runs, and values (seeds, images), of
+    which larger are better; the images are those of its test set, in the order common to all. `number` is its row,
     from 1, where the settings of a table are too many to name its candidates by.
     """
 
@@ -69,7 +69,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Candidates evaluated on the same test pictures, which `digest` names; `codes` is the group of each picture."""
+    """Candidates evaluated on the same test images, which `digest` names; `codes` is the group of each image."""
 
     __test__ = False  # a test set is no test
 
@@ -80,7 +80,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class TestValues:
-    """One run on the test pictures that `digest` names: the group and the value of each, the larger the better."""
+    """One run on the test images that `digest` names: the group and the value of each, the larger the better."""
 
     __test__ = False
 
@@ -118,7 +118,7 @@ def gather(
 
 
 def values_on_test(predictions: pd.DataFrame | None, metric: Metric) -> TestValues | None:
-    """One run's values on its test pictures, in an order that all runs on these pictures share; None without any."""
+    """One run's values on its test images, in an order that all runs on these images share; None without any."""
     rows = _test_rows(predictions)
     if rows is None:
         return None
@@ -162,24 +162,24 @@ def _test_rows(predictions: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 class _Aligner:
-    """Finds the order common to all tables of the same test pictures; most tables come in the same order already."""
+    """Finds the order common to all tables of the same test images; most tables come in the same order already."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[str, NDArray[np.intp]]] = {}
 
     def __call__(self, predictions: pd.DataFrame) -> tuple[str, NDArray[np.intp]]:
-        pictures = predictions["sha256"].to_numpy(dtype=object)
+        images = predictions["sha256"].to_numpy(dtype=object)
         labels = predictions["label"].to_numpy(dtype=np.int8)
-        as_stored = hashlib.sha256("".join(pictures).encode() + labels.tobytes()).digest()
+        as_stored = hashlib.sha256("".join(images).encode() + labels.tobytes()).digest()
         if as_stored not in self._known:
-            order = np.lexsort((labels, pictures.astype(str)))
-            ordered = "".join(pictures[order]).encode() + labels[order].tobytes()
+            order = np.lexsort((labels, images.astype(str)))
+            ordered = "".join(images[order]).encode() + labels[order].tobytes()
             self._known[as_stored] = hashlib.sha256(ordered).hexdigest()[:16], order
         return self._known[as_stored]
 
 
 def _values(predictions: pd.DataFrame, metric: Metric) -> Floats:
-    """What each picture adds to the mean, larger is better; float32 (pictures,)."""
+    """What each image adds to the mean, larger is better; float32 (images,)."""
     truth = predictions["label"].to_numpy() == 1
     if metric in LOSSES:
         right = np.where(truth, predictions["probability"], 1 - predictions["probability"])

@@ -1,6 +1,6 @@
-"""Whether two candidates differ on the same pictures: paired intervals, McNemar's exact test, Holm's correction.
+"""Whether two candidates differ on the same images: paired intervals, McNemar's exact test, Holm's correction.
 
-A candidate is a config; its members are trained models, one for each seed. Values are per picture and larger is
+A candidate is a config; its members are trained models, one for each seed. Values are per image and larger is
 better: 1 for a right prediction and 0 for a wrong one, or a loss with its sign turned.
 """
 
@@ -50,37 +50,37 @@ def holm(p_values: ArrayLike) -> Floats:
 @dataclass(frozen=True)
 class Sample:
     """What the means of all candidates rest on: means over seeds (candidates,), the covariance that picking these
-    pictures gives them (candidates, candidates) and the effective groups that it is estimated from, the effective
+    images gives them (candidates, candidates) and the effective groups that it is estimated from, the effective
     trials of each mean, and the variance of each mean between seeds.
     """
 
     means: Floats
-    picture_covariance: Floats
+    image_covariance: Floats
     groups: float
     trials: Floats
     seeds: SeedVariance
 
     @classmethod
     def of(cls, members: Sequence[Floats], codes: NDArray[np.intp], resamples: int, seed: int) -> Sample:
-        """From values (seeds, pictures) of each candidate and the group of each picture."""
+        """From values (seeds, images) of each candidate and the group of each image."""
         values = np.stack([member.mean(axis=0) for member in members])
         groups = effective_groups(codes)
-        covariance = _picture_covariance(values, codes, resamples, seed) * (groups / (groups - 1) if groups > 1 else 1)
+        covariance = _image_covariance(values, codes, resamples, seed) * (groups / (groups - 1) if groups > 1 else 1)
         trials = np.array([effective_trials(row, codes) for row in values])
         return cls(values.mean(axis=1), covariance, groups, trials, SeedVariance.of(members))
 
     @property
-    def picture_freedom(self) -> float:
-        """Degrees of freedom of the covariance that picking these pictures gives."""
+    def image_freedom(self) -> float:
+        """Degrees of freedom of the covariance that picking these images gives."""
         return self.groups - 1
 
     @property
     def covariance(self) -> Floats:
-        """Of the candidates' means (candidates, candidates), over pictures and seeds."""
-        return self.picture_covariance + np.diag(self.seeds.variance)
+        """Of the candidates' means (candidates, candidates), over images and seeds."""
+        return self.image_covariance + np.diag(self.seeds.variance)
 
     def intervals(self, *, proportions: bool, level: float = 0.975) -> tuple[Floats, Floats]:
-        """Intervals of the means (candidates,) over pictures and, where there are several, seeds; 95 % at the default
+        """Intervals of the means (candidates,) over images and, where there are several, seeds; 95 % at the default
         `level`, that of one end.
 
         Proportions get Wilson's, at the number of trials that their variance stands for.
@@ -92,37 +92,37 @@ class Sample:
             quantile = stdtrit(_freedom(variance, seeds[:, None], self.seeds.freedom[:, None]), level)
             trials = np.divide(spread, variance, out=self.trials.copy(), where=variance > 0)
             return wilson_interval(self.means, trials, quantile)
-        pictures = np.diag(self.picture_covariance)
-        parts = np.column_stack([pictures, seeds])
-        freedoms = np.column_stack([np.full(seeds.shape, self.picture_freedom), self.seeds.freedom])
-        half = stdtrit(_freedom(pictures + seeds, parts, freedoms), level) * np.sqrt(pictures + seeds)
+        images = np.diag(self.image_covariance)
+        parts = np.column_stack([images, seeds])
+        freedoms = np.column_stack([np.full(seeds.shape, self.image_freedom), self.seeds.freedom])
+        half = stdtrit(_freedom(images + seeds, parts, freedoms), level) * np.sqrt(images + seeds)
         return self.means - half, self.means + half
 
 
 def compare_pairs(
     members: Sequence[Floats], codes: NDArray[np.intp], *, exact: bool, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Every pair of candidates (`first` < `second`, positions in `members`) on the same pictures.
+    """Every pair of candidates (`first` < `second`, positions in `members`) on the same images.
 
-    `members` holds values (seeds, pictures) of each candidate, `codes` the group of each picture (integers from
+    `members` holds values (seeds, images) of each candidate, `codes` the group of each image (integers from
     0). The interval of the difference comes from a bootstrap over groups and, where there are several seeds, from the
     spread between them. `exact` adds McNemar's test, on groups and means over seeds where there are several; the
     p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair: on
-    configs, but where no candidate has several seeds on these trained models alone. `pictures_to_settle` is how many
-    test pictures would show the difference with 80 % power, inf where only more seeds can; `seeds_to_settle` is how
-    many seeds of each config would, inf where only more pictures can, nan where their spread is not known (for
+    configs, but where no candidate has several seeds on these trained models alone. `images_to_settle` is how many
+    test images would show the difference with 80 % power, inf where only more seeds can; `seeds_to_settle` is how
+    many seeds of each config would, inf where only more images can, nan where their spread is not known (for
     accuracy it is taken as `SEED_SPREAD` then).
     """
     sample = Sample.of(members, codes, resamples, seed)
     first, second = np.triu_indices(len(members), k=1)
     difference = sample.means[first] - sample.means[second]
-    diagonal = np.diag(sample.picture_covariance)
-    pictures = np.maximum(diagonal[first] + diagonal[second] - 2 * sample.picture_covariance[first, second], 0.0)
+    diagonal = np.diag(sample.image_covariance)
+    images = np.maximum(diagonal[first] + diagonal[second] - 2 * sample.image_covariance[first, second], 0.0)
     pair = np.column_stack([first, second])
     seeds, seed_freedom = sample.seeds.of_pairs(pair)
-    error = np.sqrt(pictures + seeds.sum(axis=1))
-    parts = np.column_stack([pictures, seeds])
-    freedoms = np.column_stack([np.full(pictures.shape, sample.picture_freedom), seed_freedom])
+    error = np.sqrt(images + seeds.sum(axis=1))
+    parts = np.column_stack([images, seeds])
+    freedoms = np.column_stack([np.full(images.shape, sample.image_freedom), seed_freedom])
     freedom = _freedom(error**2, parts, freedoms)
     half = stdtrit(freedom, 0.975) * error
     p_value = _t_test(difference, error, freedom)
@@ -131,12 +131,12 @@ def compare_pairs(
     corrected = holm(p_value)
     clear = (corrected < SIGNIFICANCE) & (np.abs(difference) > half)
     verdict = np.where(clear, np.where(difference > 0, BETTER, WORSE), SAME)
-    needed = _pictures_needed(difference, pictures, seeds.sum(axis=1), codes.size)
+    needed = _images_needed(difference, images, seeds.sum(axis=1), codes.size)
     of_a_seed = np.full(difference.shape, sample.seeds.pooled)
     if exact and np.isnan(of_a_seed).any():
         accuracy = (sample.means[first] + sample.means[second]) / 2
         of_a_seed = (SEED_SPREAD * accuracy * (1 - accuracy)) ** 2
-    more_seeds = seeds_needed(difference, pictures, of_a_seed)
+    more_seeds = seeds_needed(difference, images, of_a_seed)
     ends = (difference - half, difference + half)
     columns = (first, second, difference, *ends, p_value, corrected, verdict, needed, more_seeds)
     return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
@@ -151,12 +151,12 @@ PAIR_COLUMNS = (
     "p_value",
     "p_corrected",
     "verdict",
-    "pictures_to_settle",
+    "images_to_settle",
     "seeds_to_settle",
 )
 
 
-def _picture_covariance(values: Floats, codes: NDArray[np.intp], resamples: int, seed: int) -> Floats:
+def _image_covariance(values: Floats, codes: NDArray[np.intp], resamples: int, seed: int) -> Floats:
     """Covariance of the candidates' means when groups are resampled."""
     sums, sizes = _group_sums(values, codes), np.bincount(codes).astype(np.float32)
     centered = (sums - values.mean(axis=1, keepdims=True) * sizes).astype(np.float32)
@@ -197,11 +197,11 @@ def _t_test(difference: Floats, error: Floats, freedom: Floats) -> Floats:
     return np.asarray(2 * student.sf(ratio, freedom))
 
 
-def _pictures_needed(difference: Floats, pictures: Floats, seeds: Floats, count: int) -> Floats:
-    """Test pictures at which this difference would exceed its error by the quantiles of 5 % level and 80 % power.
+def _images_needed(difference: Floats, images: Floats, seeds: Floats, count: int) -> Floats:
+    """Test images at which this difference would exceed its error by the quantiles of 5 % level and 80 % power.
 
-    The variance over pictures falls as 1 / n, that between seeds does not. For two single models that is Miettinen's
+    The variance over images falls as 1 / n, that between seeds does not. For two single models that is Miettinen's
     size for McNemar's test (1968) in its first approximation.
     """
     wanted = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - seeds
-    return np.ceil(np.divide(pictures * count, wanted, out=np.full_like(wanted, np.inf), where=wanted > 0))
+    return np.ceil(np.divide(images * count, wanted, out=np.full_like(wanted, np.inf), where=wanted > 0))

@@ -52,7 +52,7 @@ def _histories(ranking: Ranking) -> dict[str, list[list[float]]]:
 def _show(comparison: Comparison, folder: Path, run_id: str | None) -> None:
     console = Console(markup=False)
     for ranking in comparison.rankings:
-        evaluated = f"{ranking.test_set.codes.size:,} pictures of {ranking.dataset}"
+        evaluated = f"{ranking.test_set.codes.size:,} images of {ranking.dataset}"
         title = f"Test {comparison.metric.replace('_', ' ')} on {evaluated} (digest {ranking.test_set.digest})"
         table = Table("", "seeds", "mean", "95 % interval", title=title, title_justify="left")
         for candidate, (_, row) in zip(ranking.candidates, ranking.board.iterrows(), strict=True):

@@ -32,7 +32,7 @@ class SeedVariance:
 
     @classmethod
     def of(cls, members: Sequence[Floats]) -> SeedVariance:
-        """From the values (seeds, pictures) of each candidate."""
+        """From the values (seeds, images) of each candidate."""
         counts = np.array([len(member) for member in members])
         several = counts > 1
         between = np.array([member.mean(axis=1).var(ddof=1) if len(member) > 1 else np.nan for member in members])
@@ -53,15 +53,15 @@ class SeedVariance:
         return parts, freedom
 
 
-def seeds_needed(difference: Floats, pictures: Floats, of_a_seed: Floats) -> Floats:
+def seeds_needed(difference: Floats, images: Floats, of_a_seed: Floats) -> Floats:
     """Seeds of each config at which these differences would exceed their errors by the quantiles of 5 % level and 80 %
-    power, on as many pictures as now. That few seeds have to show their own spread adds one (Guenther 1981, The
+    power, on as many images as now. That few seeds have to show their own spread adds one (Guenther 1981, The
     American Statistician 35:243).
 
-    `pictures` is the variance that the choice of pictures gives a difference, `of_a_seed` that of a single seed. The
-    answer is inf where only more pictures can, and nan where `of_a_seed` is.
+    `images` is the variance that the choice of images gives a difference, `of_a_seed` that of a single seed. The
+    answer is inf where only more images can, and nan where `of_a_seed` is.
     """
-    left = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - pictures
+    left = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - images
     needed = np.divide(2 * of_a_seed, left, out=np.full_like(left, np.inf), where=left > 0)
     needed = np.ceil(needed + NORMAL_QUANTILE_95**2 / 4)
     return np.where(np.isnan(of_a_seed), np.nan, np.maximum(needed, MIN_SEEDS))

@@ -1,4 +1,4 @@
-"""What picking the best of several candidates on the same test pictures makes of its score."""
+"""What picking the best of several candidates on the same test images makes of its score."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Selection:
 
 
 def picked_on_validation(candidates: Sequence[Candidate], metric: Metric) -> int | None:
-    """The candidate of the best mean validation score; None unless all recorded one, on the same validation pictures.
+    """The candidate of the best mean validation score; None unless all recorded one, on the same validation images.
 
-    Its test score is flattered by no choice, as no test picture had a part in it: of equals it is the one of the lowest
+    Its test score is flattered by no choice, as no test image had a part in it: of equals it is the one of the lowest
     validation log loss, then the one that was begun first, not the first in order of their test scores.
     """
-    pictures = {frozenset(run.tags.get(f"{DATA_TAG}.validation") for run in found.runs) for found in candidates}
+    images = {frozenset(run.tags.get(f"{DATA_TAG}.validation") for run in found.runs) for found in candidates}
     scores = np.array([found.mean_metric(f"validation/{metric}") for found in candidates])
-    if len(pictures) > 1 or not np.isfinite(scores).all():
+    if len(images) > 1 or not np.isfinite(scores).all():
         return None
     losses = np.array([found.mean_metric(TIE_BY) for found in candidates])
     begun = np.array([min(run.started for run in found.runs) for found in candidates])

@@ -67,7 +67,7 @@ class TunerConfig(Strict):
     """How a search goes and when it ends. `objective` is a validation metric: `val_*` of the epoch that is kept, or
     `validation/*` as evaluated.
 
-    `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one picture's forward
+    `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one image's forward
     pass) are rejected untrained. For hyperband, `factor` is the share of trials that go on, and the epochs grow by it.
     """
 
@@ -152,7 +152,7 @@ class CompareConfig(Strict):
 class EvaluateConfig(Strict):
     """Which recorded model to evaluate, and on what: `dataset` null is the data that it was trained on.
 
-    `leaks` says what happens to pictures of another data set that the model was fitted on. `output` keeps the record in
+    `leaks` says what happens to images of another data set that the model was fitted on. `output` keeps the record in
     a folder too.
     """
 
@@ -192,7 +192,7 @@ class ExportConfig(Strict):
 
     A bundle that is there already is replaced with `overwrite` only.
 
-    `tolerance` is the largest difference of the probability on any validation picture for the float formats,
+    `tolerance` is the largest difference of the probability on any validation image for the float formats,
     `int8_tolerance` the largest mean difference for int8.
 
     With a `scene`, another recorded model, `run` is the model for faces, and both become one bundle for photos; either

@@ -1,4 +1,4 @@
-"""The data set of a run: where pictures come from, how they are prepared and assigned to the splits."""
+"""The data set of a run: where images come from, how they are prepared and assigned to the splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
 @dataclass(frozen=True)
 class SplitConfig(Strict):
     """How whole groups are assigned to training, validation and test; `fold` is kfold's alone. `seed` is apart from the
-    run's seed on purpose: runs that differ in their seed are evaluated on the same pictures.
+    run's seed on purpose: runs that differ in their seed are evaluated on the same images.
     """
 
     method: Literal["stratified", "kfold", "source", "column", "hashed"] = "stratified"
@@ -51,7 +51,7 @@ class SyntheticConfig(Strict):
 @dataclass(frozen=True)
 class ManifestConfig(Strict):
     """The columns of a CSV or Parquet manifest; only the first two must be there. `root`, seen from the manifest, is
-    the folder from which its paths count and which they may not leave. `target` is how far a picture belongs to class
+    the folder from which its paths count and which they may not leave. `target` is how far an image belongs to class
     1, from 0 to 1: what its probability is trained towards.
     """
 
@@ -66,7 +66,7 @@ class ManifestConfig(Strict):
 
 @dataclass(frozen=True)
 class VotesConfig(Strict):
-    """A CSV of raters' votes: its column `name` holds the file names of pictures; the columns `positive` and `negative`
+    """A CSV of raters' votes: its column `name` holds the file names of images; the columns `positive` and `negative`
     count the votes for either class, and all other columns of numbers those for something else. `others` are those of
     these that the auxiliary head learns as well. Of fewer than `min_count` votes for one of its classes it learns
     nothing.
@@ -82,12 +82,12 @@ class VotesConfig(Strict):
 
 @dataclass(frozen=True)
 class SourceConfig(Strict):
-    """Where pictures come from, and which class is which. `source` is the name under which a source is registered (see
+    """Where images come from, and which class is which. `source` is the name under which a source is registered (see
     `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
     `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
-    a picture's path: what its first group finds (or all of it) names the subject whose pictures stay together. `weight`
-    is the weight of each picture. `votes` turns labels into targets. `auxiliary` names further classes, whose pictures
-    are neither: they teach features through an auxiliary head and are never evaluated. All pictures of one of several
+    an image's path: what its first group finds (or all of it) names the subject whose images stay together. `weight`
+    is the weight of each image. `votes` turns labels into targets. `auxiliary` names further classes, whose images
+    are neither: they teach features through an auxiliary head and are never evaluated. All images of one of several
     sources that is `train_only` are trained on and none is evaluated; those that are copies of evaluated ones are left
     out.
     """
@@ -119,15 +119,15 @@ class SourceConfig(Strict):
 
 @dataclass(frozen=True)
 class DatasetConfig(SourceConfig):
-    """A source, or several `sources` together, and how its pictures are prepared: brought to a square of `image_size`
-    pixels, to which `fit` stretches the whole picture, crops its middle, pads it with white, or cuts out the largest
-    face; a picture that is a face already is stretched then, and one in which no face is found rejected.
+    """A source, or several `sources` together, and how its images are prepared: brought to a square of `image_size`
+    pixels, to which `fit` stretches the whole image, crops its middle, pads it with white, or cuts out the largest
+    face; an image that is a face already is stretched then, and one in which no face is found rejected.
 
-    Two pictures are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
-    dHashes in at most `dhash_distance`; null groups only pictures with the same pixels. `crop_duplicates` also joins
+    Two images are near-duplicates when their pHashes differ in at most `near_duplicate_distance` of 64 bits and their
+    dHashes in at most `dhash_distance`; null groups only images with the same pixels. `crop_duplicates` also joins
     crops, mirror images and edited copies of one photo, which takes OpenCV. `verify=full` reads every file again
-    instead of trusting size and time of change, and every prepared picture. `workers` null: one process for each core.
-    With `cluster` the Ray cluster at that address decodes instead, whose nodes read the pictures at the same paths;
+    instead of trusting size and time of change, and every prepared image. `workers` null: one process for each core.
+    With `cluster` the Ray cluster at that address decodes instead, whose nodes read the images at the same paths;
     `local` is one of this machine.
     """
 

@@ -19,7 +19,7 @@ KEYS = {
 GONE = ("tracking.parent", "tracking.job")
 """Flat keys that configs no longer have."""
 
-ABSENT = {"trainer.statistics_pictures": 0}
+ABSENT = {"trainer.statistics_images": 0}
 """What a config of a run that is older than a key stands for, where that is not today's default."""
 
 COLUMNS = {"called": "predicted", "part": "shipped_split"}

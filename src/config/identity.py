@@ -12,7 +12,7 @@ from .roles import EVALUATION, LAUNCH, PLACE, SESSION, as_text, is_added_default
 from .run import Config
 
 _UNTOLD = ("dataset.path", "dataset.manifest.root", "experiment")
-"""Of a run's name: where pictures lie, and what its own values say."""
+"""Of a run's name: where images lie, and what its own values say."""
 
 
 def flat_params(config: Config) -> dict[str, str]:

@@ -20,16 +20,16 @@ class ModelConfig(Strict):
     """`architecture` is one that is registered in `src/models`; the other values describe the CNN family. `filters`
     gives the width of each stage; a stage is `convolutions` layers and a pooling.
 
-    `grey` lets the model see lightness only, so that grey and colored pictures of one face are one to it. `weights`
+    `gray` lets the model see lightness only, so that gray and colored images of one face are one to it. `weights`
     null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by `output=`),
     of a file (.keras, .weights.h5, or .h5 or .pth of a backbone) or, of a backbone, those published (`imagenet`).
-    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen. `enlarge` gives the network pictures of so
-    many times the side, interpolated, so that one that was made for larger pictures sees more of small ones.
+    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen. `enlarge` gives the network images of so
+    many times the side, interpolated, so that one that was made for larger images sees more of small ones.
     """
 
     name: str
     architecture: str = "cnn"
-    grey: bool = False
+    gray: bool = False
     filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
     convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
     kernel_size: Annotated[int, Interval(ge=1, le=11)] = 3
@@ -74,7 +74,7 @@ class OptimizerConfig(Strict):
 
 @dataclass(frozen=True)
 class AugmentationConfig(Strict):
-    """Random changes to training pictures; 0 or false is off. Fractions are of the picture or of the full range."""
+    """Random changes to training images; 0 or false is off. Fractions are of the image or of the full range."""
 
     name: str
     flip: bool = False
@@ -101,7 +101,7 @@ class TrainerConfig(Strict):
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
     `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
     keeps that of a recorded run until it is finished, so that `resume=` can go on with it. `profile` traces some steps.
-    `statistics_pictures` is the number of training pictures over which batch normalization's statistics are estimated
+    `statistics_images` is the number of training images over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
 
     For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`; layers
@@ -121,7 +121,7 @@ class TrainerConfig(Strict):
     monitor: Literal["val_loss", "val_accuracy", "val_auc"] = "val_loss"
     early_stopping: WholeNumber = 6
     steps_per_execution: Count = 1
-    statistics_pictures: WholeNumber = 2048
+    statistics_images: WholeNumber = 2048
     freeze: WholeNumber = added(default=0)
     unfrozen_rate: Annotated[float, Gt(0), Le(1)] = added(default=0.1)
     frozen: str | None = added(default=None)
@@ -144,7 +144,7 @@ class TrainerConfig(Strict):
 
 @dataclass(frozen=True)
 class ThresholdConfig(Strict):
-    """How the probability from which a picture is predicted positive is chosen on the validation split.
+    """How the probability from which an image is predicted positive is chosen on the validation split.
 
     `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
     `false_positive_cost` false negatives.
@@ -160,10 +160,10 @@ class ThresholdConfig(Strict):
 class EvaluationConfig(Strict):
     """How a model is evaluated. `seed` is apart from the run's seed: runs are compared on the same resamples.
 
-    `flip` evaluates, keeps and exports a model that answers with the mean over a picture and its mirror image.
-    `abstain_accuracy` leaves the least certain pictures unanswered until the rest reach it on validation.
-    `corruptions` lists the severities to test, `explanations` counts the pictures to explain; 0 or [] is none.
-    `figures` is false where every picture of the result is to be left out: curves, sheets and those of the card.
+    `flip` evaluates, keeps and exports a model that answers with the mean over an image and its mirror image.
+    `abstain_accuracy` leaves the least certain images unanswered until the rest reach it on validation.
+    `corruptions` lists the severities to test, `explanations` counts the images to explain; 0 or [] is none.
+    `figures` is false where every image of the result is to be left out: curves, sheets and those of the card.
     """
 
     name: str = with_role(EVALUATION, default="default")
@@ -179,9 +179,9 @@ class EvaluationConfig(Strict):
     corruptions: Annotated[list[Annotated[int, Interval(ge=1, le=5)]], Len(0, 5)] = with_role(
         EVALUATION, default_factory=list
     )
-    corruption_pictures: Count = with_role(EVALUATION, default=1000)
+    corruption_images: Count = with_role(EVALUATION, default=1000)
     explanations: WholeNumber = with_role(EVALUATION, default=8)
-    pointing_pictures: WholeNumber = with_role(EVALUATION, default=64)
+    pointing_images: WholeNumber = with_role(EVALUATION, default=64)
 
 
 @dataclass(frozen=True)

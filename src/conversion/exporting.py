@@ -35,7 +35,7 @@ from ..tracking.read import artifact
 from .parity import Parity, compare_outputs, measure, table_rows
 
 RECORDED_CARD = "model_card.md"
-CALIBRATION_PICTURES = 200
+CALIBRATION_IMAGES = 200
 
 
 def build_bundle(
@@ -43,7 +43,7 @@ def build_bundle(
 ) -> tuple[Bundle, list[Parity]]:
     """Write the bundle `name` to `folder`. Raises BundleError for a format past its tolerance."""
     model = recorded.load()
-    calibration = _calibration_pictures(dataset)
+    calibration = _calibration_images(dataset)
     for model_format in shown(config.formats, "writing formats"):
         write_model(model, model_format, folder, calibration)
     (folder / CARD).write_text("", encoding="utf-8")
@@ -137,10 +137,10 @@ def _recorded_file(recorded: RecordedModel, name: str) -> Path:
     return path
 
 
-def _calibration_pictures(dataset: PreparedDataset) -> NDArray:
-    """Training pictures, evenly spaced: never those that the formats are compared on."""
+def _calibration_images(dataset: PreparedDataset) -> NDArray:
+    """Training images, evenly spaced: never those that the formats are compared on."""
     rows = dataset.rows("train")
-    chosen = np.linspace(0, len(rows) - 1, min(CALIBRATION_PICTURES, len(rows))).round().astype(int)
+    chosen = np.linspace(0, len(rows) - 1, min(CALIBRATION_IMAGES, len(rows))).round().astype(int)
     return dataset.images[rows[chosen]]
 
 
@@ -172,9 +172,7 @@ def _card(recorded_card: str, by_source: str, parities: Sequence[Parity]) -> str
     text = re.sub(r" (output|tracking\.\w+|dataset\.cache)=\S+", "", text)
     header = ("", *(parity.model_format for parity in parities))
     table = markdown_table(header, table_rows(parities))
-    return (
-        f"{text}\n{by_source}\n## Formats\n\nAgainst Keras on {parities[0].pictures:,} validation pictures.\n\n{table}"
-    )
+    return f"{text}\n{by_source}\n## Formats\n\nAgainst Keras on {parities[0].images:,} validation images.\n\n{table}"
 
 
 def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
@@ -190,13 +188,13 @@ def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
         (str(split), str(source), f"{len(part):,}", str(proportion(part["right"], part["group"])))
         for (split, source), part in named.groupby(["split", "source"])
     ]
-    return f"\n## By source\n\n{markdown_table(('split', 'source', 'pictures', 'accuracy'), rows)}"
+    return f"\n## By source\n\n{markdown_table(('split', 'source', 'images', 'accuracy'), rows)}"
 
 
 def write_model(model: keras.Model, model_format: str, folder: Path, calibration: NDArray[np.uint8]) -> Path:
     """Write `model` to `folder` in one format and return the file.
 
-    `calibration`, training pictures uint8 (n, size, size, 3), tell int8 the range of every activation. Raises
+    `calibration`, training images uint8 (n, size, size, 3), tell int8 the range of every activation. Raises
     BundleError where a needed package is not installed.
     """
     file = folder / MODEL_FILES[model_format]
@@ -217,18 +215,18 @@ def _write_litert(model: keras.Model, file: Path, _: NDArray[np.uint8]) -> None:
 
 
 def _write_int8(model: keras.Model, file: Path, calibration: NDArray[np.uint8]) -> None:
-    """Full integer weights and activations, one scale for each channel of a kernel (Jacob et al. 2018); pictures go in
+    """Full integer weights and activations, one scale for each channel of a kernel (Jacob et al. 2018); images go in
     and probabilities come out as floats, so that both LiteRT files are used in one way.
     """
     import tensorflow as tf
 
-    def pictures() -> Iterator[list[NDArray[np.float32]]]:
-        for picture in calibration:
-            yield [picture[None].astype(np.float32)]
+    def images() -> Iterator[list[NDArray[np.float32]]]:
+        for image in calibration:
+            yield [image[None].astype(np.float32)]
 
     converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = pictures
+    converter.representative_dataset = images
     file.write_bytes(converter.convert())
 
 

@@ -1,4 +1,4 @@
-"""Fitting how faces and scene become one probability: two small logistic models on validation pictures."""
+"""Fitting how faces and scene become one probability: two small logistic models on validation images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 
 
 def fit_fusion(labels: NDArray[np.floating], evidence: Sequence[Evidence], unsure_below: float) -> Fusion:
-    """The fusion of the smallest cross-entropy on pictures with `labels` (n,), 0 or 1, and their `evidence`.
+    """The fusion of the smallest cross-entropy on images with `labels` (n,), 0 or 1, and their `evidence`.
 
     Each of its two models is a logistic regression on log-odds (Platt 1999), with a unit Gaussian prior about their
-    plain sum, so that few pictures change little and none nothing. Of the two ways to join several faces the one that
+    plain sum, so that few images change little and none nothing. Of the two ways to join several faces the one that
     fits better is taken. Fused probabilities of either class below `unsure_below` are answered by `unsure`.
     """
     truth = np.asarray(labels, dtype=np.float64)

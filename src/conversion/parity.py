@@ -47,19 +47,19 @@ class Cost:
 
 
 def measure(file: Path, model_format: str, size: int) -> Cost:
-    """Measure a LiteRT or ONNX file on pictures of `size` by `size` pixels, in a fresh process without TensorFlow."""
+    """Measure a LiteRT or ONNX file on images of `size` by `size` pixels, in a fresh process without TensorFlow."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(_measure, file, model_format, size).result()
 
 
 def _measure(file: Path, model_format: str, size: int) -> Cost:
-    pictures = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size, size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size, size, 3), np.uint8)
     before = _memory()
     found = []
     for threads in THREADS:
         run = RUNNERS[model_format](file, size, threads)
         for batch in BATCHES:
-            times = _times(lambda run=run, batch=batch: run(pictures[:batch]))  # type: ignore[misc]
+            times = _times(lambda run=run, batch=batch: run(images[:batch]))  # type: ignore[misc]
             found.append(Latency(batch, threads, float(np.median(times)), float(np.percentile(times, 95))))
     return Cost(tuple(found), _memory() - before)
 
@@ -83,7 +83,7 @@ def _memory() -> int:
 
 @dataclass(frozen=True)
 class Parity:
-    """One format against Keras on the same pictures: differences of the calibrated probability, decisions that
+    """One format against Keras on the same images: differences of the calibrated probability, decisions that
     changed, accuracy with its 95 % interval; `size` in bytes. `cost` is None for Keras itself.
     """
 
@@ -92,21 +92,21 @@ class Parity:
     largest: float
     mean: float
     changed: int
-    pictures: int
+    images: int
     accuracy: Score
     cost: Cost | None
 
     def check(self, tolerance: float, int8_tolerance: float) -> None:
-        """Raise BundleError for a float format that differs by more than `tolerance` on any picture, or for int8 where
-        it differs by more than `int8_tolerance` on the mean picture.
+        """Raise BundleError for a float format that differs by more than `tolerance` on any image, or for int8 where
+        it differs by more than `int8_tolerance` on the mean image.
         """
         found, limit, which = self.largest, tolerance, "largest"
         if self.model_format == "int8":
             found, limit, which = self.mean, int8_tolerance, "mean"
         if not found <= limit:
             raise BundleError(
-                f"format {self.model_format}: the {which} difference to Keras is {found:.2g} on {self.pictures} "
-                f"validation pictures, past its tolerance of {limit:g}"
+                f"format {self.model_format}: the {which} difference to Keras is {found:.2g} on {self.images} "
+                f"validation images, past its tolerance of {limit:g}"
             )
 
 
@@ -129,7 +129,7 @@ def compare_outputs(
         largest=float(difference.max()),
         mean=float(difference.mean()),
         changed=int((predicted != (expected >= bundle.threshold)).sum()),
-        pictures=len(labels),
+        images=len(labels),
         accuracy=proportion(right),
         cost=cost,
     )
@@ -137,7 +137,7 @@ def compare_outputs(
 
 def parity_table(parities: Sequence[Parity]) -> Table:
     """The comparison, for a person."""
-    table = Table(title=f"Formats against Keras on {parities[0].pictures:,} validation pictures", title_justify="left")
+    table = Table(title=f"Formats against Keras on {parities[0].images:,} validation images", title_justify="left")
     for title in ("", *(parity.model_format for parity in parities)):
         table.add_column(title, justify="right" if title else "left")
     for cells in table_rows(parities):
@@ -168,7 +168,7 @@ def parity_metrics(parities: Sequence[Parity]) -> dict[str, float]:
 
 
 _ROWS = ("kB", "accuracy", "95 % interval", "largest difference", "mean difference", "changed decisions")
-_COST_ROWS = ("1 picture, ms (p95)", "32 pictures, ms (p95)", "32 on 2 threads", "memory, MB")
+_COST_ROWS = ("1 image, ms (p95)", "32 images, ms (p95)", "32 on 2 threads", "memory, MB")
 
 
 def table_rows(parities: Sequence[Parity]) -> list[tuple[str, ...]]:

@@ -27,7 +27,7 @@ from ..runtime.fusion import Fusion
 from ..runtime.photos import PhotoClassifier
 from .fusion_fitting import SUM_WITH_FACES, SUM_WITHOUT, fit_fusion
 from .photo_card import FACE_SECTION, SCENE_SECTION, card_section, photo_card
-from .photo_evidence import LabelledEvidence, LabelledPhotos, photo_evidence, with_answers
+from .photo_evidence import LabeledEvidence, LabeledPhotos, photo_evidence, with_answers
 
 FACE_SCORES = "faces: "
 _UNFITTED = Fusion(joining="largest", with_faces=SUM_WITH_FACES, without_faces=SUM_WITHOUT)
@@ -35,17 +35,17 @@ _OF_FACES = (
     *("class_names", "image_size", "threshold", "temperature", "abstain", "dataset_digest", "scores", "run_id"),
 )
 """What a bundle for photos takes over from that of its face model. Not `fit`: its own detector cuts faces out, and a
-picture that is to be one face is stretched.
+image that is to be one face is stretched.
 """
 
 
 def build_photo_bundle(
     face: Bundle,
     scene: Bundle,
-    photos: LabelledPhotos,
+    photos: LabeledPhotos,
     config: ExportConfig,
     folder: Path,
-    evidence: LabelledEvidence | None = None,
+    evidence: LabeledEvidence | None = None,
 ) -> Bundle:
     """Write the bundle of both models to `folder`, which finds faces by BlazeFace.
 
@@ -72,7 +72,7 @@ def build_photo_bundle(
     )
     draft = write_manifest(_joined(face, folder, formats, described))
     found = photo_evidence(PhotoClassifier(draft), photos)
-    fitting = evidence or LabelledEvidence.of_table(found[found["split"] == "validation"], "validation photos")
+    fitting = evidence or LabeledEvidence.of_table(found[found["split"] == "validation"], "validation photos")
     fusion = fit_fusion(fitting.labels, fitting.evidence, config.unsure_below)
     fused = replace(draft, scene=replace(described, fusion=fusion))
     answered = with_answers(found, fused)

@@ -12,7 +12,7 @@ from ..metrics.calibration import calibration_error_by_chance, expected_calibrat
 from ..metrics.intervals import proportion
 from ..reports.pages import markdown_table
 from ..runtime.bundle import Bundle
-from .photo_evidence import EVALUATED, LabelledEvidence
+from .photo_evidence import EVALUATED, LabeledEvidence
 
 FACE_SECTION, SCENE_SECTION = "Face model", "Scene model"
 
@@ -20,7 +20,7 @@ FACE_SECTION, SCENE_SECTION = "Face model", "Scene model"
 def photo_card(
     bundle: Bundle,
     answered: pd.DataFrame,
-    fitting: LabelledEvidence,
+    fitting: LabeledEvidence,
     cards: tuple[str, str],
     config: ExportConfig,
 ) -> str:
@@ -32,7 +32,7 @@ def photo_card(
     test = answered[answered["split"] == "test"]
     files = [place(name) for name in bundle.formats for place in (bundle.model_file, bundle.scene_file)]
     size = sum(file.stat().st_size for file in files)
-    header = ("split", "pictures", "accuracy", "calibration error (by chance)", "answered", "accuracy of these")
+    header = ("split", "images", "accuracy", "calibration error (by chance)", "answered", "accuracy of these")
     parts = [
         (f"{split}{case}", part)
         for split in EVALUATED
@@ -41,17 +41,17 @@ def photo_card(
     ]
     texts = [
         f"# Model card: {bundle.name}",
-        f"**Test accuracy on whole photos {proportion(test['right'], test['group'])}** on {len(test):,} pictures."
+        f"**Test accuracy on whole photos {proportion(test['right'], test['group'])}** on {len(test):,} images."
         if len(test)
         else "",
         "Says which of two apparent expressions, *{}* or *{}*, a photo shows. Faces are looked for first; a face model "
-        "judges each, a scene model the whole picture, and a logistic model fuses both into one probability. A picture "
+        "judges each, a scene model the whole image, and a logistic model fuses both into one probability. An image "
         "as small as the face model's input, or enlarged from so small a one, counts as one face.".format(
             *bundle.class_names
         ),
         "## Whole photos",
         markdown_table(header, [_row(title, part) for title, part in parts]),
-        "In brackets: 95 % intervals over groups of near-duplicates. Accuracy counts every picture; `answered` are "
+        "In brackets: 95 % intervals over groups of near-duplicates. Accuracy counts every image; `answered` are "
         "those not `unsure`. A perfectly calibrated model would show the calibration error `by chance` on as many.",
         _by_group(answered) if config.groups else "",
         "## Fusion",
@@ -69,7 +69,7 @@ def photo_card(
 
 
 def _by_group(answered: pd.DataFrame) -> str:
-    header = ("group", "split", "pictures", "face found", "accuracy")
+    header = ("group", "split", "images", "face found", "accuracy")
     rows = [
         (
             str(name),

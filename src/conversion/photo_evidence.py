@@ -1,4 +1,4 @@
-"""What the two models of a bundle say of labelled photos, each read again in full, as a prediction reads it."""
+"""What the two models of a bundle say of labeled photos, each read again in full, as a prediction reads it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pandas as pd
 
 from ..config import DatasetConfig, ExportConfig
 from ..data.prepared import PreparedDataset
-from ..data.samples import Limits, RejectedPictureError, Sample
+from ..data.samples import Limits, RejectedImageError, Sample
 from ..data.sources import list_samples
 from ..errors import BundleError, DataError
 from ..runtime.bundle import UNSURE, Bundle
 from ..runtime.classifier import BATCH_SIZE
 from ..runtime.fusion import Evidence
+from ..runtime.image_files import ImageFile
 from ..runtime.photos import Photo, PhotoClassifier
-from ..runtime.pictures import Picture
 
 EVALUATED = ("validation", "test")
 EVIDENCE_COLUMNS = ("label", "face_log_odds", "face_sides", "scene_log_odds")
 
 
 @dataclass(frozen=True)
-class LabelledPhotos:
+class LabeledPhotos:
     """The validation and test photos of a data set. Row i of `table` (path, label, split, group, copied, part)
     describes `samples[i]`.
 
@@ -41,7 +41,7 @@ class LabelledPhotos:
 
 
 @dataclass(frozen=True)
-class LabelledEvidence:
+class LabeledEvidence:
     """What a fusion is fitted on: `labels` (n,), 0 or 1, the `evidence` of n photos, and what these are, in words."""
 
     labels: np.ndarray
@@ -49,12 +49,12 @@ class LabelledEvidence:
     of: str
 
     @classmethod
-    def of_table(cls, found: pd.DataFrame, of: str) -> LabelledEvidence:
+    def of_table(cls, found: pd.DataFrame, of: str) -> LabeledEvidence:
         """That in a table as `photo_evidence` makes it."""
         return cls(found["label"].to_numpy(float), list(found["evidence"]), of)
 
 
-def labelled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: ExportConfig) -> LabelledPhotos:
+def labeled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: ExportConfig) -> LabeledPhotos:
     """The photos of `prepared`, made from `dataset`, in its own splits, or in those whose paths `config.validation` and
     `config.test` match. Raises BundleError where no photo is validated on.
     """
@@ -71,7 +71,7 @@ def labelled_photos(prepared: PreparedDataset, dataset: DatasetConfig, config: E
         )
     samples = {(sample.source, sample.path): sample for sample in list_samples(dataset).samples}
     found = [samples[key] for key in zip(table["source"], table["path"], strict=True)]
-    return LabelledPhotos(found, table.drop(columns="source").reset_index(drop=True), Limits.of(dataset))
+    return LabeledPhotos(found, table.drop(columns="source").reset_index(drop=True), Limits.of(dataset))
 
 
 def _split(path: str, config: ExportConfig) -> str:
@@ -86,7 +86,7 @@ def _part(path: str, pattern: str | None) -> str:
     return match.group(1 if match.re.groups else 0) if match else "others"
 
 
-def photo_evidence(classifier: PhotoClassifier, photos: LabelledPhotos) -> pd.DataFrame:
+def photo_evidence(classifier: PhotoClassifier, photos: LabeledPhotos) -> pd.DataFrame:
     """The table of `photos` with `evidence`, without those that are one face, which no fusion answers.
 
     Raises BundleError where none of validation is left.
@@ -101,13 +101,13 @@ def photo_evidence(classifier: PhotoClassifier, photos: LabelledPhotos) -> pd.Da
     found = photos.table.assign(evidence=pd.Series(evidence, photos.table.index, object))
     found = found[~np.array(one_face)]
     if not (found["split"] == "validation").any():
-        raise BundleError("no validation picture is larger than a face; fit on whole photos")
+        raise BundleError("no validation image is larger than a face; fit on whole photos")
     return found
 
 
 def _photo(classifier: PhotoClassifier, sample: Sample, limits: Limits) -> Photo:
-    prepared = classifier.prepare(Picture(sample.path, sample.locator.read(limits.bytes)))
-    if isinstance(prepared, RejectedPictureError):
+    prepared = classifier.prepare(ImageFile(sample.path, sample.locator.read(limits.bytes)))
+    if isinstance(prepared, RejectedImageError):
         raise BundleError(f"{sample.path}: {prepared}")
     return prepared
 
@@ -121,7 +121,7 @@ def write_evidence(found: pd.DataFrame, file: Path) -> None:
     found.drop(columns="evidence").join(columns).to_parquet(file, index=False)
 
 
-def read_evidence(file: Path) -> LabelledEvidence:
+def read_evidence(file: Path) -> LabeledEvidence:
     """What models said of photos, from a table as `write_evidence` makes it. Raises DataError for any other file."""
     try:
         table = pd.read_parquet(file, columns=list(EVIDENCE_COLUMNS))
@@ -135,7 +135,7 @@ def read_evidence(file: Path) -> LabelledEvidence:
         item.faces.shape != item.sides.shape or not np.isfinite([*item.faces, item.scene]).all() for item in evidence
     ):
         raise DataError(f"evidence={file}: a face without a side, or a number that is not finite")
-    return LabelledEvidence(labels, evidence, f"photos of {file.name}")
+    return LabeledEvidence(labels, evidence, f"photos of {file.name}")
 
 
 def evidence_of(table: pd.DataFrame) -> list[Evidence]:

@@ -1,1 +1,1 @@
-"""From a data source to pictures that can be trusted: one memory-mapped array, one table, one digest."""
+"""From a data source to images that can be trusted: one memory-mapped array, one table, one digest."""

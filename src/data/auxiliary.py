@@ -1,4 +1,4 @@
-"""Pictures that are neither of the two classes: they teach features through an auxiliary head, and nothing else."""
+"""Images that are neither of the two classes: they teach features through an auxiliary head, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..config import SourceConfig
 from .samples import NEITHER, Sample
 
 SHARE = "share."
-"""What the columns begin with that say how far a picture belongs to each class of the auxiliary head."""
+"""What the columns begin with that say how far an image belongs to each class of the auxiliary head."""
 
 
 @dataclass(frozen=True)
-class AuxiliaryPictures:
-    """What an auxiliary head learns, beside a data set whose pictures of two classes are the first of its array.
+class AuxiliaryImages:
+    """What an auxiliary head learns, beside a data set whose images of two classes are the first of its array.
 
-    `classes` are those of the head; `shares`, float32 (pictures, classes), say how far each picture of the array
-    belongs to them, all zero where that is not known. `table` describes the pictures of neither class, which come
+    `classes` are those of the head; `shares`, float32 (images, classes), say how far each image of the array
+    belongs to them, all zero where that is not known. `table` describes the images of neither class, which come
     after those of the two; `rows` are the places in the array of those that are trained on.
     """
 
@@ -37,7 +37,7 @@ class AuxiliaryPictures:
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """How far each picture of neither class belongs to class 1, (len(table),): half where no votes say so."""
+        """How far each image of neither class belongs to class 1, (len(table),): half where no votes say so."""
         return self._votes("target").fillna(0.5).to_numpy(dtype=np.float32)
 
     @property
@@ -53,7 +53,7 @@ class AuxiliaryPictures:
 def with_auxiliary(samples: Sequence[Sample], config: SourceConfig) -> list[Sample]:
     """Samples as an auxiliary head learns them, each wholly of its own class; as they are where there is no such head.
 
-    A source lists pictures of the auxiliary classes under the labels of `class_labels`; here they become `NEITHER`.
+    A source lists images of the auxiliary classes under the labels of `class_labels`; here they become `NEITHER`.
     """
     if not config.auxiliary:
         return list(samples)
@@ -66,11 +66,11 @@ def _shared(sample: Sample, config: SourceConfig) -> Sample:
     return replace(sample, label=NEITHER, shares={config.auxiliary[-1 - sample.label]: 1.0})
 
 
-def auxiliary_pictures(table: pd.DataFrame, splits: NDArray[np.object_]) -> AuxiliaryPictures | None:
-    """What the auxiliary head learns of a store's `table`, of which the first len(splits) rows are pictures of the two
+def auxiliary_images(table: pd.DataFrame, splits: NDArray[np.object_]) -> AuxiliaryImages | None:
+    """What the auxiliary head learns of a store's `table`, of which the first len(splits) rows are images of the two
     classes with these splits; None where there is no such head.
 
-    A picture of neither class that looks like one of validation or test, or that its source ships in another split than
+    An image of neither class that looks like one of validation or test, or that its source ships in another split than
     training, is not trained on.
     """
     names = [column for column in table.columns if column.startswith(SHARE)]
@@ -80,7 +80,7 @@ def auxiliary_pictures(table: pd.DataFrame, splits: NDArray[np.object_]) -> Auxi
     evaluated = of_two.loc[(splits == "validation") | (splits == "test"), "group"]
     shipped = rest["shipped_split"]
     usable = ~rest["group"].isin(evaluated) & (shipped.isna() | (shipped == "train"))
-    return AuxiliaryPictures(
+    return AuxiliaryImages(
         classes=tuple(name.removeprefix(SHARE) for name in names),
         shares=table[names].fillna(0.0).to_numpy(dtype=np.float32),
         table=rest.reset_index(drop=True),

@@ -38,7 +38,7 @@ _TYPES = {
     "width": pa.int32(),
     "height": pa.int32(),
     **dict.fromkeys(FEATURES, pa.binary()),
-    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "colour"), pa.large_string()),
+    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "color"), pa.large_string()),
     **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.large_string()),
     **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
 }
@@ -147,9 +147,9 @@ def _repeated(sha256: pd.Series) -> NDArray[np.intp]:
 
 
 def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
-    """Move the last pictures of the file into the slots of rejected ones and cut it; the table follows their order.
+    """Move the last images of the file into the slots of rejected ones and cut it; the table follows their order.
 
-    Where there are pictures of neither class, which come last, all move up instead, so that they stay last.
+    Where there are images of neither class, which come last, all move up instead, so that they stay last.
     """
     slots = table["slot"].to_numpy()
     count = len(slots)
@@ -166,9 +166,9 @@ def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     with preparation.pixels.open("r+b") as file:
         for slot, position in zip(slots[moved], positions[moved], strict=True):
             file.seek(int(slot) * preparation.slot_bytes)
-            picture = file.read(preparation.slot_bytes)
+            image = file.read(preparation.slot_bytes)
             file.seek(int(position) * preparation.slot_bytes)
-            file.write(picture)
+            file.write(image)
         file.truncate(count * preparation.slot_bytes)
     return table.drop(columns="slot").iloc[np.argsort(positions)].reset_index(drop=True)
 
@@ -179,11 +179,11 @@ def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetCo
             continue
         verdicts = Counter(rejected.loc[rejected["label"] == label, "verdict"])
         found = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-        raise DataError(f"dataset {config.name}: no picture of class {name!r} can be used ({found or 'none found'})")
+        raise DataError(f"dataset {config.name}: no image of class {name!r} can be used ({found or 'none found'})")
 
 
 def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
-    """The table with `group`, and `conflict` where pictures that look the same carry two labels."""
+    """The table with `group`, and `conflict` where images that look the same carry two labels."""
     pairs = [
         chained(np.fromiter((int(digest, 16) for digest in values_of(table["pixel_digest"])), np.uint64, len(table)))
     ]

@@ -1,8 +1,8 @@
-"""Pairs of pictures that show one photo: as a crop of it, mirrored, in a border, with a watermark or in other colors.
+"""Pairs of images that show one photo: as a crop of it, mirrored, in a border, with a watermark or in other colors.
 
-Patches of all pictures whose codes begin alike are compared, from several beginnings in turn; pictures with a few
+Patches of all images whose codes begin alike are compared, from several beginnings in turn; images with a few
 such patches in common are candidates. A pair is accepted where one shift and stretch carries many patches of one
-picture onto the other, spread over what the two have in common, and a fair share of all that lie there: a logo or a
+image onto the other, spread over what the two have in common, and a fair share of all that lie there: a logo or a
 watermark on two photos does not join them. Shift and stretch are found by trying that of each single patch (Philbin,
 Chum, Isard, Sivic, Zisserman 2007, "Object retrieval with large vocabularies and fast spatial matching"), without
 chance.
@@ -30,7 +30,7 @@ _SIZE_RATIO = 1.5
 
 _MIN_INLIERS = 12
 _MIN_SHARE = 0.08
-_CELLS = 4  # across and down what two pictures have in common
+_CELLS = 4  # across and down what two images have in common
 _MIN_CELLS = 5
 _MIN_CENTRAL = 3  # in its middle: all heads drawn as a circle agree at the rim
 _MAX_SCALE = 6.0
@@ -40,7 +40,7 @@ _MIN_OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Match:
-    """How keypoints of a first picture lie on a second: x and y times `scale` plus `shift`; rows of those that do."""
+    """How keypoints of a first image lie on a second: x and y times `scale` plus `shift`; rows of those that do."""
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -49,38 +49,38 @@ class Match:
 
 
 def crop_pairs(packed: Sequence[bytes]) -> Pairs:
-    """Pairs (i, j), i < j, of pictures that show one photo, by their packed keypoints (`local_features.features`)."""
-    pictures = [unpack_keypoints(data) for data in packed]
-    left, right, mirrored = candidates(pictures)
+    """Pairs (i, j), i < j, of images that show one photo, by their packed keypoints (`local_features.features`)."""
+    images = [unpack_keypoints(data) for data in packed]
+    left, right, mirrored = candidates(images)
     found = [
-        same_photo(pictures[i].mirrored() if mirror else pictures[i], pictures[j])
+        same_photo(images[i].mirrored() if mirror else images[i], images[j])
         for i, j, mirror in zip(left, right, mirrored, strict=True)
     ]
     accepted = np.array(found, dtype=bool)
     return left[accepted], right[accepted]
 
 
-def candidates(pictures: Sequence[Keypoints]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def candidates(images: Sequence[Keypoints]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Pairs (i, j), i < j, with at least three patches alike, or alike once i is mirrored (third array)."""
-    owner = np.repeat(np.arange(len(pictures)), [len(picture) for picture in pictures]).astype(np.int64)
-    codes = np.concatenate([np.zeros((0, 2), np.uint64), *(picture.codes for picture in pictures)])
+    owner = np.repeat(np.arange(len(images)), [len(image) for image in images]).astype(np.int64)
+    codes = np.concatenate([np.zeros((0, 2), np.uint64), *(image.codes for image in images)])
     matches = np.unique(np.concatenate([np.zeros(0, np.int64), *_alike(codes, owner)]))
-    count, total = len(codes), len(pictures)
+    count, total = len(codes), len(images)
     mirror, first, second = matches // count**2, matches // count % count, matches % count
     pairs = (mirror * total + owner[first]) * total + owner[second]
-    votes, number = np.unique(np.stack([pairs, _motions(pictures, mirror, first, second)]), axis=1, return_counts=True)
+    votes, number = np.unique(np.stack([pairs, _motions(images, mirror, first, second)]), axis=1, return_counts=True)
     pairs = np.unique(votes[0, number >= _VOTES])
     return pairs // total % total, pairs % total, pairs >= total**2
 
 
 def _motions(
-    pictures: Sequence[Keypoints], mirror: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+    images: Sequence[Keypoints], mirror: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """A number for how each match would stretch and shift its first picture, roughly (a Hough transform's bin)."""
+    """A number for how each match would stretch and shift its first image, roughly (a Hough transform's bin)."""
     empty = np.zeros((0, 2), np.float32)
-    places = np.concatenate([empty, *(picture.places for picture in pictures)])
-    sizes = np.concatenate([empty[:, 0], *(picture.sizes for picture in pictures)])
-    widths = np.repeat([picture.width for picture in pictures], [len(picture) for picture in pictures])
+    places = np.concatenate([empty, *(image.places for image in images)])
+    sizes = np.concatenate([empty[:, 0], *(image.sizes for image in images)])
+    widths = np.repeat([image.width for image in images], [len(image) for image in images])
     ratio = sizes[second] / sizes[first]
     start = places[first].copy()
     start[:, 0] = np.where(mirror > 0, widths[first] - 1 - start[:, 0], start[:, 0])
@@ -90,7 +90,7 @@ def _motions(
 
 
 def _alike(codes: NDArray[np.uint64], owner: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Pairs of alike codes of different pictures as numbers (mirror * n + i) * n + j, in which i's picture is first.
+    """Pairs of alike codes of different images as numbers (mirror * n + i) * n + j, in which i's image is first.
 
     In a list that is sorted by code, mirrored codes included, each is compared with the few that follow it.
     """
@@ -120,7 +120,7 @@ def _distance(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[
 
 
 def same_photo(first: Keypoints, second: Keypoints) -> bool:
-    """Whether what two pictures have in common can only come from one photo."""
+    """Whether what two images have in common can only come from one photo."""
     match = best_match(first, second)
     return match is not None and _is_convincing(match, first, second)
 

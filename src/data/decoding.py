@@ -1,4 +1,4 @@
-"""Read, decode and describe pictures on all cores, in order, with bounded memory."""
+"""Read, decode and describe images on all cores, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..hardware import end_with_parent, usable_cores
 from ..ray_cluster import connect
+from .image_statistics import statistics
 from .local_features import FRAME, features, keep_to_one_core
 from .locators import READ_ERRORS
 from .near_duplicates import perceptual_hashes
-from .picture_statistics import statistics
 from .pixel_budget import DECODING
-from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample, Verdict
+from .samples import DecodedImage, Fit, Limits, RejectedImageError, Sample, Verdict
 from .store import pixel_digest
 
 _CHUNK_BYTES = 4 << 20
-_SERIAL_PICTURES = 64  # below this, starting processes takes longer than the work
-_ENDED = "a process that decodes pictures was ended from outside, often for lack of memory"
+_SERIAL_IMAGES = 64  # below this, starting processes takes longer than the work
+_ENDED = "a process that decodes images was ended from outside, often for lack of memory"
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How pictures are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
+    """How images are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
-    `local_features` has crops described too, `fit` says how a picture becomes a square.
+    `local_features` has crops described too, `fit` says how an image becomes a square.
     """
 
     size: int
@@ -50,7 +50,7 @@ class Preparation:
 
     @property
     def slot_bytes(self) -> int:
-        """Bytes of one picture."""
+        """Bytes of one image."""
         return self.size * self.size * 3
 
 
@@ -80,9 +80,9 @@ def decode_samples(
     chunks = _chunks(samples, max(1, min(64, _CHUNK_BYTES // preparation.slot_bytes)))
     workers = workers or len(usable_cores())
     decoded: Iterator[tuple[Chunk, list[Outcome]]]
-    if cluster and count > _SERIAL_PICTURES:
+    if cluster and count > _SERIAL_IMAGES:
         decoded = _decode_on_ray(chunks, preparation, cluster)
-    elif workers == 1 or count <= _SERIAL_PICTURES or multiprocessing.current_process().daemon:
+    elif workers == 1 or count <= _SERIAL_IMAGES or multiprocessing.current_process().daemon:
         decoded = ((chunk, decode_and_write(chunk, preparation)) for chunk in chunks)
     else:
         decoded = _decode_in_parallel(chunks, preparation, workers)
@@ -124,7 +124,7 @@ def _decode_in_parallel(
 def _decode_on_ray(
     chunks: Iterator[Chunk], preparation: Preparation, address: str
 ) -> Iterator[tuple[Chunk, list[Outcome]]]:
-    """The same on a cluster, whose nodes read the pictures and send back what they prepared; it is written here.
+    """The same on a cluster, whose nodes read the images and send back what they prepared; it is written here.
 
     A chunk whose node is lost is decoded again on another one.
     """
@@ -139,9 +139,9 @@ def _decode_on_ray(
     try:
         while waiting:
             chunk, reference = waiting.popleft()
-            outcomes, pictures = ray.get(reference)
+            outcomes, images = ray.get(reference)
             waiting.extend(submitted(1))
-            _write(chunk, pictures, preparation)
+            _write(chunk, images, preparation)
             yield chunk, outcomes
     except ray.exceptions.RayTaskError:
         raise  # what decoding itself raised
@@ -167,13 +167,13 @@ def _start_worker(budget: tuple[Any, Any]) -> None:
 
 def decode_and_write(chunk: Chunk, preparation: Preparation) -> list[Outcome]:
     """Read, decode and write samples. Raises OSError if the disk is full."""
-    outcomes, pictures = decode_chunk(chunk, preparation)
-    _write(chunk, pictures, preparation)
+    outcomes, images = decode_chunk(chunk, preparation)
+    _write(chunk, images, preparation)
     return outcomes
 
 
 def decode_chunk(chunk: Chunk, preparation: Preparation) -> tuple[list[Outcome], list[NDArray[np.uint8] | None]]:
-    """Read and decode samples: outcomes, and pixels (size, size, 3). An unusable picture becomes its verdict, and has
+    """Read and decode samples: outcomes, and pixels (size, size, 3). An unusable image becomes its verdict, and has
     none.
     """
     decoded = [_decode(sample, preparation) for _, sample in chunk]
@@ -185,9 +185,9 @@ def decode_chunk(chunk: Chunk, preparation: Preparation) -> tuple[list[Outcome],
     return [outcome for outcome, _ in decoded], [pixels for _, pixels in decoded]
 
 
-def _write(chunk: Chunk, pictures: list[NDArray[np.uint8] | None], preparation: Preparation) -> None:
+def _write(chunk: Chunk, images: list[NDArray[np.uint8] | None], preparation: Preparation) -> None:
     with preparation.pixels.open("r+b", buffering=0) as file:
-        for (slot, _), pixels in zip(chunk, pictures, strict=True):
+        for (slot, _), pixels in zip(chunk, images, strict=True):
             if pixels is not None:
                 file.seek(slot * preparation.slot_bytes)
                 _write_all(file, np.ascontiguousarray(pixels).data.cast("B"))
@@ -205,30 +205,30 @@ def _decode(sample: Sample, preparation: Preparation) -> tuple[Outcome, NDArray[
         data = locator.read(preparation.limits.bytes + 1)
         sha256 = hashlib.sha256(data).hexdigest() if locator.has_file else ""
         fit = () if preparation.fit == "stretch" else (preparation.fit,)  # which not every source knows
-        picture = locator.decode(data, preparation.size, preparation.limits, *fit)
-        described = _local_features(sample, data, picture, preparation)
-    except RejectedPictureError as rejection:
+        image = locator.decode(data, preparation.size, preparation.limits, *fit)
+        described = _local_features(sample, data, image, preparation)
+    except RejectedImageError as rejection:
         return Outcome(rejection.verdict, rejection.detail, sha256), None
     except READ_ERRORS as error:
         return Outcome("unreadable", " ".join(str(error).split())[:200] or type(error).__name__, sha256), None
-    digest = pixel_digest(picture.pixels)
-    facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
+    digest = pixel_digest(image.pixels)
+    facts = {"width": image.width, "height": image.height, "format": image.format, "mode": image.mode}
     facts |= {
         "bytes": len(data),
-        **picture.facts,
+        **image.facts,
         **described,
         "pixel_digest": digest,
-        **vars(statistics(picture.pixels)),
+        **vars(statistics(image.pixels)),
     }
-    return Outcome("ok", "", sha256 or digest, facts), picture.pixels
+    return Outcome("ok", "", sha256 or digest, facts), image.pixels
 
 
-def _local_features(sample: Sample, data: bytes, picture: DecodedPicture, preparation: Preparation) -> dict[str, bytes]:
-    """What finds a picture's crops, from at least as many pixels as keypoints need. Raises RejectedPictureError."""
+def _local_features(sample: Sample, data: bytes, image: DecodedImage, preparation: Preparation) -> dict[str, bytes]:
+    """What finds an image's crops, from at least as many pixels as keypoints need. Raises RejectedImageError."""
     if not preparation.local_features or not sample.locator.has_file:
         return {}
-    longer = max(picture.width, picture.height)
+    longer = max(image.width, image.height)
     if preparation.size < min(FRAME, longer) or preparation.fit != "stretch":
-        picture = sample.locator.decode(data, FRAME, preparation.limits)
-    width, height = (picture.height, picture.width) if picture.turned else (picture.width, picture.height)
-    return features(picture.pixels, width, height)
+        image = sample.locator.decode(data, FRAME, preparation.limits)
+    width, height = (image.height, image.width) if image.turned else (image.width, image.height)
+    return features(image.pixels, width, height)

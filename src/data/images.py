@@ -1,7 +1,7 @@
-"""The one way a picture becomes pixels, shared by training, evaluation, prediction and serving.
+"""The one way an image becomes pixels, shared by training, evaluation, prediction and serving.
 
 What a file holds is decided by its content, never by its name. Every limit is checked before anything is decoded, and
-a picture that cannot be decoded to its last row is rejected, never guessed.
+an image that cannot be decoded to its last row is rejected, never guessed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ..detection.cut_out import is_cut_out_face
 from ..detection.detectors import Detector, create_detector
 from .pixel_budget import DECODING
 from .rejections import DECODE_ERRORS, FORMATS, UNOPENED, broken_verdict, one_line, unopened_verdict
-from .samples import DecodedPicture, Fit, Limits, RejectedPictureError
+from .samples import DecodedImage, Fit, Limits, RejectedImageError
 
 __all__ = [
     "BACKGROUND",
     "DEFAULT_LIMITS",
     "FORMATS",
     "MAX_SIDE",
-    "DecodedPicture",
+    "DecodedImage",
     "Limits",
     "decode_image",
-    "decode_picture",
+    "decode_pixels",
     "open_checked",
     "open_upright",
     "prepare_image",
@@ -40,7 +40,7 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
 
 MAX_SIDE = 1600
-"""Of a picture that is shown, or in which faces are looked for."""
+"""Of an image that is shown, or in which faces are looked for."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,7 +53,7 @@ _UPRIGHT = {
 }
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _GRAY_RANGES = (1, 255, 65535, 2**32 - 1)
-_SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole picture once for every scan of a progressive JPEG
+_SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole image once for every scan of a progressive JPEG
 # Pillow warns from 89 megapixels on, where our own limit stands already, and of metadata that no pixel depends on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -62,20 +62,20 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 DEFAULT_LIMITS = Limits()
 
 
-def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> NDArray[np.uint8]:
-    """The picture in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
+def decode_pixels(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> NDArray[np.uint8]:
+    """The image in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
 
-    EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedPictureError.
+    EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedImageError.
     """
-    return decode_picture(data, size, limits, fit).pixels
+    return decode_image(data, size, limits, fit).pixels
 
 
-def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> DecodedPicture:
-    """`decode_image` together with the picture's own size, format and mode. Raises RejectedPictureError."""
+def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> DecodedImage:
+    """`decode_pixels` together with the image's own size, format and mode. Raises RejectedImageError."""
     if not data:
-        raise RejectedPictureError("zero_bytes", "the file is empty")
+        raise RejectedImageError("zero_bytes", "the file is empty")
     if len(data) > limits.bytes:
-        raise RejectedPictureError("too_large", f"more than {limits.megabytes:g} megabytes")
+        raise RejectedImageError("too_large", f"more than {limits.megabytes:g} megabytes")
     with _open(data) as image:
         width, height = image.size
         _check_size(image, data, limits)
@@ -87,13 +87,13 @@ def decode_picture(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit:
                 image.load()
                 pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
         except DECODE_ERRORS as error:
-            raise RejectedPictureError(broken_verdict(data, error), one_line(error)) from None
-        return DecodedPicture(pixels, width, height, str(image.format), mode, turned=turned)
+            raise RejectedImageError(broken_verdict(data, error), one_line(error)) from None
+        return DecodedImage(pixels, width, height, str(image.format), mode, turned=turned)
 
 
 def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.Image:
-    """An opened picture as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between bars of
-    `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedPictureError where no face is found.
+    """An opened image as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between bars of
+    `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedImageError where no face is found.
     """
     if fit == "face":
         return prepare_image(_largest_face(upright_image(image), size), size)
@@ -121,13 +121,13 @@ def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.
 
 
 def _largest_face(upright: Image.Image, size: int) -> Image.Image:
-    """The largest face of an upright picture, cut out as a prediction cuts it out; all of one that is a face."""
+    """The largest face of an upright image, cut out as a prediction cuts it out; all of one that is a face."""
     if is_cut_out_face(upright, size):
         return upright
     detector = _detector()
     faces = detector.faces(upright)
     if not faces:
-        raise RejectedPictureError("no_face", "no face was found in it")
+        raise RejectedImageError("no_face", "no face was found in it")
     return detector.crop(upright, max(faces, key=lambda box: box.side))
 
 
@@ -137,24 +137,24 @@ def _detector() -> Detector:
 
 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:
-    """The whole picture as RGB, at most `MAX_SIDE` long. Raises RejectedPictureError."""
-    decode_picture(data, limits.min_side, limits)  # all checks of the one decoder
+    """The whole image as RGB, at most `MAX_SIDE` long. Raises RejectedImageError."""
+    decode_image(data, limits.min_side, limits)  # all checks of the one decoder
     return open_checked(data)
 
 
 def open_checked(data: bytes) -> Image.Image:
-    """`open_upright` for what `decode_picture` has taken. Raises RejectedPictureError."""
+    """`open_upright` for what `decode_image` has taken. Raises RejectedImageError."""
     with _open(data) as image:
         try:
             image.draft(None, (MAX_SIDE, MAX_SIDE))
             with DECODING.hold(image.width * image.height / 1e6):
                 return upright_image(image)
         except DECODE_ERRORS as error:
-            raise RejectedPictureError(broken_verdict(data, error), one_line(error)) from None
+            raise RejectedImageError(broken_verdict(data, error), one_line(error)) from None
 
 
 def upright_image(image: Image.Image) -> Image.Image:
-    """An opened picture as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
+    """An opened image as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)
@@ -164,7 +164,7 @@ def upright_image(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8; a broken note about the camera is no reason to lose the picture."""
+    """EXIF orientation, 1 (upright) to 8; a broken note about the camera is no reason to lose the image."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except DECODE_ERRORS:
@@ -175,22 +175,22 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise RejectedPictureError("too_large", one_line(error)) from None
+        raise RejectedImageError("too_large", one_line(error)) from None
     except DECODE_ERRORS as error:
         verdict = unopened_verdict(data)
-        raise RejectedPictureError(verdict, one_line(error, UNOPENED[verdict])) from None
+        raise RejectedImageError(verdict, one_line(error, UNOPENED[verdict])) from None
 
 
 def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:
     width, height = image.size
     megapixels = width * height / 1e6
     if megapixels > limits.megapixels:
-        raise RejectedPictureError("too_large", f"{width}x{height}, {megapixels:.0f} megapixels")
+        raise RejectedImageError("too_large", f"{width}x{height}, {megapixels:.0f} megapixels")
     if min(width, height) < limits.min_side:
-        raise RejectedPictureError("too_small", f"{width}x{height}, a side is under {limits.min_side} pixels")
+        raise RejectedImageError("too_small", f"{width}x{height}, a side is under {limits.min_side} pixels")
     scans = data.count(b"\xff\xda") if image.format == "JPEG" else 1
     if megapixels * scans > _SCANNED_MEGAPIXELS:
-        raise RejectedPictureError("too_large", f"{width}x{height} in {scans} scans")
+        raise RejectedImageError("too_large", f"{width}x{height} in {scans} scans")
 
 
 def _over_background(image: Image.Image) -> Image.Image:
@@ -204,7 +204,7 @@ def _over_background(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A picture of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
+    """An image of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
 
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """

@@ -1,4 +1,4 @@
-"""What is left of a picture in its crops and mirror images: a few dozen small patches, each with its place and a code.
+"""What is left of an image in its crops and mirror images: a few dozen small patches, each with its place and a code.
 
 Keypoints and descriptors are SIFT's (Lowe 2004, "Distinctive image features from scale-invariant keypoints"), computed
 upright by OpenCV, since copies on the web are cropped and mirrored but hardly ever turned. A descriptor is kept as the
@@ -6,7 +6,7 @@ signs of its projections on 128 fixed random directions (Charikar 2002, "Similar
 algorithms"). The second half of the directions are the mirror images of the first, so that swapping the two halves of
 a code gives the code of the mirrored patch.
 
-A picture too small for keypoints is described by its thumbnail.
+An image too small for keypoints is described by its thumbnail.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from PIL import Image
 FRAME = 192
 """The longer side in pixels at which keypoints are looked for; their places and sizes are in its pixels."""
 SMALL_SIDE = 96
-"""Pictures whose longer side has fewer pixels are described by a thumbnail."""
+"""Images whose longer side has fewer pixels are described by a thumbnail."""
 THUMBNAIL = 16
 KEYPOINTS = 128
-"""The most that are kept of one picture."""
+"""The most that are kept of one image."""
 _CONTRAST = 0.02
 _STEPS_PER_OCTAVE = 32
 _RECORD = np.dtype([("x", "u1"), ("y", "u1"), ("size", "u1"), ("code", "<u8", 2)])
@@ -34,7 +34,7 @@ BYTES_PER_KEYPOINT = _RECORD.itemsize
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The patches of one picture, the most distinct first.
+    """The patches of one image, the most distinct first.
 
     `places` (n, 2) x and y and `sizes` (n,) are float32 in pixels of a frame of `width` by `height`; `codes` (n, 2)
     are uint64.
@@ -50,7 +50,7 @@ class Keypoints:
         return len(self.sizes)
 
     def mirrored(self) -> Keypoints:
-        """What the left-to-right mirror image of the picture has."""
+        """What the left-to-right mirror image of the image has."""
         places = self.places.copy()
         places[:, 0] = self.width - 1 - places[:, 0]
         return Keypoints(self.width, self.height, places, self.sizes, self.codes[:, ::-1])
@@ -71,14 +71,14 @@ def keep_to_one_core() -> None:
         cv2.setNumThreads(1)
 
 
-def features(picture: NDArray[np.uint8], width: int, height: int) -> dict[str, bytes]:
-    """`keypoints` and `thumbnail` of a picture (size, size, 3) that was stretched from `width` by `height` pixels.
+def features(image: NDArray[np.uint8], width: int, height: int) -> dict[str, bytes]:
+    """`keypoints` and `thumbnail` of an image (size, size, 3) that was stretched from `width` by `height` pixels.
 
     One of the two is empty; both are where OpenCV is missing.
     """
     if opencv() is None:
         return {"keypoints": b"", "thumbnail": b""}
-    gray = Image.fromarray(picture).convert("L")
+    gray = Image.fromarray(image).convert("L")
     if max(width, height) < SMALL_SIDE:
         small = gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
         return {"keypoints": b"", "thumbnail": small.tobytes()}

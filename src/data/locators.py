@@ -1,4 +1,4 @@
-"""Where the bytes of one picture are: in a file of its own, in an archive, in memory or in a line of a table."""
+"""Where the bytes of one image are: in a file of its own, in an archive, in memory or in a line of a table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import IO, ClassVar
 import numpy as np
 from PIL import Image
 
-from .images import decode_picture, prepare_image
-from .samples import DecodedPicture, Fit, Limits, RejectedPictureError, Sample
+from .images import decode_image, prepare_image
+from .samples import DecodedImage, Fit, Limits, RejectedImageError, Sample
 
 READ_ERRORS = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
@@ -28,19 +28,19 @@ READ_ERRORS = (
 """What reading a missing, locked, encrypted or damaged file or archive member raises."""
 
 
-class PictureFile:
-    """Base of the locators whose bytes are those of a picture file."""
+class ImageFile:
+    """Base of the locators whose bytes are those of an image file."""
 
     __slots__ = ()
     has_file: ClassVar[bool] = True
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
-        """The picture in `data`, whatever its format. Raises RejectedPictureError."""
-        return decode_picture(data, size, limits, fit)
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+        """The image in `data`, whatever its format. Raises RejectedImageError."""
+        return decode_image(data, size, limits, fit)
 
 
 @dataclass(frozen=True, slots=True)
-class FileLocator(PictureFile):
+class FileLocator(ImageFile):
     """A file of its own, with its size in bytes and its time of change in ns when it was listed."""
 
     path: str
@@ -65,7 +65,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class ZipLocator(PictureFile):
+class ZipLocator(ImageFile):
     """A member of a zip archive, named by its place in the archive's directory (names may repeat)."""
 
     archive: str
@@ -85,7 +85,7 @@ def _open_zip(path: str, signature: str) -> zipfile.ZipFile:  # noqa: ARG001  (a
 
 
 @dataclass(frozen=True, slots=True)
-class RangeLocator(PictureFile):
+class RangeLocator(ImageFile):
     """A run of bytes in a file: a member of an uncompressed tar."""
 
     file: str
@@ -104,21 +104,21 @@ class RangeLocator(PictureFile):
 class PixelTextLocator(RangeLocator):
     """Gray values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
-        """The square picture whose pixels `data` lists. Raises RejectedPictureError."""
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+        """The square image whose pixels `data` lists. Raises RejectedImageError."""
         try:
             values = np.array(data.split(), dtype=np.uint8)
         except (ValueError, OverflowError):
-            raise RejectedPictureError("unreadable", "pixels that are no numbers from 0 to 255") from None
+            raise RejectedImageError("unreadable", "pixels that are no numbers from 0 to 255") from None
         side = round(len(values) ** 0.5)
         if not side or side * side != len(values):
-            raise RejectedPictureError("truncated", f"{len(values)} pixels make no square picture")
+            raise RejectedImageError("truncated", f"{len(values)} pixels make no square image")
         image = Image.fromarray(values.reshape(side, side))
-        return DecodedPicture(np.asarray(prepare_image(image, size)), side, side, "pixels", "L")
+        return DecodedImage(np.asarray(prepare_image(image, size)), side, side, "pixels", "L")
 
 
 @dataclass(frozen=True, slots=True)
-class BytesLocator(PictureFile):
+class BytesLocator(ImageFile):
     """Bytes in memory."""
 
     data: bytes
@@ -130,7 +130,7 @@ class BytesLocator(PictureFile):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLocator(PictureFile):
+class StreamLocator(ImageFile):
     """A member of a compressed tar, found by reading the archive up to it: see `with_streamed_bytes` for many."""
 
     archive: str

@@ -1,4 +1,4 @@
-"""Which pictures are copies of one photo: the one rule by which data is grouped and conflicts and leaks are found."""
+"""Which images are copies of one photo: the one rule by which data is grouped and conflicts and leaks are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..config import DatasetConfig
 from .crops import crop_pairs
 from .local_features import BYTES_PER_KEYPOINT, KEYPOINTS, strongest
 from .near_duplicates import Pairs, near_duplicate_pairs
-from .small_pictures import small_pairs
+from .small_images import small_pairs
 
 FEATURES = ("keypoints", "thumbnail")
 """Columns of bytes, as `local_features.features` gives them, that find crops; missing or empty where unknown."""
@@ -52,9 +52,9 @@ def features_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compact(features: pd.DataFrame) -> pd.DataFrame:
-    """Features to keep with a model: 1.8 kB a picture, and from 9,000 pictures on fewer keypoints, down to 0.6 kB.
+    """Features to keep with a model: 1.8 kB an image, and from 9,000 images on fewer keypoints, down to 0.6 kB.
 
-    Of 513 pairs of crops, 504 are found again when one picture of each has 96 of its 128 keypoints, 475 with 64, 428
+    Of 513 pairs of crops, 504 are found again when one image of each has 96 of its 128 keypoints, 475 with 64, 428
     with 32.
     """
     affordable = _MAX_BYTES // (BYTES_PER_KEYPOINT * max(1, len(features)))

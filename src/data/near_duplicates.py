@@ -1,8 +1,8 @@
-"""Groups of pictures that look the same, by perceptual hashes, without comparing every picture with every other.
+"""Groups of images that look the same, by perceptual hashes, without comparing every image with every other.
 
 Two 64-bit hashes that differ in at most d bits agree, in at least one of the b bands that they are cut into, but for
 at most floor(d / b) bits (pigeonhole; multi-index hashing: Norouzi, Punjani, Fleet 2012, arXiv:1307.2982). So only
-pictures that share a band, or a band with few bits flipped, are compared.
+images that share a band, or a band with few bits flipped, are compared.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _BATCH = 1 << 22  # pairs compared at once: about 50 MB
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def perceptual_hashes(pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The pHash and dHash of pictures of shape (size, size, 3): 64 bits each, uint64 (n,).
+def perceptual_hashes(images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The pHash and dHash of images of shape (size, size, 3): 64 bits each, uint64 (n,).
 
     pHash: the signs of the 8x8 lowest frequencies of a 32x32 gray thumbnail about their median (Zauner 2010,
     "Implementation and benchmarking of perceptual image hash functions"). dHash: whether a pixel of a 9x8 thumbnail
     is brighter than its left neighbor.
     """
-    thumbnails = [_shrunk(Image.fromarray(picture).convert("L"), _THUMBNAIL, _THUMBNAIL) for picture in pictures]
+    thumbnails = [_shrunk(Image.fromarray(image).convert("L"), _THUMBNAIL, _THUMBNAIL) for image in images]
     pixels = np.stack([np.asarray(thumbnail, dtype=np.float32) for thumbnail in thumbnails])
     frequencies = dctn(pixels, axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES].reshape(len(thumbnails), -1)
     signs = frequencies > np.median(frequencies, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def near_duplicate_pairs(
 ) -> Pairs:
     """Pairs (i, j) of rows whose pHashes differ in at most `distance` bits and dHashes in at most `dhash_distance`.
 
-    Rows with both hashes the same are joined in a chain, not pairwise, so that a million blank pictures cost a million
+    Rows with both hashes the same are joined in a chain, not pairwise, so that a million blank images cost a million
     pairs. A pair may stand twice.
     """
     both = np.stack([phash, dhash], axis=1)

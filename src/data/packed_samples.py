@@ -15,7 +15,7 @@ _BLOCK = 4096  # samples that are objects at once
 class PackedSamples:
     """Samples to be read from the first to the last, as often as wanted.
 
-    A listed picture takes 0.35 kB as Python objects, and 0.03 to 0.05 packed. Made from an iterator, no more than one
+    A listed image takes 0.35 kB as Python objects, and 0.03 to 0.05 packed. Made from an iterator, no more than one
     block of them ever are objects at once.
     """
 

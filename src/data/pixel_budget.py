@@ -1,4 +1,4 @@
-"""A bound on what is decoded at once: files of a few kB can hold pictures that take gigabytes."""
+"""A bound on what is decoded at once: files of a few kB can hold images that take gigabytes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From a data set's config to pictures that can be trusted: listed, decoded once, grouped, split, memory-mapped.
+"""From a data set's config to images that can be trusted: listed, decoded once, grouped, split, memory-mapped.
 
-The pixels and their table are made once for everything that names the same pictures; the split is computed when they
+The pixels and their table are made once for everything that names the same images; the split is computed when they
 are loaded, so that all folds and ratios share one array.
 """
 
@@ -23,9 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..config import DatasetConfig, project_path
 from ..errors import DataError
-from .auxiliary import AuxiliaryPictures, auxiliary_pictures
+from .auxiliary import AuxiliaryImages, auxiliary_images
 from .building import build
-from .listed_pictures import ListedPictures
+from .listed_images import ListedImages
 from .locators import READ_ERRORS, with_streamed_bytes
 from .long_columns import BLOCK, memory_given_back
 from .lookalikes import asks_for_crops, features_of, finds_crops
@@ -49,18 +49,18 @@ _UNGUARDED = (
     "a script that prepares data is run again by each process that decodes; put what it does "
     'under `if __name__ == "__main__":`'
 )
-_MIN_SHOWN = 200  # pictures; fewer are done before a bar could be read
+_MIN_SHOWN = 200  # images; fewer are done before a bar could be read
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Pictures ready to train on. Row i of `table` describes `images[i]`; those behind them belong to `auxiliary`.
+    """Images ready to train on. Row i of `table` describes `images[i]`; those behind them belong to `auxiliary`.
 
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
     format, sha256, phash, dhash, conflict, statistics, the factors of synthetic faces, and where the source has them,
     targets. `rejected` has path, label,
-    verdict, detail, source and sha256 of the pictures that are not used. `digest` names pixels, labels and groups.
+    verdict, detail, source and sha256 of the images that are not used. `digest` names pixels, labels and groups.
     """
 
     images: NDArray[np.uint8]
@@ -71,17 +71,17 @@ class PreparedDataset:
     split_digests: dict[str, str]
     name: str
     ignored: Mapping[str, int] = field(default_factory=dict)
-    """Folders or labels that are neither class, with the number of their pictures."""
+    """Folders or labels that are neither class, with the number of their images."""
     crossing_groups: int = 0
-    """Groups of near-duplicates of which the source ships pictures in several of its splits."""
+    """Groups of near-duplicates of which the source ships images in several of its splits."""
     dropped_crossing: int = 0
-    """Pictures that are not used because of that."""
+    """Images that are not used because of that."""
     features_file: Path | None = None
-    auxiliary: AuxiliaryPictures | None = None
+    auxiliary: AuxiliaryImages | None = None
 
     @property
     def features(self) -> pd.DataFrame:
-        """What finds the crops of each row's picture (`lookalikes.FEATURES`), read from disk; empty where unknown."""
+        """What finds the crops of each row's image (`lookalikes.FEATURES`), read from disk; empty where unknown."""
         if self.features_file is None:
             return features_of(self.table)
         return pd.read_parquet(self.features_file).iloc[: len(self.table)]
@@ -92,7 +92,7 @@ class PreparedDataset:
 
     @property
     def enlargement(self) -> float:
-        """By how much at least half of the pictures were enlarged: the prepared side over their longer one."""
+        """By how much at least half of the images were enlarged: the prepared side over their longer one."""
         return float((self.images.shape[1] / self.table[["width", "height"]].max(axis=1)).median())
 
     def labels(self, split: str) -> NDArray[np.float32]:
@@ -101,7 +101,7 @@ class PreparedDataset:
 
     @property
     def paths(self) -> list[str]:
-        """The paths of all pictures of the array, those of neither class behind the rows."""
+        """The paths of all images of the array, those of neither class behind the rows."""
         neither = [] if self.auxiliary is None else self.auxiliary.table["path"].tolist()
         return [*self.table["path"].tolist(), *neither]
 
@@ -116,23 +116,23 @@ class PreparedDataset:
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
     """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
 
-    `report_progress(done, total)` counts pictures; without it a terminal shows a bar. The user's files are only read.
+    `report_progress(done, total)` counts images; without it a terminal shows a bar. The user's files are only read.
     Raises DataError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise DataError(_UNGUARDED)  # else it would wait for the lock of the process that waits for it
-    pictures = ListedPictures(config)
-    folder = store_folder(project_path(config.cache), config.name, pictures.key)
-    store = _opened(folder, pictures)
+    images = ListedImages(config)
+    folder = store_folder(project_path(config.cache), config.name, images.key)
+    store = _opened(folder, images)
     if store is None:
         with locked(folder):
-            store = _opened(folder, pictures, say_damage=True)  # another process may have made it meanwhile
+            store = _opened(folder, images, say_damage=True)  # another process may have made it meanwhile
             if store is None:
                 if asks_for_crops(config) and not finds_crops(config):
                     Console(stderr=True).print(_NO_OPENCV, style="yellow", soft_wrap=True)
                 shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
                 with writing(folder) as partial, shown as report:
-                    build(partial, pictures.samples, pictures.listing, config, report)
+                    build(partial, images.samples, images.listing, config, report)
                 pa.default_memory_pool().release_unused()  # before the table is read back
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
@@ -148,27 +148,27 @@ def _progress_bar(name: str) -> Iterator[ReportProgress]:
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=total > _MIN_SHOWN)
 
 
-def _opened(folder: Path, pictures: ListedPictures, *, say_damage: bool = False) -> Store | None:
+def _opened(folder: Path, images: ListedImages, *, say_damage: bool = False) -> Store | None:
     try:
         with readable_disk_errors(folder.parent):
-            store = open_store(folder, full=pictures.config.verify == "full")
+            store = open_store(folder, full=images.config.verify == "full")
     except DamagedStoreError as damage:
         if say_damage:
-            line = f"warning: {folder}: {damage}; the pictures are prepared anew"
+            line = f"warning: {folder}: {damage}; the images are prepared anew"
             Console(stderr=True).print(line, style="yellow", soft_wrap=True, highlight=False, markup=False)
         return None
-    if store is not None and pictures.config.verify == "full" and not _same_content(store, pictures):
+    if store is not None and images.config.verify == "full" and not _same_content(store, images):
         return None
     return store
 
 
-def _same_content(store: Store, pictures: ListedPictures) -> bool:
+def _same_content(store: Store, images: ListedImages) -> bool:
     """Whether every file still has the SHA-256 that it had when the store was made."""
     columns = ["source", "path", "sha256"]
     stored = pd.concat([store.table[columns], store.rejected[columns]])
     known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
-    limit = Limits.of(pictures.config).bytes + 1
-    for sample in with_streamed_bytes((sample for sample in pictures.samples if sample.locator.has_file), limit):
+    limit = Limits.of(images.config).bytes + 1
+    for sample in with_streamed_bytes((sample for sample in images.samples if sample.locator.has_file), limit):
         try:
             found = hashlib.sha256(sample.locator.read(limit)).hexdigest()
         except READ_ERRORS:
@@ -195,7 +195,7 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
         crossing_groups=outcome.crossing_groups,
         dropped_crossing=outcome.dropped,
         features_file=store.folder / LOCAL_FEATURES,
-        auxiliary=auxiliary_pictures(store.table, outcome.splits),
+        auxiliary=auxiliary_images(store.table, outcome.splits),
     )
 
 

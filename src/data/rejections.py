@@ -1,4 +1,4 @@
-"""Why a file cannot be read as a picture, said in one verdict and one line."""
+"""Why a file cannot be read as an image, said in one verdict and one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .samples import Verdict
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """The formats that are read, by Pillow's names. Of an animation only the first frame is."""
 
-# Signatures of picture formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
+# Signatures of image formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
 _FOREIGN_SIGNATURES = (
     b"\xff\x0a",
     b"\x00\x00\x00\x0cJXL ",
@@ -25,7 +25,7 @@ _FOREIGN_SIGNATURES = (
 )
 
 UNOPENED: dict[Verdict, str] = {
-    "not_an_image": "no picture format found",
+    "not_an_image": "no image format found",
     "unsupported_format": f"a format other than {', '.join(FORMATS)}",
     "truncated": "the file ends too early",
     "unreadable": "its header cannot be understood",
@@ -39,7 +39,7 @@ DECODE_ERRORS = (
 
 
 def broken_verdict(data: bytes, error: BaseException) -> Verdict:
-    """Why a picture whose header was read could not be decoded."""
+    """Why an image whose header was read could not be decoded."""
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return "too_large"
     text = str(error).lower()
@@ -49,7 +49,7 @@ def broken_verdict(data: bytes, error: BaseException) -> Verdict:
 
 
 def unopened_verdict(data: bytes) -> Verdict:
-    """Why no plugin opened it: another picture format, a broken picture of one of ours, or no picture at all."""
+    """Why no plugin opened it: another image format, a broken image of one of ours, or no image at all."""
     Image.init()
     prefix = data[:16].ljust(16, b"\0")  # some signature tests read beyond a shorter one
     known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}

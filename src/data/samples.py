@@ -1,4 +1,4 @@
-"""What preparation passes on: a sample, where its picture is, the picture once decoded, or why it is rejected."""
+"""What preparation passes on: a sample, where its image is, the image once decoded, or why it is rejected."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 NEITHER = -1
-"""The label of a picture that belongs to neither class, and teaches the auxiliary head alone."""
+"""The label of an image that belongs to neither class, and teaches the auxiliary head alone."""
 
 Fit = Literal["stretch", "crop", "pad", "face"]
-"""How a picture becomes a square: all of it stretched, its middle, all of it between bars, or its largest face."""
+"""How an image becomes a square: all of it stretched, its middle, all of it between bars, or its largest face."""
 
 Verdict = Literal[
     "ok",
@@ -49,15 +49,15 @@ VERDICT_MEANINGS: dict[str, str] = {
 """What a verdict other than "ok" says, for a person."""
 
 
-class RejectedPictureError(Exception):
-    """A picture that cannot be used, with its verdict (never "ok") and one line for a person."""
+class RejectedImageError(Exception):
+    """An image that cannot be used, with its verdict (never "ok") and one line for a person."""
 
     def __init__(self, verdict: Verdict, detail: str) -> None:
         super().__init__(f"{verdict}: {detail}")
         self.verdict: Verdict = verdict
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[RejectedPictureError], tuple[Verdict, str]]:
+    def __reduce__(self) -> tuple[type[RejectedImageError], tuple[Verdict, str]]:
         return type(self), (self.verdict, self.detail)
 
 
@@ -81,7 +81,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedPicture:
+class DecodedImage:
     """Pixels, uint8 (size, size, 3), and what the file said about itself: width and height in pixels, format, mode.
 
     `turned` says that its note of the camera's position exchanged width and height.
@@ -93,14 +93,14 @@ class DecodedPicture:
     format: str
     mode: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known about the picture: further columns of its row, single values by name."""
+    """What else is known about the image: further columns of its row, single values by name."""
     turned: bool = False
 
 
 class Locator(Protocol):
-    """Where one picture is: small, can be sent to another process, and gives that picture alone.
+    """Where one image is: small, can be sent to another process, and gives that image alone.
 
-    `has_file` says whether the picture has bytes of the user's, which can be verified and copied. One without them is
+    `has_file` says whether the image has bytes of the user's, which can be verified and copied. One without them is
     made by the program itself: nothing but the same pixels makes it a duplicate of another.
     """
 
@@ -113,13 +113,13 @@ class Locator(Protocol):
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes of the file, none where there is no file; raises one of `locators.READ_ERRORS`."""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
-        """The picture of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedPictureError."""
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+        """The image of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedImageError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a source, before it was read. `path` is unique within `source`."""
+    """One image of a source, before it was read. `path` is unique within `source`."""
 
     path: str
     label: int
@@ -127,7 +127,7 @@ class Sample:
     shipped_split: Split | None = None
     """The split in which the data ships it."""
     subject: str | None = None
-    """Pictures of one subject stay together, whatever they look like."""
+    """Images of one subject stay together, whatever they look like."""
     weight: float = 1.0
     source: str = ""
     target: float | None = None
@@ -138,7 +138,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A picture that is not used: `verdict` from the closed list, `detail` for a person."""
+    """An image that is not used: `verdict` from the closed list, `detail` for a person."""
 
     path: str
     label: int

@@ -1,6 +1,6 @@
-"""Which pictures are trained on, tuned on and evaluated on: whole groups only, the same from the same seed everywhere.
+"""Which images are trained on, tuned on and evaluated on: whole groups only, the same from the same seed everywhere.
 
-A group's place follows from a hash of what it holds, never from the order of files or rows. A group in which pictures
+A group's place follows from a hash of what it holds, never from the order of files or rows. A group in which images
 that look the same carry two labels is never validated or tested on.
 """
 
@@ -28,9 +28,9 @@ class Groups:
 
     of_row: NDArray[np.int64]
     counts: NDArray[np.int64]
-    """Pictures of class 0 and of class 1, (groups, 2)."""
+    """Images of class 0 and of class 1, (groups, 2)."""
     conflict: NDArray[np.bool_]
-    """Whether pictures that look the same carry two labels."""
+    """Whether images that look the same carry two labels."""
     place: NDArray[np.float64]
     """A stable hash in [0, 1)."""
 
@@ -44,9 +44,9 @@ class SplitOutcome:
 
     splits: NDArray[np.object_]
     crossing_groups: int = 0
-    """Groups of which the source ships pictures in several of its splits."""
+    """Groups of which the source ships images in several of its splits."""
     dropped: int = 0
-    """Pictures that are not used because of that."""
+    """Images that are not used because of that."""
 
 
 def assign_splits(
@@ -60,7 +60,7 @@ def assign_splits(
     """
     if train_only:
         return _with_train_only(table, config, cross_split_duplicates, table["source"].isin(train_only).to_numpy(bool))
-    # The place of a picture in a hashed split never changes, so no seed may change it.
+    # The place of an image in a hashed split never changes, so no seed may change it.
     groups = _gather(table, seed=0 if config.method == "hashed" else config.seed)
     if config.method in ("source", "column"):
         outcome = _as_shipped(table, groups, config, cross_split_duplicates)
@@ -92,7 +92,7 @@ def _gather(table: pd.DataFrame, seed: int) -> Groups:
     counts = np.stack([np.bincount(of_row[labels == label], minlength=count) for label in (0, 1)], axis=1)
     conflict = np.bincount(of_row, weights=table["conflict"].to_numpy(), minlength=count) > 0
     place = np.full(count, np.inf)
-    # The least hash of its pictures: one that joins later can move its group in one direction only (see `_by_hash`).
+    # The least hash of its images: one that joins later can move its group in one direction only (see `_by_hash`).
     np.minimum.at(place, of_row, _unit_hashes(table["sha256"], seed))
     return Groups(of_row, counts, conflict, place)
 
@@ -130,7 +130,7 @@ def _partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[floa
 
     The groups of one class stand on a line in the order of their hashes; it is cut at the borders between two groups
     that are nearest to the shares, so that each share of each class is within one group's size of its target. Groups
-    of both classes (a person's happy and sad pictures) are assigned before that, the largest first, each to where it
+    of both classes (a person's happy and sad images) are assigned before that, the largest first, each to where it
     brings the class counts closest to their targets (as scikit-learn's StratifiedGroupKFold does), and the cuts make
     up for them.
     """
@@ -157,8 +157,8 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], empty: NDArray[
     """Where to cut a line of groups of `sizes` into len(wanted) splits, each of which gets one if it is `empty` yet."""
     if len(sizes) < empty.sum():
         raise DataError(
-            f"a class has only {len(sizes)} pictures or groups of them that differ, too few for {empty.sum()} splits; "
-            "add pictures"
+            f"a class has only {len(sizes)} images or groups of them that differ, too few for {empty.sum()} splits; "
+            "add images"
         )
     before = np.concatenate([[0], np.cumsum(sizes)])
     fractions = np.cumsum(wanted)[:-1] / max(wanted.sum(), 1e-9)
@@ -174,8 +174,8 @@ def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], empty: NDArray[
 def _by_hash(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     """Split per group from its own hash alone: test below `test`, validation next, training above.
 
-    A group's hash is the least of its pictures', so a picture that joins it can only move it towards test: no growth
-    of the data brings a tested picture into training. For the same reason a group in which a conflict appears leaves
+    A group's hash is the least of its images', so an image that joins it can only move it towards test: no growth
+    of the data brings a tested image into training. For the same reason a group in which a conflict appears leaves
     validation and test without entering training.
     """
     held_out = config.test + config.validation
@@ -200,7 +200,7 @@ def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossi
         )
     dropped = np.zeros(len(splits), dtype=bool)
     if crossing == "drop_from_train":
-        # The later split keeps its pictures: test before validation before training.
+        # The later split keeps its images: test before validation before training.
         last = len(SPLITS) - 1 - np.argmax(held[::-1], axis=0)
         dropped = (rank >= 0) & (rank < last[groups.of_row])
     splits[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
@@ -221,8 +221,8 @@ def _assign_missing(splits: NDArray[np.object_], groups: Groups, config: SplitCo
 
 
 def _assign_unsplit(splits: NDArray[np.object_], table: pd.DataFrame, groups: Groups, config: SplitConfig) -> None:
-    """Assign the pictures of sources without splits, in place, by whole groups; a conflict goes to training, and a
-    group that another source's splits hold too stays with its training pictures or is not used.
+    """Assign the images of sources without splits, in place, by whole groups; a conflict goes to training, and a
+    group that another source's splits hold too stays with its training images or is not used.
     """
     has_shipped_split = table["shipped_split"].notna()
     unsplit = ~has_shipped_split.groupby(table["source"]).transform("any").to_numpy(dtype=bool)
@@ -243,6 +243,6 @@ def _check_classes(labels: NDArray, splits: NDArray[np.object_], config: SplitCo
         present = len(np.unique(labels[splits == split]))
         if present < 2:
             raise DataError(
-                f"the {split} split has pictures of {'one class only' if present else 'neither class'} "
-                f"(dataset.split.method={config.method}); add pictures or choose another split"
+                f"the {split} split has images of {'one class only' if present else 'neither class'} "
+                f"(dataset.split.method={config.method}); add images or choose another split"
             )

@@ -78,7 +78,7 @@ def open_store(folder: Path, *, full: bool = False) -> Store | None:
     """The store in `folder`; None if there is none. Raises DamagedStoreError.
 
     Tables are verified whole; pixels too up to a gigabyte, or where the file was changed since it was written. Of more
-    a gigabyte is, another one each time, or with `full` each picture by its SHA-256.
+    a gigabyte is, another one each time, or with `full` each image by its SHA-256.
     """
     try:
         info = _read_info(folder / INFO)
@@ -95,7 +95,7 @@ def open_store(folder: Path, *, full: bool = False) -> Store | None:
     if full:
         for row, digest in enumerate(table["pixel_digest"]):
             if pixel_digest(pixels[row]) != digest:
-                raise DamagedStoreError(f"picture {row} of {PIXELS} is not what was written")
+                raise DamagedStoreError(f"image {row} of {PIXELS} is not what was written")
     return Store(folder, pixels, table, rejected, info)
 
 
@@ -107,7 +107,7 @@ def _read_info(file: Path) -> StoreInfo:
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """A name for the pixels of one picture."""
+    """A name for the pixels of one image."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
 
 

@@ -1,1 +1,1 @@
-"""Finding faces in pictures, and telling a face that was cut out from a photo."""
+"""Finding faces in images, and telling a face that was cut out from a photo."""

@@ -1,6 +1,6 @@
 """BlazeFace finds faces (Bazarevsky et al. 2019, arXiv 1907.05047), run by LiteRT from files that come with the code.
 
-Two networks of MediaPipe look at the whole picture: the short-range one, for faces that fill much of it, and the
+Two networks of MediaPipe look at the whole image: the short-range one, for faces that fill much of it, and the
 full-range one, for smaller ones too; see `face_detector/README.md`. Each says for the cells of grids whether a face is
 centered there, and where its box is.
 """
@@ -45,45 +45,45 @@ class Network:
     anchors: NDArray[np.float64]
 
 
-def find_faces(networks: Sequence[Network], picture: Image.Image, min_score: float) -> NDArray[np.float64]:
-    """The faces in an RGB picture: score, left, top, right and bottom in its pixels, (n, 5), the surest first."""
-    pieces = [((0, 0), picture), *_pieces(picture)]
+def find_faces(networks: Sequence[Network], image: Image.Image, min_score: float) -> NDArray[np.float64]:
+    """The faces in an RGB image: score, left, top, right and bottom in its pixels, (n, 5), the surest first."""
+    pieces = [((0, 0), image), *_pieces(image)]
     found = [
         _candidates(network, piece, min_score) + np.array([0, *at, *at]) for network in networks for at, piece in pieces
     ]
     return np.array(list(_joined(np.concatenate(found)))).reshape(-1, 5)
 
 
-def _pieces(picture: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
-    """Squares of a picture twice as long as wide, or longer, each half over the next, and where they lie in it: faces
+def _pieces(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+    """Squares of an image twice as long as wide, or longer, each half over the next, and where they lie in it: faces
     are small in the whole of it.
     """
-    width, height = picture.size
+    width, height = image.size
     side, longer = min(width, height), max(width, height)
     if longer < LONG * side:
         return
     for start in range(0, longer - side // 2, max(1, side // 2))[:MAX_PIECES]:
         at = (start, 0) if width > height else (0, start)
-        yield at, picture.crop((*at, min(width, at[0] + side), min(height, at[1] + side)))
+        yield at, image.crop((*at, min(width, at[0] + side), min(height, at[1] + side)))
 
 
-def _candidates(network: Network, picture: Image.Image, min_score: float) -> NDArray[np.float64]:
-    numbers, scores = network.run(_pixels(picture, network.side))
+def _candidates(network: Network, image: Image.Image, min_score: float) -> NDArray[np.float64]:
+    numbers, scores = network.run(_pixels(image, network.side))
     likely = np.flatnonzero(scores >= np.log(min_score / (1 - min_score)))  # scores are log-odds
     sureness = 1 / (1 + np.exp(-scores[likely].astype(np.float64)))
     centers = network.anchors[likely] + numbers[likely, :2] / network.side
     sizes = numbers[likely, 2:4] / network.side
-    longer = max(picture.size)
-    origin = (np.array(picture.size) - longer) / 2
+    longer = max(image.size)
+    origin = (np.array(image.size) - longer) / 2
     corners = [longer * (centers - sizes / 2) + origin, longer * (centers + sizes / 2) + origin]
     return np.column_stack([sureness, *corners])
 
 
-def _pixels(picture: Image.Image, side: int) -> NDArray[np.float32]:
-    """The whole picture in the middle of a black square."""
-    longer = max(picture.size)
-    width, height = (max(1, round(side * length / longer)) for length in picture.size)
-    small = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def _pixels(image: Image.Image, side: int) -> NDArray[np.float32]:
+    """The whole image in the middle of a black square."""
+    longer = max(image.size)
+    width, height = (max(1, round(side * length / longer)) for length in image.size)
+    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     square = np.zeros((side, side, 3), np.uint8)
     left, top = (side - width) // 2, (side - height) // 2
     square[top : top + height, left : left + width] = np.asarray(small)

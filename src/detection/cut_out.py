@@ -6,17 +6,17 @@ import numpy as np
 from PIL import Image
 
 COMPARED_SIDE = 480
-"""Whether a picture was enlarged is seen at this side at most."""
+"""Whether an image was enlarged is seen at this side at most."""
 
 ONE_FACE = 1.5
-"""A picture of at most this many times the side of a prepared face is a face that was cut out already."""
+"""An image of at most this many times the side of a prepared face is a face that was cut out already."""
 
 MAX_LOST, MAX_ASPECT = 0.002, 1.25
 """An enlarged face loses this share of its variance at most where it is made so small, and is about square."""
 
 
 def is_cut_out_face(upright: Image.Image, size: int) -> bool:
-    """Whether an upright RGB picture is hardly larger than the `size` of a prepared face, or about square and shows no
+    """Whether an upright RGB image is hardly larger than the `size` of a prepared face, or about square and shows no
     more than it would then: a face that was cut out, and maybe enlarged since, in whose blur none is found.
 
     Of 600 faces of FER-2013's validation part, enlarged from 48 to 350 pixels in three ways, 0.975 are found to be so,

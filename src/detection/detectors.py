@@ -1,4 +1,4 @@
-"""Where the faces in a picture are: by BlazeFace, by OpenCV's cascade, or by the user's YuNet file."""
+"""Where the faces in an image are: by BlazeFace, by OpenCV's cascade, or by the user's YuNet file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .blazeface import find_faces, load_blazeface
 
 CASCADE_FILE = "haarcascade_frontalface_alt2.xml"
 CASCADE_SIDE = 480
-"""The cascade looks for faces in a picture of at most this side: time grows with its area."""
+"""The cascade looks for faces in an image of at most this side: time grows with its area."""
 
 NEIGHBORS = 3
 """Overlapping hits that make a face: OpenCV's own value."""
@@ -55,7 +55,7 @@ BLAZEFACE = Detection(detector="blazeface", margin=0.12, min_score=0.6)
 
 @plain_dataclass(frozen=True, slots=True)
 class Box:
-    """A square in pixels of the upright picture, of which it may lead out."""
+    """A square in pixels of the upright image, of which it may lead out."""
 
     left: int
     top: int
@@ -64,21 +64,21 @@ class Box:
 
 @plain_dataclass(frozen=True)
 class Detector:
-    """`find` gives the faces of an upright RGB picture, in any thread; `settings` say how they are cut out."""
+    """`find` gives the faces of an upright RGB image, in any thread; `settings` say how they are cut out."""
 
     find: Callable[[Image.Image], list[Box]]
     settings: Detection
 
-    def faces(self, picture: Image.Image) -> list[Box]:
+    def faces(self, image: Image.Image) -> list[Box]:
         """The faces from left to right, an order that does not depend on how they are found."""
-        return sorted(self.find(picture), key=lambda box: (box.left, box.top, box.side))
+        return sorted(self.find(image), key=lambda box: (box.left, box.top, box.side))
 
-    def crop(self, picture: Image.Image, box: Box) -> Image.Image:
-        """The part of an upright picture that shows a face, with the margin, as far as the picture goes."""
+    def crop(self, image: Image.Image, box: Box) -> Image.Image:
+        """The part of an upright image that shows a face, with the margin, as far as the image goes."""
         margin = round(self.settings.margin * box.side)
         right, bottom = box.left + box.side + margin, box.top + box.side + margin
         left, top = max(0, box.left - margin), max(0, box.top - margin)
-        return picture.crop((left, top, min(picture.width, right), min(picture.height, bottom)))
+        return image.crop((left, top, min(image.width, right), min(image.height, bottom)))
 
 
 def create_detector(settings: Detection = BLAZEFACE) -> Detector:
@@ -91,10 +91,10 @@ def create_detector(settings: Detection = BLAZEFACE) -> Detector:
 def _blazeface(min_score: float) -> Callable[[Image.Image], list[Box]]:
     networks = load_blazeface()
 
-    def find(picture: Image.Image) -> list[Box]:
-        found = find_faces(networks, picture, min_score)
+    def find(image: Image.Image) -> list[Box]:
+        found = find_faces(networks, image, min_score)
         boxes = [_square(left, top, right - left, bottom - top) for _, left, top, right, bottom in found]
-        return [box for box in boxes if _lies_in(box, picture)]
+        return [box for box in boxes if _lies_in(box, image)]
 
     return find
 
@@ -102,29 +102,29 @@ def _blazeface(min_score: float) -> Callable[[Image.Image], list[Box]]:
 def _cascade(max_side: int) -> Callable[[Image.Image], list[Box]]:
     """OpenCV's frontal-face cascade (Viola and Jones 2001; Lienhart and Maydt 2002), which comes with it.
 
-    Faces are looked for in a picture shrunk to `max_side`. Where none is found, one large face is looked for in a small
-    copy with a border: the cascade misses a face that fills the picture.
+    Faces are looked for in an image shrunk to `max_side`. Where none is found, one large face is looked for in a small
+    copy with a border: the cascade misses a face that fills the image.
     """
     cv2 = _opencv()
-    cv2.setNumThreads(1)  # pictures are spread over the cores, not parts of one
-    own = threading.local()  # a cascade holds the picture that it works on
+    cv2.setNumThreads(1)  # images are spread over the cores, not parts of one
+    own = threading.local()  # a cascade holds the image that it works on
 
-    def look(grey: NDArray[np.uint8], min_side: int, step: float, scale: float, border: int) -> list[Box]:
+    def look(gray: NDArray[np.uint8], min_side: int, step: float, scale: float, border: int) -> list[Box]:
         if not hasattr(own, "cascade"):
             own.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE_FILE)
-        found = own.cascade.detectMultiScale(cv2.equalizeHist(grey), step, NEIGHBORS, minSize=(min_side, min_side))
+        found = own.cascade.detectMultiScale(cv2.equalizeHist(gray), step, NEIGHBORS, minSize=(min_side, min_side))
         places = ((scale * (left - border), scale * (top - border), scale * side) for left, top, side, _ in found)
         return [Box(round(left), round(top), round(side)) for left, top, side in places]
 
-    def shrunk(grey: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
-        scale = max(1.0, max(grey.shape) / longest)
-        small = cv2.resize(grey, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA) if scale > 1 else grey
+    def shrunk(gray: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
+        scale = max(1.0, max(gray.shape) / longest)
+        small = cv2.resize(gray, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA) if scale > 1 else gray
         return small, scale
 
-    def find(picture: Image.Image) -> list[Box]:
-        full = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
-        grey, scale = shrunk(full, max_side)
-        if found := look(grey, MIN_FACE_SIDE, SCALE, scale, 0):
+    def find(image: Image.Image) -> list[Box]:
+        full = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY)
+        gray, scale = shrunk(full, max_side)
+        if found := look(gray, MIN_FACE_SIDE, SCALE, scale, 0):
             return found
         small, scale = shrunk(full, CLOSE_UP_SIDE)
         border = min(small.shape) // 4
@@ -143,9 +143,9 @@ def yunet_detector(file: Path, confidence: float = 0.7) -> Detector:
     except cv2.error as error:
         raise BundleError(f"{file}: OpenCV cannot read it as a YuNet model: {error.err}") from None
 
-    def find(picture: Image.Image) -> list[Box]:
-        network.setInputSize(picture.size)
-        _, found = network.detect(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR))
+    def find(image: Image.Image) -> list[Box]:
+        network.setInputSize(image.size)
+        _, found = network.detect(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
         return [_square(*face[:4]) for face in (found if found is not None else [])]
 
     return Detector(find, CASCADE)
@@ -156,10 +156,10 @@ def _square(left: float, top: float, width: float, height: float) -> Box:
     return Box(round(left - (side - width) / 2), round(top - (side - height) / 2), round(side))
 
 
-def _lies_in(box: Box, picture: Image.Image) -> bool:
-    """Whether the middle of a box is in the picture: a network also looks at the border around it."""
+def _lies_in(box: Box, image: Image.Image) -> bool:
+    """Whether the middle of a box is in the image: a network also looks at the border around it."""
     middle = (box.left + box.side / 2, box.top + box.side / 2)
-    return box.side > 1 and all(0 < at < length for at, length in zip(middle, picture.size, strict=True))
+    return box.side > 1 and all(0 < at < length for at, length in zip(middle, image.size, strict=True))
 
 
 def _opencv():  # type: ignore[no-untyped-def] # the cv2 module, whose import is late

@@ -71,7 +71,7 @@ def draw_figures(evaluation: Evaluation) -> dict[str, Figure]:
     labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
     threshold, names = evaluation.threshold, evaluation.class_names
     worst = evaluation.worst
-    wrong = (evaluation.worst_pictures, worst["label"].to_numpy(), worst["probability"].to_numpy())
+    wrong = (evaluation.worst_images, worst["label"].to_numpy(), worst["probability"].to_numpy())
     drawn = {
         "confusion_matrix": figures.confusion_matrix(labels, probabilities, threshold=threshold, class_names=names),
         "probabilities": figures.probability_histogram(labels, probabilities, threshold=threshold, class_names=names),

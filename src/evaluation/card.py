@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ModelFacts:
     """What the card says of the model itself: name, size, FLOPs of one forward pass, the command that made the card,
-    the source of its training pictures, and what is known of these among the evaluated ones, as a clause about them.
+    the source of its training images, and what is known of these among the evaluated ones, as a clause about them.
     """
 
     name: str
@@ -48,7 +48,7 @@ def model_card(
         negative=negative,
         positive=positive,
         headline=evaluation.scores[last]["accuracy"],
-        test_pictures=f"{len(evaluation.split(last)):,}",
+        test_images=f"{len(evaluation.split(last)):,}",
         few_groups=few_groups(evaluation),
         digest=dataset.digest,
         splits=_splits(dataset),
@@ -83,7 +83,7 @@ def card_html(markdown: str, figures: Mapping[str, Path]) -> str:
 
 
 def _splits(dataset: PreparedDataset) -> list[list[str]]:
-    """Rows of the table of splits: name, pictures, those of either class, digest."""
+    """Rows of the table of splits: name, images, those of either class, digest."""
     rows = []
     for split, digest in dataset.split_digests.items():
         positive, total = int(dataset.labels(split).sum()), len(dataset.rows(split))
@@ -121,7 +121,7 @@ def _robustness(evaluation: Evaluation) -> dict[str, Any] | None:
     by_corruption = found.table.groupby("corruption")["accuracy"].mean().sort_values()
     worst = ", ".join(f"{str(name).replace('_', ' ')} {value:.3f}" for name, value in by_corruption.head(3).items())
     mean = float(found.table["accuracy"].mean())
-    return {"mean": mean, "clean": str(found.clean), "pictures": f"{found.pictures:,}", "worst": worst}
+    return {"mean": mean, "clean": str(found.clean), "images": f"{found.images:,}", "worst": worst}
 
 
 def _pointing(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -39,10 +39,10 @@ class Evaluation:
     """All that evaluating found out.
 
     `scores` holds the scores by split and name, `metrics` further numbers by MLflow key, `predictions` one row per
-    evaluated picture (sha256, group, label, split, probability, uncalibrated, predicted; the index is its row in the
+    evaluated image (sha256, group, label, split, probability, uncalibrated, predicted; the index is its row in the
     data set).
     Slices, robustness and explanation are those of the last evaluated split, None where the config leaves them out.
-    `worst_pictures` (n, size, size, 3) belong to the rows `worst` of the predictions.
+    `worst_images` (n, size, size, 3) belong to the rows `worst` of the predictions.
     """
 
     class_names: Sequence[str]
@@ -51,14 +51,14 @@ class Evaluation:
     metrics: dict[str, float]
     predictions: pd.DataFrame
     worst: pd.DataFrame
-    worst_pictures: NDArray[np.uint8] = field(repr=False)
+    worst_images: NDArray[np.uint8] = field(repr=False)
     slices: pd.DataFrame | None = None
     robustness: Robustness | None = None
     explanation: Explanation | None = None
 
     @property
     def threshold(self) -> float:
-        """The (calibrated) probability from which a picture is predicted positive."""
+        """The (calibrated) probability from which an image is predicted positive."""
         return self.decision.threshold
 
     @property
@@ -76,7 +76,7 @@ class Evaluation:
         return self.predictions[self.predictions["split"] == name]
 
     def groups(self, name: str) -> int:
-        """How many groups of near-duplicates the pictures of one split fall into."""
+        """How many groups of near-duplicates the images of one split fall into."""
         return int(self.split(name)["group"].nunique())
 
 
@@ -88,7 +88,7 @@ def evaluate_model(
     model: keras.Model | None = None,
     decision: Decision | None = None,
 ) -> Evaluation:
-    """Evaluate the model behind `predict`: pictures (n, size, size, 3) uint8 to P(positive class) (n,).
+    """Evaluate the model behind `predict`: images (n, size, size, 3) uint8 to P(positive class) (n,).
 
     Temperature, threshold and abstain band are fitted on the validation split, unless a `decision` is given; the test
     split is only scored. The Keras `model` behind `predict` is needed for Grad-CAM alone. Raises DataError where there
@@ -116,7 +116,7 @@ def evaluate_model(
         metrics=metrics,
         predictions=predictions,
         worst=worst,
-        worst_pictures=np.asarray(dataset.images[worst.index.to_numpy()]),
+        worst_images=np.asarray(dataset.images[worst.index.to_numpy()]),
         slices=_slices(dataset, rows, config) if config.slices else None,
         robustness=robustness,
         explanation=explanation,

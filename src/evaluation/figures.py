@@ -18,7 +18,7 @@ from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hi
 
 CLASS_NAMES = ("sad", "happy")
 MAX_SLICES = 24
-MAX_LINEAR = 20  # pictures in a bar, above which the axis is logarithmic
+MAX_LINEAR = 20  # images in a bar, above which the axis is logarithmic
 UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
 
 
@@ -30,7 +30,7 @@ def confusion_matrix(
     predicted = np.asarray(probabilities) >= threshold
     counts = metrics.confusion_matrix(np.asarray(labels).astype(int), predicted.astype(int), labels=[0, 1])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, ax = axes(4.6, 4.2, f"Confusion, {counts.sum():,} pictures", "Predicted", "True")
+    figure, ax = axes(4.6, 4.2, f"Confusion, {counts.sum():,} images", "Predicted", "True")
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
         color = "white" if shares[row, column] > 0.55 else INK
@@ -104,10 +104,10 @@ def _error(value: float) -> str:
 
 @styled
 def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5) -> Figure:
-    """Accuracy when only the most certain share of the pictures is answered."""
+    """Accuracy when only the most certain share of the images is answered."""
     curve = coverage_curve(labels, probabilities, threshold)
-    title = "Answering only the certain pictures"
-    figure, ax = axes(5.2, 4.2, title, "Coverage (share of pictures answered)", "Accuracy of the answers")
+    title = "Answering only the certain images"
+    figure, ax = axes(5.2, 4.2, title, "Coverage (share of images answered)", "Accuracy of the answers")
     trials = np.arange(1, curve.coverage.size + 1)
     low, high = wilson_interval(curve.accuracy, trials)
     ax.fill_between(curve.coverage, low, high, color=BLUE, alpha=0.15, label="95 % interval")
@@ -124,7 +124,7 @@ def probability_histogram(
 ) -> Figure:
     """How the predicted probabilities of both classes are spread about the threshold."""
     truth = np.asarray(labels).astype(bool)
-    figure, ax = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Pictures")
+    figure, ax = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Images")
     bins = np.linspace(0, 1, 41)
     for value, color in ((False, BLUE), (True, ORANGE)):
         ax.hist(
@@ -137,7 +137,7 @@ def probability_histogram(
     ax.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3f}")
     if ax.get_ylim()[1] > MAX_LINEAR:
         ax.set_yscale("log")
-        ax.set_ylim(bottom=0.7)  # a single picture still shows
+        ax.set_ylim(bottom=0.7)  # a single image still shows
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
     else:
@@ -178,7 +178,7 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
     """Accuracy of the worst slices with 95 % intervals; red: worse than the rest after correction; gray: too small."""
     shown = slices.head(MAX_SLICES)[::-1]
-    figure, ax = axes(7.6, 1.4 + 0.27 * len(shown), f"Accuracy by slice\nall pictures {overall}", "Accuracy", "")
+    figure, ax = axes(7.6, 1.4 + 0.27 * len(shown), f"Accuracy by slice\nall images {overall}", "Accuracy", "")
     colors = shown["verdict"].map({"worse": RED, "too small": GRAY}).fillna(BLUE)
     for place, (_, row) in enumerate(shown.iterrows()):
         spread = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]

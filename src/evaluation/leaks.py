@@ -1,4 +1,4 @@
-"""Whether pictures to be evaluated were seen in training: as the same file, or as a near-duplicate.
+"""Whether images to be evaluated were seen in training: as the same file, or as a near-duplicate.
 
 A model that starts from another, or learns from teachers, has seen what these have: it inherits their fingerprints.
 """
@@ -27,7 +27,7 @@ HASHES = ["sha256", "phash", "dhash"]
 
 
 def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Fingerprints to keep with a model, of the pictures that its weights, threshold and temperature come from, with
+    """Fingerprints to keep with a model, of the images that its weights, threshold and temperature come from, with
     `split` and whether they are `inherited` from the models that it comes from (None: from none).
     """
     rows = np.concatenate([dataset.rows(split) for split in FITTED_ON])
@@ -51,7 +51,7 @@ def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.Data
 def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:
     """Which of the `evaluated` fingerprints are among those `seen`, or copies of one as `config` defines them.
 
-    Crops of what was seen are found if its fingerprints have features, which those of earlier models lack. A picture
+    Crops of what was seen are found if its fingerprints have features, which those of earlier models lack. An image
     joined to a seen one through others counts too. With no distance set only the same file does.
     """
     same = evaluated["sha256"].isin(seen["sha256"]).to_numpy()
@@ -75,7 +75,7 @@ def as_evaluated(dataset: PreparedDataset, seen: pd.DataFrame, config: DatasetCo
 
 
 def without_inherited(dataset: PreparedDataset, inherited: pd.DataFrame, config: DatasetConfig) -> PreparedDataset:
-    """`dataset` without the pictures of validation on which an earlier model was trained, and without those of test on
+    """`dataset` without the images of validation on which an earlier model was trained, and without those of test on
     which it was trained or validated; copies of them included. Their split is then `leaked`.
     """
     splits = dataset.table["split"].to_numpy(dtype=object).copy()

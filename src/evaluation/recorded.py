@@ -1,7 +1,7 @@
 """A model that was recorded, with all that evaluating it again needs: from an MLflow run or from a folder.
 
 A record may be another person's. Of its config only what decides a result is taken, never where something is written,
-fetched from or recorded; its pictures are read where it says, as nothing else holds them.
+fetched from or recorded; its images are read where it says, as nothing else holds them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 CACHE = ".cache/prepared"
-"""Where the pictures of recorded models are prepared, whatever their configs say."""
+"""Where the images of recorded models are prepared, whatever their configs say."""
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
 """What a record raises that is not as this program writes it."""

@@ -1,4 +1,4 @@
-"""Figures made of pictures: contact sheets with what the model said beside what is true."""
+"""Figures made of images: contact sheets with what the model said beside what is true."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..reports.figure_style import GREEN, RED, sheet, show_picture, styled
+from ..reports.figure_style import GREEN, RED, sheet, show_image, styled
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 CELL, HEAD, CAPTION = (1.9, 2.25), 0.4, 0.4
-"""Inches: width and height of a picture with its caption, height of the title and of a caption."""
+"""Inches: width and height of an image with its caption, height of the title and of a caption."""
 
 
 @styled
-def contact_sheet(pictures: Pictures, captions: Sequence[str], right: Sequence[bool], title: str) -> Figure:
-    """Pictures (n, height, width, 3) in rows of up to 6, captions green where `right` and red where not."""
+def contact_sheet(images: Images, captions: Sequence[str], right: Sequence[bool], title: str) -> Figure:
+    """Images (n, height, width, 3) in rows of up to 6, captions green where `right` and red where not."""
     columns = min(6, max(len(captions), 1))
     rows = max(ceil(len(captions) / columns), 1)
     width = max(columns * CELL[0], 4.5)
     figure, ax = sheet(width, rows * CELL[1] + HEAD, title)
     if not captions:
         ax.text(width / 2, HEAD + CELL[1] / 2, "none", ha="center", fontsize=12)
-    for place, (picture, caption, good) in enumerate(zip(pictures, captions, right, strict=True)):
+    for place, (image, caption, good) in enumerate(zip(images, captions, right, strict=True)):
         left, top = place % columns * CELL[0] + 0.1, HEAD + place // columns * CELL[1]
-        smoothing = "nearest" if len(picture) < 96 else "antialiased"
-        show_picture(ax, picture, left, top + CAPTION, CELL[0] - 0.2, interpolation=smoothing)
+        smoothing = "nearest" if len(image) < 96 else "antialiased"
+        show_image(ax, image, left, top + CAPTION, CELL[0] - 0.2, interpolation=smoothing)
         middle, color = left + CELL[0] / 2 - 0.1, GREEN if good else RED
         ax.text(middle, top + CAPTION - 0.05, caption, ha="center", va="bottom", fontsize=9, color=color)
     return figure
 
 
 def most_wrong(
-    pictures: Pictures,
+    images: Images,
     labels: NDArray[np.integer],
     probabilities: NDArray[np.floating],
     *,
     threshold: float = 0.5,
     class_names: Sequence[str] = ("sad", "happy"),
 ) -> Figure:
-    """The given pictures, already chosen and in order, with probability and true class.
+    """The given images, already chosen and in order, with probability and true class.
 
-    `pictures` is (n, height, width, 3) uint8; labels and probabilities are (n,).
+    `images` is (n, height, width, 3) uint8; labels and probabilities are (n,).
     """
     captions = [
         f"P({class_names[1]})={probability:.3f}\ntruly {class_names[int(label)]}"
         for label, probability in zip(labels, probabilities, strict=True)
     ]
     right = [bool(label) == bool(value >= threshold) for label, value in zip(labels, probabilities, strict=True)]
-    return contact_sheet(pictures, captions, right, "Most wrong pictures")
+    return contact_sheet(images, captions, right, "Most wrong images")

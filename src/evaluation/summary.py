@@ -37,7 +37,7 @@ def few_groups(evaluation: Evaluation) -> str:
     few = [f"{split} has {count}" for split, count in counts.items() if count < FEW_GROUPS]
     if not few:
         return ""
-    return f"{' and '.join(few)} groups of pictures; with fewer than {FEW_GROUPS}, intervals are rough"
+    return f"{' and '.join(few)} groups of images; with fewer than {FEW_GROUPS}, intervals are rough"
 
 
 def decision_line(evaluation: Evaluation) -> str:
@@ -49,19 +49,19 @@ def decision_line(evaluation: Evaluation) -> str:
     if at_its_bound(evaluation.temperature):
         chosen += "; the temperature is at its bound, so the probabilities are not to be trusted"
     if predicted.nunique() == 1:
-        chosen += f"; the model answers {evaluation.class_names[int(predicted.iloc[0])]} for every picture"
+        chosen += f"; the model answers {evaluation.class_names[int(predicted.iloc[0])]} for every image"
     return "; ".join([chosen, *([calibration] if (calibration := calibration_text(evaluation)) else [])])
 
 
 def how_chosen(evaluation: Evaluation) -> str:
-    """Where threshold and temperature come from: each is fitted where the config asks for it and pictures suffice."""
+    """Where threshold and temperature come from: each is fitted where the config asks for it and images suffice."""
     decision = evaluation.decision
     chosen = [name for name, was in (("threshold", decision.fitted), ("temperature", decision.calibrated)) if was]
     if len(chosen) == 2:
         return "both chosen on validation"
     labels = evaluation.split("validation")["label"].to_numpy(dtype=int)
     few = labels.size and np.bincount(labels, minlength=2).min() < MIN_FITTED
-    reason = f", which has fewer than {MIN_FITTED} pictures of a class" if few else ""
+    reason = f", which has fewer than {MIN_FITTED} images of a class" if few else ""
     return f"{f'only the {chosen[0]}' if chosen else 'neither'} chosen on validation{reason}"
 
 
@@ -73,7 +73,7 @@ def calibration_text(evaluation: Evaluation) -> str:
     error, before, chance = (metrics[f"{split}/calibration_error{end}"] for end in ("", "_uncalibrated", "_by_chance"))
     return (
         f"expected calibration error on {split} {error:.3f} ({before:.3f} without the temperature; a perfectly "
-        f"calibrated model would show {chance:.3f} on as many pictures)"
+        f"calibrated model would show {chance:.3f} on as many images)"
     )
 
 
@@ -91,17 +91,17 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def looked_for(dataset: DatasetConfig) -> str:
-    """What was looked for among the training pictures and not found, as a clause about the evaluated pictures, which
+    """What was looked for among the training images and not found, as a clause about the evaluated images, which
     are of `dataset` too.
     """
     if dataset.near_duplicate_distance is None:
-        return "none of which has the same pixels as a training picture"
-    return f"in none of which a near-duplicate of a training picture was found ({_how_looked_for(dataset)})"
+        return "none of which has the same pixels as a training image"
+    return f"in none of which a near-duplicate of a training image was found ({_how_looked_for(dataset)})"
 
 
 def seen_in_training(dataset: DatasetConfig, kept: int) -> str:
-    """What was looked for by the `leaks` check in pictures of another data set than the model's own `dataset`, and how
-    many that were seen are `kept` among the evaluated pictures, as a clause about these.
+    """What was looked for by the `leaks` check in images of another data set than the model's own `dataset`, and how
+    many that were seen are `kept` among the evaluated images, as a clause about these.
     """
     if dataset.near_duplicate_distance is None:
         return f"{kept:,} of which were seen in training as the same file; near-duplicates were not looked for"
@@ -111,18 +111,18 @@ def seen_in_training(dataset: DatasetConfig, kept: int) -> str:
 def _how_looked_for(dataset: DatasetConfig) -> str:
     hashes = f"up to {dataset.near_duplicate_distance} of 64 pHash bits and {dataset.dhash_distance} dHash bits apart"
     crops = ", and for crops and mirror images by local features" if finds_crops(dataset) else ""
-    return f"looked for by hashes of the whole picture: {hashes}{crops}"
+    return f"looked for by hashes of the whole image: {hashes}{crops}"
 
 
 def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str, command: str) -> str:
     """A short Markdown description of the run for the top of its page in the MLflow UI."""
     accuracy = evaluation.scores["test"]["accuracy"]
-    pictures = len(evaluation.split("test"))
+    images = len(evaluation.split("test"))
     negative, positive = evaluation.class_names
     return "\n".join(
         [
             f"**Test accuracy {accuracy.value:.3f}**, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}, "
-            f"on {pictures} pictures, {looked_for(config.dataset)}.",
+            f"on {images} images, {looked_for(config.dataset)}.",
             "",
             f"- model `{config.model.name}`: {cost}",
             f"- data `{config.dataset.name}` (digest `{digest}`), {negative} = 0, {positive} = 1",
@@ -133,6 +133,6 @@ def note(config: Config, evaluation: Evaluation, *, cost: ModelCost, digest: str
             "",
             f"    {command}",
             "",
-            "The model labels the apparent expression in a picture, not what a person feels.",
+            "The model labels the apparent expression in an image, not what a person feels.",
         ]
     )

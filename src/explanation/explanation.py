@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Maps (n, size, size) by method for `pictures` (n, size, size, 3), whose predictions are the rows `predictions`.
+    """Maps (n, size, size) by method for `images` (n, size, size, 3), whose predictions are the rows `predictions`.
 
     `pointing` holds the pointing game of each method, where the data set says where mouth and brows are.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     predictions: pd.DataFrame
     maps: dict[str, NDArray[np.float32]]
     pointing: dict[str, PointingGame]
@@ -56,11 +56,11 @@ def explain(
     if model is not None and not has_map(model):
         model = None
     shown = _most_confident(predictions, decision.threshold, config.explanations)
-    pictures = np.asarray(dataset.images[shown.index.to_numpy()])
-    maps = {"occlusion": occlusion(predict, pictures)} if len(shown) else {}
+    images = np.asarray(dataset.images[shown.index.to_numpy()])
+    maps = {"occlusion": occlusion(predict, images)} if len(shown) else {}
     if model is not None and len(shown):
-        maps = {"grad_cam": grad_cam(model, pictures)} | maps
-    return Explanation(pictures, shown, maps, _play(predict, dataset, predictions, config, model))
+        maps = {"grad_cam": grad_cam(model, images)} | maps
+    return Explanation(images, shown, maps, _play(predict, dataset, predictions, config, model))
 
 
 def _most_confident(predictions: pd.DataFrame, threshold: float, count: int) -> pd.DataFrame:
@@ -80,19 +80,19 @@ def _play(
     config: EvaluationConfig,
     model: keras.Model | None,
 ) -> dict[str, PointingGame]:
-    """The pointing game on the first pictures of the split that have boxes; none where the data set has no boxes.
+    """The pointing game on the first images of the split that have boxes; none where the data set has no boxes.
 
-    With Grad-CAM where there is a model, because occlusion costs over a hundred passes a picture.
+    With Grad-CAM where there is a model, because occlusion costs over a hundred passes an image.
     """
     table = dataset.table.iloc[predictions.index].set_axis(predictions.index)
     boxes = sorted(region_columns(list(table.columns)))
-    table = table[table[boxes].notna().all(axis=1)].head(config.pointing_pictures)
+    table = table[table[boxes].notna().all(axis=1)].head(config.pointing_images)
     if table.empty or not boxes:
         return {}
-    pictures = np.asarray(dataset.images[table.index.to_numpy()])
+    images = np.asarray(dataset.images[table.index.to_numpy()])
     if model is None:
-        return {"occlusion": pointing_game(occlusion(predict, pictures), table)}
-    return {"grad_cam": pointing_game(grad_cam(model, pictures), table)}
+        return {"occlusion": pointing_game(occlusion(predict, images), table)}
+    return {"grad_cam": pointing_game(grad_cam(model, images), table)}
 
 
 METHOD_NAMES = {"grad_cam": "Grad-CAM", "occlusion": "Occlusion"}

@@ -48,9 +48,9 @@ def at_its_bound(temperature: float) -> bool:
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean distance of share and probability over bins of equally many pictures (Nguyen and O'Connor 2015).
+    """Mean distance of share and probability over bins of equally many images (Nguyen and O'Connor 2015).
 
-    It is nan below 40 pictures: in a single bin a model that is always wrong may show none.
+    It is nan below 40 images: in a single bin a model that is always wrong may show none.
     """
     table = reliability(labels, probabilities)
     if table.count.sum() < MIN_BINS * MIN_BIN_SIZE:
@@ -72,7 +72,7 @@ def calibration_error_by_chance(probabilities: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """One entry per bin: mean probability, share of positives, number of pictures."""
+    """One entry per bin: mean probability, share of positives, number of images."""
 
     predicted: Floats
     observed: Floats
@@ -80,7 +80,7 @@ class Reliability:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
-    """Pictures sorted by probability and cut into bins of equal size: at most 15, of about 20 pictures or more."""
+    """Images sorted by probability and cut into bins of equal size: at most 15, of about 20 images or more."""
     probability = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
     bins = np.array_split(order, max(1, min(MAX_BINS, order.size // MIN_BIN_SIZE)))
@@ -95,7 +95,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
 def choose_threshold(labels: ArrayLike, probabilities: ArrayLike, config: ThresholdConfig) -> float:
     """The threshold that `config` asks for on these (validation) predictions.
 
-    Candidates lie midway between neighbouring probabilities; among equally good ones the one nearest to 0.5 is taken.
+    Candidates lie midway between neighboring probabilities; among equally good ones the one nearest to 0.5 is taken.
     Where `target` cannot be reached, the threshold that comes nearest to it is. Without both classes it is `value`.
     """
     truth = np.asarray(labels).astype(bool)
@@ -154,13 +154,13 @@ def _reach(reached: Floats, target: float, then: Floats) -> Floats:
 
 
 def confidence(probabilities: ArrayLike, threshold: float) -> Floats:
-    """Distance from the threshold in log-odds: what a picture must exceed to be answered."""
+    """Distance from the threshold in log-odds: what an image must exceed to be answered."""
     return np.abs(log_odds(probabilities) - log_odds(threshold))
 
 
 @dataclass(frozen=True)
 class CoverageCurve:
-    """Accuracy of the most certain share of pictures, and the smallest confidence among them; one entry per picture."""
+    """Accuracy of the most certain share of images, and the smallest confidence among them; one entry per image."""
 
     coverage: Floats
     accuracy: Floats
@@ -168,7 +168,7 @@ class CoverageCurve:
 
 
 def coverage_curve(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> CoverageCurve:
-    """Accuracy against coverage when the least certain pictures are left unanswered (Geifman and El-Yaniv 2017)."""
+    """Accuracy against coverage when the least certain images are left unanswered (Geifman and El-Yaniv 2017)."""
     probability = np.asarray(probabilities, dtype=np.float64)
     certain = confidence(probability, threshold)
     order = np.argsort(-certain, kind="stable")
@@ -181,7 +181,7 @@ def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, 
     """Probabilities between which to abstain, so that the rest reaches `accuracy` on these (validation) predictions.
 
     The band is the narrowest one, symmetric in log-odds about the threshold; it is (threshold, threshold), empty,
-    where all pictures reach it and (0, 1) where none do. Equally confident pictures are answered all or none.
+    where all images reach it and (0, 1) where none do. Equally confident images are answered all or none.
     """
     curve = coverage_curve(labels, probabilities, threshold)
     ends_tie = np.append(-np.diff(curve.confidence) > SAME_CONFIDENCE, True)
@@ -215,7 +215,7 @@ class Decision:
     def fit(cls, labels: ArrayLike, probabilities: ArrayLike, config: EvaluationConfig) -> Decision:
         """The decision that `config` asks for, fitted on validation labels (n,) and the model's probabilities (n,).
 
-        With fewer than 50 pictures of either class the temperature stays 1 and the threshold `config.threshold.value`,
+        With fewer than 50 images of either class the temperature stays 1 and the threshold `config.threshold.value`,
         unless a precision, a recall or a cost is asked for.
         """
         enough = int(np.bincount(np.asarray(labels).astype(int), minlength=2).min()) >= MIN_FITTED

@@ -1,7 +1,7 @@
-"""Intervals: Wilson's for proportions, and a bootstrap over groups of pictures for everything else.
+"""Intervals: Wilson's for proportions, and a bootstrap over groups of images for everything else.
 
-Near-duplicates of one picture are not independent evidence: they lower the number of trials of Wilson's interval, and a
-resample draws groups, never single pictures (cluster bootstrap: Field and Welsh 2007,
+Near-duplicates of one image are not independent evidence: they lower the number of trials of Wilson's interval, and a
+resample draws groups, never single images (cluster bootstrap: Field and Welsh 2007,
 doi 10.1111/j.1467-9868.2007.00593.x). `python -m benchmarks.coverage` measures how often the intervals hold.
 """
 
@@ -86,9 +86,9 @@ def effective_groups(codes: NDArray[np.intp]) -> float:
 
 
 def effective_trials(hits: Floats, codes: NDArray[np.intp]) -> float:
-    """How many independent pictures would say as much of the mean of `hits` (n,), in 0..1, as these in their groups.
+    """How many independent images would say as much of the mean of `hits` (n,), in 0..1, as these in their groups.
 
-    Not more than n, and not fewer than the effective groups, as if every group were copies of one picture. Between the
+    Not more than n, and not fewer than the effective groups, as if every group were copies of one image. Between the
     two the design effect is estimated, its few degrees of freedom made up for (Korn and Graubard 1998, Survey
     Methodology 24:193); but where the mistakes, or the hits, lie in too few groups to estimate it, groups are copies.
     """
@@ -98,7 +98,7 @@ def effective_trials(hits: Floats, codes: NDArray[np.intp]) -> float:
         return groups
     between = (np.bincount(codes, weights=hits - share) ** 2).sum() * groups / (groups - 1)
     between *= (stdtrit(groups - 1, 0.975) / NORMAL_QUANTILE_95) ** 2
-    alone = count * share * (1 - share)  # what `between` is where every picture is a group of its own
+    alone = count * share * (1 - share)  # what `between` is where every image is a group of its own
     return max(groups, count * alone / max(between, alone))
 
 

@@ -1,4 +1,4 @@
-"""Which labels are likely wrong, by the probabilities of models that never saw their pictures.
+"""Which labels are likely wrong, by the probabilities of models that never saw their images.
 
 Confident learning for two classes (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068), in NumPy: cleanlab, by the same
 authors, does the same for any number of classes.
@@ -18,7 +18,7 @@ TIE = 1e-9
 @dataclass(frozen=True)
 class LabelErrors:
     """`suspects` are the rows whose labels are likely wrong, the surest first; `wrong` (2,) is the estimated share of
-    pictures labeled 0, and of those labeled 1, that belong to the other class.
+    images labeled 0, and of those labeled 1, that belong to the other class.
     """
 
     suspects: NDArray[np.int64]
@@ -28,7 +28,7 @@ class LabelErrors:
 def find_label_errors(labels: ArrayLike, probabilities: ArrayLike) -> LabelErrors:
     """Label errors among labels (n,), 0 or 1, by out-of-fold probabilities (n,) of class 1; both classes are needed.
 
-    A class's threshold is the mean probability of that class over the pictures that are labeled so. A picture counts
+    A class's threshold is the mean probability of that class over the images that are labeled so. An image counts
     for the more likely of the classes whose thresholds it reaches; where that is not its label, the label is likely
     wrong, the surer the less probable it is ("prune by class" with the confident joint's off-diagonal as it is).
     """

@@ -1,7 +1,7 @@
 """The pointing game: does a map of importance lie on the parts of a face that carry its expression?
 
 It needs boxes in the sample table, as synthetic faces have them: `mouth_left`, `mouth_top`, `mouth_right`,
-`mouth_bottom` and so on for any other region, as fractions of the picture.
+`mouth_bottom` and so on for any other region, as fractions of the image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 BOX_SIDES = ("_left", "_top", "_right", "_bottom")
-MARGIN = 0.03  # of the picture's side, about every box: a map has no finer grain
+MARGIN = 0.03  # of the image's side, about every box: a map has no finer grain
 
 
 def region_names(columns: Sequence[str]) -> list[str]:
@@ -46,7 +46,7 @@ def _pixel(fraction: float, size: int) -> int:
 class PointingGame:
     """`share` of the map that lies on the boxes, their share of the `area`, and how often the map's peak `hits` them.
 
-    All three are means over pictures (hits: Zhang et al. 2018, doi 10.1007/s11263-017-1059-x).
+    All three are means over images (hits: Zhang et al. 2018, doi 10.1007/s11263-017-1059-x).
     """
 
     share: float

@@ -76,7 +76,7 @@ class Resamples:
 
 @dataclass(frozen=True)
 class Share:
-    """A score that is a share of pictures: `hits(truth, predicted)` (n,) among the pictures `among(truth, predicted)`.
+    """A score that is a share of images: `hits(truth, predicted)` (n,) among the images `among(truth, predicted)`.
 
     Its interval is Wilson's.
     """
@@ -85,7 +85,7 @@ class Share:
     among: Callable[[Booleans, Booleans], Booleans] = lambda truth, _: np.ones_like(truth)
 
     def score(self, truth: Booleans, predicted: Booleans, codes: NDArray[np.intp]) -> Score:
-        """The share with its interval; `codes` (n,) is the group of each picture."""
+        """The share with its interval; `codes` (n,) is the group of each image."""
         rows = self.among(truth, predicted)
         return proportion(self.hits(truth, predicted)[rows], codes[rows])
 
@@ -198,7 +198,7 @@ def _ends_of_few_answers(kind: Resampled, rows: Predictions, codes: NDArray[np.i
 
 
 def _rate(right: Booleans, codes: NDArray[np.intp]) -> Score:
-    """The share of a class that is `right`; 1 with nothing to doubt for a class without pictures, whose rate counts for
+    """The share of a class that is `right`; 1 with nothing to doubt for a class without images, whose rate counts for
     nothing in a score that is defined without them.
     """
     return proportion(right, codes) if right.size else Score(1.0, 1.0, 1.0)

@@ -1,7 +1,7 @@
 """Scores of a binary classifier, each with a 95 % interval. Label 1 and probability refer to the positive class.
 
 `SCORES` holds them by name, in the order in which they are shown; one entry more is one score more everywhere. Shares
-get Wilson's interval; the intervals of everything else come from resampled groups of pictures.
+get Wilson's interval; the intervals of everything else come from resampled groups of images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def score(
 ) -> dict[str, Score]:
     """All of `SCORES` for labels (n,) in {0, 1} and probabilities (n,) of class 1, in that order.
 
-    A picture is predicted positive where its probability is at least `threshold`. `groups` (n,) names the pictures that
+    An image is predicted positive where its probability is at least `threshold`. `groups` (n,) names the images that
     belong together. Raises ValueError for empty input or shapes that do not fit.
     """
     truth = np.asarray(labels).astype(bool)

@@ -37,14 +37,14 @@ VERDICT_WORSE, VERDICT_NONE, VERDICT_SMALL = "worse", "", "too small"
 
 
 def slice_table(table: pd.DataFrame, hits: NDArray[np.bool_], groups: NDArray, smallest: int = 30) -> pd.DataFrame:
-    """Accuracy of every slice against that of all other pictures, worst first.
+    """Accuracy of every slice against that of all other images, worst first.
 
-    `table` (n rows) gives the columns to slice by, `hits` (n,) which pictures were right. The result has one
+    `table` (n rows) gives the columns to slice by, `hits` (n,) which images were right. The result has one
     row per slice: column, value, count, accuracy with its 95 % interval (low, high), `difference` to the rest with its
-    corrected interval, and a verdict. A slice of at least `smallest` pictures is `worse` where the whole interval of
+    corrected interval, and a verdict. A slice of at least `smallest` images is `worse` where the whole interval of
     the difference lies below 0 and Fisher's exact test finds more mistakes than in the rest, each at a one-sided level
     of 0.025 divided by the number of slices tested (Bonferroni). The interval alone accuses a small slice against a
-    large rest up to 5 times too often. Columns that repeat another, such as red in gray pictures, are left out.
+    large rest up to 5 times too often. Columns that repeat another, such as red in gray images, are left out.
     """
     names = [str(name) for name in table.columns]
     excluded = NOT_SLICED | region_columns(names)
@@ -127,7 +127,7 @@ def _compare(
 def more_mistakes(hits: NDArray[np.bool_], groups: NDArray, rows: NDArray[np.bool_]) -> float:
     """One-sided p-value of more mistakes among `rows` (n,) than in the rest (Fisher's exact test, 1935).
 
-    Pictures in groups count as their effective trials, rounded towards no difference.
+    Images in groups count as their effective trials, rounded towards no difference.
     """
     counts = []
     for side, rounded in ((rows, np.floor), (~rows, np.ceil)):

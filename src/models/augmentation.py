@@ -17,17 +17,17 @@ SHRUNK_BY = (2, 3, 4)
 
 
 class Augmentation(layers.Layer):
-    """Geometry, color and erasing picture by picture, then MixUp and CutMix between the pictures of a batch.
+    """Geometry, color and erasing image by image, then MixUp and CutMix between the images of a batch.
 
     Takes and gives {"images": (batch, height, width, 3) in 0..255, "labels": (batch, columns)}, both float32. Labels
-    change only where pictures are mixed. Where MixUp and CutMix are both on, each picture gets one of them, by a fair
+    change only where images are mixed. Where MixUp and CutMix are both on, each image gets one of them, by a fair
     coin.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
         super().__init__(dtype="float32", name="augmentation")
         with float32():  # bfloat16 holds whole pixel values, but not what lies between them
-            self.picture_layers = _picture_layers(config)
+            self.image_layers = _image_layers(config)
             self.mixing_layers = _mixing_layers(config)
         self.coin = keras.random.SeedGenerator()
 
@@ -37,7 +37,7 @@ class Augmentation(layers.Layer):
 
     def call(self, batch: Batch) -> Batch:
         images, labels = ops.cast(batch["images"], "float32"), batch["labels"]
-        for layer in self.picture_layers:
+        for layer in self.image_layers:
             images = layer(images, training=True)
         mixed = [layer({"images": images, "labels": labels}, training=True) for layer in self.mixing_layers]
         if len(mixed) == 2:
@@ -53,7 +53,7 @@ class Augmentation(layers.Layer):
         }
 
 
-def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
+def _image_layers(config: AugmentationConfig) -> list[layers.Layer]:
     """The layers whose strength is not zero, geometry before color before erasing."""
     color = (config.brightness, config.contrast, config.saturation, config.hue)
     choices: list[tuple[bool | float, Callable[[], layers.Layer]]] = [
@@ -75,7 +75,7 @@ def _picture_layers(config: AugmentationConfig) -> list[layers.Layer]:
 
 
 class RandomResolution(layers.Layer):
-    """Shrinks a `share` of the pictures to a half, a third or a quarter and enlarges them again: photos come in all
+    """Shrinks a `share` of the images to a half, a third or a quarter and enlarges them again: photos come in all
     sizes, and a face that fills little of one is blurred once it is cut out.
     """
 

@@ -18,11 +18,11 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
 
     The model maps float32 pixels in 0..255 of shape (batch, image_size, image_size, 3) to P(positive class) of shape
     (batch, 1), float32. Weights are drawn from Keras's global seed; compute runs under the global dtype policy.
-    Raises ConfigError for an architecture that is not registered or cannot take pictures of this size.
+    Raises ConfigError for an architecture that is not registered or cannot take images of this size.
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
-    if config.grey:
+    if config.gray:
         x = keras.ops.image.rgb_to_grayscale(x)
     if config.enlarge > 1:
         x = layers.UpSampling2D(config.enlarge, interpolation="bilinear", name="enlarged")(x)
@@ -36,7 +36,7 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
 
 
 def last_convolution(model: keras.Model, *, min_places: int = 1) -> layers.Layer | None:
-    """The layer whose output is the last map of the picture, of at least `min_places`: Grad-CAM needs two of them.
+    """The layer whose output is the last map of the image, of at least `min_places`: Grad-CAM needs two of them.
 
     None for a model that computes no such map of its pixels.
     """
@@ -60,7 +60,7 @@ def backbone(model: keras.Model) -> keras.Model:
 
 
 def mirrored(model: keras.Model) -> keras.Model:
-    """A model with the weights of `model` that answers with the mean over a picture and its mirror image.
+    """A model with the weights of `model` that answers with the mean over an image and its mirror image.
 
     Both are one batch, so that an exported file holds the network once.
     """

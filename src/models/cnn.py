@@ -17,7 +17,7 @@ Tensor = Any
 @architecture("cnn")
 def cnn_features(x: Tensor, config: ModelConfig) -> Tensor:
     """Stages of convolutions and pooling, then the head and its dense layers: (batch, size, size, channels) in 0..1 to
-    (batch, features). Raises ConfigError where the stages shrink the picture away.
+    (batch, features). Raises ConfigError where the stages shrink the image away.
     """
     _check_spatial_size(config, x.shape[1])
     for stage, filters in enumerate(config.filters, start=1):
@@ -37,7 +37,7 @@ def _check_spatial_size(config: ModelConfig, image_size: int) -> None:
         if size < 1:
             raise ConfigError(
                 f"dataset.image_size={image_size // config.enlarge}: too small for the {len(config.filters)} stages of "
-                f"model={config.name}; use larger pictures, fewer model.filters or model.padding=same"
+                f"model={config.name}; use larger images, fewer model.filters or model.padding=same"
             )
 
 

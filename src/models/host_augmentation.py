@@ -1,8 +1,8 @@
-"""Random changes to training pictures on the processor: uint8 in and out, each picture resampled and recolored once.
+"""Random changes to training images on the processor: uint8 in and out, each image resampled and recolored once.
 
 A Keras layer goes over every pixel in float32, and resamples anew for each kind of geometry: on a CPU that takes longer
 than the training step. Here rotation, shift, zoom, shear and mirroring are one affine map, and brightness, contrast,
-saturation, hue and grey one affine map of colors. Strengths mean what they mean to `Augmentation`. What is drawn
+saturation, hue and gray one affine map of colors. Strengths mean what they mean to `Augmentation`. What is drawn
 follows from the generator that is given, not from threads, so a run repeats to the bit.
 """
 
@@ -28,7 +28,7 @@ ERASED = (0.02, 0.33)
 """Lowest and highest share of a side's square that is erased (Zhong et al., 2020)."""
 
 LUMA = np.array([0.299, 0.587, 0.114])
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Labels = NDArray[np.float32]
 Boxes = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def can_run_on_host(config: AugmentationConfig) -> bool:
 
 @dataclass(frozen=True)
 class _Changes:
-    """What is drawn for a batch of n pictures: `maps` (n, 2, 3) from places in the result to places in the picture,
+    """What is drawn for a batch of n images: `maps` (n, 2, 3) from places in the result to places in the image,
     `colors` (n, 3, 3) and `shifts` (n, 3) of colors, `contrasts` (n,), `divisors` (n,) of the resolution (1: none), and
     `holes` (n, 4) as left, top, right, bottom; None where a change is off.
     """
@@ -51,7 +51,7 @@ class _Changes:
     contrasts: NDArray[np.float64]
     divisors: NDArray[np.int64] | None
     holes: NDArray[np.int64] | None
-    noise: Pictures | None
+    noise: Images | None
 
 
 class HostAugmentation:
@@ -61,13 +61,13 @@ class HostAugmentation:
         if not can_run_on_host(config):
             raise ValueError(f"aug={config.name}: holds changes that are made inside the model only")
         self.config = config
-        cv2.setNumThreads(1)  # pictures are spread over the cores, not parts of one
+        cv2.setNumThreads(1)  # images are spread over the cores, not parts of one
         self.pool = ThreadPoolExecutor(len(usable_cores()), "augmentation")
 
-    def __call__(self, images: Pictures, labels: Labels, random: np.random.Generator) -> tuple[Pictures, Labels]:
+    def __call__(self, images: Images, labels: Labels, random: np.random.Generator) -> tuple[Images, Labels]:
         """Changed copies of `images`, uint8 (n, height, width, 3), and of `labels`, float32 (n, 1).
 
-        Labels change only where pictures are mixed; where MixUp and CutMix are both on, each picture gets one of them,
+        Labels change only where images are mixed; where MixUp and CutMix are both on, each image gets one of them,
         by a fair coin.
         """
         changes = self._draw(len(images), images.shape[1], images.shape[2], random)
@@ -94,27 +94,23 @@ class HostAugmentation:
             noise = np.clip(255 * random.standard_normal((height, width, 3), "float32"), 0, 255).astype("uint8")
         return _Changes(maps, colors, shifts, contrasts, divisors, holes, noise)
 
-    def _mix(
-        self, pictures: Sequence[Pictures], labels: Labels, random: np.random.Generator
-    ) -> tuple[Pictures, Labels]:
-        count, config = len(pictures), self.config
-        result: Pictures = np.empty((count, *pictures[0].shape), "uint8")
+    def _mix(self, images: Sequence[Images], labels: Labels, random: np.random.Generator) -> tuple[Images, Labels]:
+        count, config = len(images), self.config
+        result: Images = np.empty((count, *images[0].shape), "uint8")
         cuts = random.random(count) < 0.5 if config.mixup and config.cutmix else np.full(count, bool(config.cutmix))
         if not (config.mixup or config.cutmix):
-            np.stack(pictures, out=result)
+            np.stack(images, out=result)
             return result, labels
-        height, width = pictures[0].shape[:2]
+        height, width = images[0].shape[:2]
         weights, partners, boxes = self._draw_mixing(count, height, width, cuts, random)
 
         def mix(row: int) -> None:
             if cuts[row]:
                 left, top, right, bottom = boxes[row]
-                result[row] = pictures[row]
-                result[row, top:bottom, left:right] = pictures[partners[row]][top:bottom, left:right]
+                result[row] = images[row]
+                result[row, top:bottom, left:right] = images[partners[row]][top:bottom, left:right]
             else:
-                cv2.addWeighted(
-                    pictures[row], weights[row], pictures[partners[row]], 1 - weights[row], 0, dst=result[row]
-                )
+                cv2.addWeighted(images[row], weights[row], images[partners[row]], 1 - weights[row], 0, dst=result[row])
 
         list(self.pool.map(mix, range(count)))
         weight = weights[:, None]
@@ -123,7 +119,7 @@ class HostAugmentation:
     def _draw_mixing(
         self, count: int, height: int, width: int, cuts: NDArray[np.bool_], random: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """The weight of each picture's own label (n,), its partner (n,), and the box that is the partner's (n, 4)."""
+        """The weight of each image's own label (n,), its partner (n,), and the box that is the partner's (n, 4)."""
         alphas = np.where(cuts, random.uniform(0, self.config.cutmix or 1) + 1e-6, self.config.mixup or 1)
         weights, partners = random.beta(alphas, alphas), random.permutation(count)
         sides = np.sqrt(1 - np.repeat(weights[:, None], 2, axis=1))
@@ -141,7 +137,7 @@ def _around(random: np.random.Generator, strength: float, shape: int | tuple[int
 
 
 def _boxes(sides: Boxes, height: int, width: int, random: np.random.Generator) -> Boxes:
-    """Boxes (n, 4) of the shares `sides` (n, 2) of width and height, anywhere in the picture."""
+    """Boxes (n, 4) of the shares `sides` (n, 2) of width and height, anywhere in the image."""
     sizes = sides * (width, height)
     starts = random.random(sides.shape) * ((width, height) - sizes)
     return np.concatenate([starts, starts + sizes], axis=1)
@@ -150,7 +146,7 @@ def _boxes(sides: Boxes, height: int, width: int, random: np.random.Generator) -
 def _draw_maps(
     config: AugmentationConfig, count: int, height: int, width: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Mirroring, rotation, shift, zoom and shear, in this order, as one map for each picture."""
+    """Mirroring, rotation, shift, zoom and shear, in this order, as one map for each image."""
     x, y = (width - 1) / 2, (height - 1) / 2
     mirrored = np.where(random.random(count) < 0.5, -1.0, 1.0) if config.flip else np.ones(count)
     angle = 2 * np.pi * _around(random, config.rotation, count)
@@ -177,14 +173,14 @@ def _affine(*values: float | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _draw_colors(config: AugmentationConfig, count: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Saturation as the distance from grey, hue as a turn about the grey axis, and grey itself, as one matrix."""
+    """Saturation as the distance from gray, hue as a turn about the gray axis, and gray itself, as one matrix."""
     share = 0.5 + _around(random, config.saturation, count)
     saturation = np.minimum(share / (1 - share + 1e-7), 255)[:, None, None]
     turn = np.pi * _around(random, config.hue, count)
-    grey, identity = np.broadcast_to(LUMA, (3, 3)), np.eye(3)
-    saturated = grey + saturation * (identity - grey)
+    gray, identity = np.broadcast_to(LUMA, (3, 3)), np.eye(3)
+    saturated = gray + saturation * (identity - gray)
     matrices = _turns(turn) @ saturated
-    matrices[random.random(count) < config.grayscale] = grey
+    matrices[random.random(count) < config.grayscale] = gray
     return matrices
 
 
@@ -195,26 +191,24 @@ def _turns(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return cosine * np.eye(3) + sine * cross + (1 - cosine) / 3
 
 
-def _change(picture: Any, row: int, changes: _Changes) -> Any:
-    """One picture, uint8 (height, width, 3), as `changes` has it."""
-    height, width = picture.shape[:2]
+def _change(image: Any, row: int, changes: _Changes) -> Any:
+    """One image, uint8 (height, width, 3), as `changes` has it."""
+    height, width = image.shape[:2]
     if changes.maps is not None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(
-            picture, changes.maps[row], (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT
-        )
+        image = cv2.warpAffine(image, changes.maps[row], (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
     if changes.colors is not None:
         contrast, shift = changes.contrasts[row], changes.shifts[row]
-        mean = np.array(cv2.mean(picture)[:3]) if contrast != 1 else np.zeros(3)
+        mean = np.array(cv2.mean(image)[:3]) if contrast != 1 else np.zeros(3)
         offset = changes.colors[row] @ (shift + (1 - contrast) * mean)
         matrix = np.column_stack([contrast * changes.colors[row], offset]).astype("float32")
-        picture = cv2.transform(picture, matrix)
+        image = cv2.transform(image, matrix)
     if changes.divisors is not None and changes.divisors[row] > 1:
         small = (max(1, width // changes.divisors[row]), max(1, height // changes.divisors[row]))
-        picture = cv2.resize(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), (width, height))
+        image = cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
     if changes.holes is not None:
         assert changes.noise is not None  # noqa: S101 - for the type checker
         left, top, right, bottom = changes.holes[row]
-        picture = picture.copy() if picture.base is not None else picture
-        picture[top:bottom, left:right] = changes.noise[top:bottom, left:right]
-    return picture
+        image = image.copy() if image.base is not None else image
+        image[top:bottom, left:right] = changes.noise[top:bottom, left:right]
+    return image

@@ -23,13 +23,13 @@ def all_layers(model: keras.Model) -> Iterator[layers.Layer]:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The size of a model, and the floating-point operations of one picture's forward pass; None where not known."""
+    """The size of a model, and the floating-point operations of one image's forward pass; None where not known."""
 
     parameters: int
     flops: int | None
 
     def __str__(self) -> str:
-        operations = "FLOPs not known" if self.flops is None else f"{self.flops / 1e6:,.1f} MFLOPs per picture"
+        operations = "FLOPs not known" if self.flops is None else f"{self.flops / 1e6:,.1f} MFLOPs per image"
         return f"{self.parameters:,} parameters, {operations}"
 
 
@@ -39,7 +39,7 @@ def model_cost(model: keras.Model) -> ModelCost:
 
 
 def count_flops(model: keras.Model) -> int | None:
-    """Floating-point operations of one picture's forward pass: two for each multiply-add of convolutions and dense
+    """Floating-point operations of one image's forward pass: two for each multiply-add of convolutions and dense
     layers. Activations, normalization and pooling are left out; they are a few per cent.
 
     A model that answers twice, for the mirror image too, counts twice. None where the model has a layer with weights
@@ -70,5 +70,5 @@ def _multiply_adds(layer: layers.Layer) -> int | None:
 
 
 def _positions(layer: layers.Layer) -> int:
-    """The number of places in the picture at which the layer's kernel is applied."""
+    """The number of places in the image at which the layer's kernel is applied."""
     return math.prod(layer.output.shape[1:-1])

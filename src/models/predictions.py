@@ -22,14 +22,14 @@ BATCH_SIZE = 64
 
 
 def predictor(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from uint8 pictures (n, size, size, 3) to P(positive class), float32 (n,).
+    """A function from uint8 images (n, size, size, 3) to P(positive class), float32 (n,).
 
     Batches go straight to the compiled step: `model.predict` would set up a data pipeline at every call.
     """
 
-    def predict(pictures: np.ndarray) -> np.ndarray:
-        starts = range(0, len(pictures), BATCH_SIZE)
-        batches = [model.predict_on_batch(pictures[start : start + BATCH_SIZE]) for start in starts]
+    def predict(images: np.ndarray) -> np.ndarray:
+        starts = range(0, len(images), BATCH_SIZE)
+        batches = [model.predict_on_batch(images[start : start + BATCH_SIZE]) for start in starts]
         return np.concatenate(batches).reshape(-1) if batches else np.zeros(0, "float32")
 
     return predict
@@ -38,7 +38,7 @@ def predictor(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 SPLITS = ("validation", "test")
-PICTURES_AT_ONCE = 256
+IMAGES_AT_ONCE = 256
 LATENCY_CALLS = 15
 
 
@@ -54,9 +54,9 @@ def predict_splits(predict: Predict, dataset: PreparedDataset) -> pd.DataFrame:
     return predictions.assign(uncalibrated=predict_rows(predict, dataset, rows))
 
 
-def latency(predict: Predict, picture: NDArray[np.uint8]) -> float:
-    """Milliseconds that `predict` takes for one picture (size, size, 3): the median of repeated calls after a first."""
-    batch, seconds = picture[None], []
+def latency(predict: Predict, image: NDArray[np.uint8]) -> float:
+    """Milliseconds that `predict` takes for one image (size, size, 3): the median of repeated calls after a first."""
+    batch, seconds = image[None], []
     predict(batch)
     for _ in range(LATENCY_CALLS):
         started = time.perf_counter()
@@ -66,8 +66,8 @@ def latency(predict: Predict, picture: NDArray[np.uint8]) -> float:
 
 
 def predict_rows(predict: Predict, dataset: PreparedDataset, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Probabilities of the given rows, read from the memory map a few hundred pictures at a time."""
-    chunks = np.array_split(rows, max(1, -(-len(rows) // PICTURES_AT_ONCE)))
+    """Probabilities of the given rows, read from the memory map a few hundred images at a time."""
+    chunks = np.array_split(rows, max(1, -(-len(rows) // IMAGES_AT_ONCE)))
     return np.concatenate(
         [np.asarray(predict(dataset.images[chunk]), dtype=np.float64).reshape(-1) for chunk in chunks]
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..config import DatasetConfig, project_path
 from ..data.prepared import PreparedDataset
 from ..data.rejected_files import rejected_files
-from ..data.samples import NEITHER, SPLITS, VERDICT_MEANINGS, Limits, RejectedPictureError
+from ..data.samples import NEITHER, SPLITS, VERDICT_MEANINGS, Limits, RejectedImageError
 from ..data.splits import UNUSED
 from ..data.store import locked, writing
 from ..errors import DataError
@@ -32,12 +32,12 @@ _MAX_GROUPS = 60
 _MAX_IN_GROUP = 8
 _MAX_REJECTED = 60
 _DECODABLE = ("label_conflict", "duplicate_of", "too_small")
-"""Verdicts of files that hold a picture all the same; for those alone is the source listed again."""
+"""Verdicts of files that hold an image all the same; for those alone is the source listed again."""
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """A written report: its page, the baselines that see no face, and by how much pictures were enlarged."""
+    """A written report: its page, the baselines that see no face, and by how much images were enlarged."""
 
     page: Path
     shortcuts: list[Shortcut]
@@ -45,11 +45,11 @@ class DataReport:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to separate the classes without a face, and one for pictures enlarged in vain."""
+        """A sentence for each way to separate the classes without a face, and one for images enlarged in vain."""
         found = [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
         if self.enlargement > MAX_ENLARGEMENT:
             found.append(
-                f"warning: half of the pictures are enlarged {self.enlargement:.1f} times or more, which takes time "
+                f"warning: half of the images are enlarged {self.enlargement:.1f} times or more, which takes time "
                 "and adds nothing; a smaller dataset.image_size does as well"
             )
         return found
@@ -98,7 +98,7 @@ def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str,
         "rejected": _rejected(dataset, config),
         "groups": [_strip(dataset, rows) for rows in groups[:_MAX_GROUPS]],
         "group_count": len(groups),
-        "grouped_pictures": sum(map(len, groups)),
+        "grouped_images": sum(map(len, groups)),
         "largest_group": max(map(len, groups), default=1),
         "conflicts": int(dataset.table.loc[dataset.table["conflict"], "group"].nunique()),
         "statistics": class_statistics(dataset.table),
@@ -109,7 +109,7 @@ def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str,
 
 
 def duplicate_groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
-    """Rows of each group of two pictures or more: those with two labels first, then the largest."""
+    """Rows of each group of two images or more: those with two labels first, then the largest."""
     sizes = table["group"].map(table["group"].value_counts())
     several = table[sizes > 1]
     found = [np.asarray(rows) for rows in several.groupby("group").indices.values()]
@@ -155,14 +155,14 @@ def _of_row(dataset: PreparedDataset, row: int) -> Thumbnail:
 
 def _strip(dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     return {
-        "pictures": [_of_row(dataset, row) for row in rows[:_MAX_IN_GROUP]],
+        "images": [_of_row(dataset, row) for row in rows[:_MAX_IN_GROUP]],
         "more": max(0, len(rows) - _MAX_IN_GROUP),
         "conflict": bool(dataset.table["conflict"].to_numpy()[rows].any()),
     }
 
 
 def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str, Any]]:
-    """The first rejected pictures, with thumbnails of those that can be shown: label conflicts, then rare verdicts."""
+    """The first rejected images, with thumbnails of those that can be shown: label conflicts, then rare verdicts."""
     rejected = dataset.rejected
     frequency = rejected["verdict"].map(rejected["verdict"].value_counts())
     urgency = frequency.where(rejected["verdict"] != "label_conflict", 0).to_numpy(dtype=np.int64)
@@ -176,17 +176,17 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
         pixels = elsewhere.get((record["source"], record["path"])) if pixels is None else pixels
         label = "neither class" if record["label"] == NEITHER else dataset.class_names[record["label"]]
         caption = f"{record['path']} · {label}"
-        picture = Thumbnail("", caption) if pixels is None else thumbnail(pixels, caption)
-        rows.append({str(name): value for name, value in record.items()} | {"picture": picture, "class": label})
+        image = Thumbnail("", caption) if pixels is None else thumbnail(pixels, caption)
+        rows.append({str(name): value for name, value in record.items()} | {"image": image, "class": label})
     return rows
 
 
 def _pixels_of(rejected: pd.DataFrame, config: DatasetConfig) -> dict[tuple[str, str], NDArray[np.uint8]]:
-    """Pixels of rejected pictures that decode after all (found twice, or too small), by source and path."""
+    """Pixels of rejected images that decode after all (found twice, or too small), by source and path."""
     found: dict[tuple[str, str], NDArray[np.uint8]] = {}
     limits = dataclasses.replace(Limits.of(config), min_side=1)
     with suppress(DataError):  # the source is not there any more; the report is about what was prepared
         for sample, data in rejected_files(rejected, config):
-            with suppress(RejectedPictureError):
+            with suppress(RejectedImageError):
                 found[(sample.source, sample.path)] = sample.locator.decode(data, config.image_size, limits).pixels
     return found

@@ -16,7 +16,7 @@ from .pages import histogram_paths
 PIXEL_STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
 FOLDS = 5
 _MIN_GROUPS = 20
-_MAX_PICTURES = 20_000
+_MAX_IMAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Shortcut:
     def sentence(self) -> str:
         """The finding, for a person."""
         return (
-            f"a linear model that sees only {self.features} of each picture is right in {self.accuracy:.1%} of cases "
+            f"a linear model that sees only {self.features} of each image is right in {self.accuracy:.1%} of cases "
             f"[{self.low:.1%}, {self.high:.1%}]; always answering the larger class, in {self.majority:.1%}"
         )
 
@@ -46,8 +46,8 @@ class Shortcut:
 def shortcut_baselines(table: pd.DataFrame) -> list[Shortcut]:
     """Baselines from the pixels' statistics alone and from the files' properties alone; none for a tiny data set."""
     rows = table[table["split"] != "unused"]
-    if len(rows) > _MAX_PICTURES:
-        rows = rows.sample(_MAX_PICTURES, random_state=0)
+    if len(rows) > _MAX_IMAGES:
+        rows = rows.sample(_MAX_IMAGES, random_state=0)
     if rows.groupby("label")["group"].nunique().min() < _MIN_GROUPS:
         return []
     found = [_baseline("the brightness and color", rows[list(PIXEL_STATISTICS)].to_numpy(dtype=np.float64), rows)]
@@ -95,7 +95,7 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
         "shipped split": table["shipped_split"],
         "format": table["format"],
         "color mode of the file": table["mode"],
-        "color": table["colour"].replace({"colour": "in color", "grey": "gray"}),
+        "color": table["color"].replace({"color": "in color", "gray": "gray"}),
         "longer side, pixels": pd.cut(sides, _SIDE_BUCKETS, labels=labels, right=False),
     }
     counts = []
@@ -110,7 +110,7 @@ def property_counts(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int,
 def class_statistics(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Each statistic by class: mean, deviation, histograms, and how well it separates the classes by itself.
 
-    Those that say nothing of their own are left out: in gray pictures saturation and the three colors.
+    Those that say nothing of their own are left out: in gray images saturation and the three colors.
     """
     labels = table["label"].to_numpy()
     found = []
@@ -138,25 +138,23 @@ def _separation(negative: NDArray[np.float64], positive: NDArray[np.float64]) ->
 
 
 def crop_hints(table: pd.DataFrame, image_size: int) -> list[str]:
-    """What is known of how large the faces are in the pictures, and of what resizing does to them."""
+    """What is known of how large the faces are in the images, and of what resizing does to them."""
     hints = []
     if "scale" in table and table["scale"].notna().any():
         heights = 2 * table["scale"].dropna()
-        hints.append(f"Faces are {heights.min():.0%} to {heights.max():.0%} of the picture's height.")
+        hints.append(f"Faces are {heights.min():.0%} to {heights.max():.0%} of the image's height.")
     sizes = table[["width", "height"]].drop_duplicates()
     width, height = sizes.iloc[0]
     if len(sizes) == 1 and width == height and width < 128 and image_size > width:
         hints.append(
-            f"Every picture is {width}x{height}: most likely cropped to the face, and enlarged "
+            f"Every image is {width}x{height}: most likely cropped to the face, and enlarged "
             f"{image_size / width:.1f} times here; a smaller dataset.image_size loses nothing."
         )
     ratio = (table["width"] / table["height"]).to_numpy()
     stretched = float(((ratio > 1.5) | (ratio < 1 / 1.5)).mean())
     if stretched > 0.02:
-        hints.append(f"{stretched:.0%} of the pictures are over 1.5 times as long one way as the other, and squeezed.")
+        hints.append(f"{stretched:.0%} of the images are over 1.5 times as long one way as the other, and squeezed.")
     small = float((table[["width", "height"]].min(axis=1) < image_size / 2).mean())
     if small > 0.02 and len(sizes) > 1:
-        hints.append(
-            f"{small:.0%} of the pictures are less than half of {image_size} pixels on a side and get blurred."
-        )
+        hints.append(f"{small:.0%} of the images are less than half of {image_size} pixels on a side and get blurred.")
     return hints

@@ -88,7 +88,7 @@ def axes(width: float, height: float, title: str, x: str, y: str) -> tuple[Figur
 
 def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """A figure of `width` x `height` inches whose one set of axes, without frame, measures inches from the upper
-    left corner. Making, laying out and drawing axes for each of many pictures takes longer than drawing the pictures.
+    left corner. Making, laying out and drawing axes for each of many images takes longer than drawing the images.
     """
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
@@ -99,9 +99,9 @@ def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def show_picture(ax: Axes, picture: Any, left: float, top: float, side: float, **how: Any) -> None:
-    """Draw a square picture on the axes of a `sheet`; `how` is `imshow`'s."""
-    ax.imshow(picture, extent=(left, left + side, top + side, top), aspect="auto", **how)
+def show_image(ax: Axes, image: Any, left: float, top: float, side: float, **how: Any) -> None:
+    """Draw a square image on the axes of a `sheet`; `how` is `imshow`'s."""
+    ax.imshow(image, extent=(left, left + side, top + side, top), aspect="auto", **how)
 
 
 def legend_below(ax: Axes, columns: int = 2) -> None:
@@ -110,7 +110,7 @@ def legend_below(ax: Axes, columns: int = 2) -> None:
 
 
 def hide_frame(ax: Axes) -> None:
-    """Axes without ticks, grid and spines: for pictures and matrices."""
+    """Axes without ticks, grid and spines: for images and matrices."""
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     ax.spines[:].set_visible(False)

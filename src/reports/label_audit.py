@@ -20,7 +20,7 @@ from ..metrics.label_errors import LabelErrors
 from ..terminal import printable
 from .pages import render, thumbnail, write_page
 
-PAGE, MANIFEST, PICTURES = "audit.html", "labels.csv", "pictures"
+PAGE, MANIFEST, IMAGES = "audit.html", "labels.csv", "images"
 
 
 def auditable_samples(config: DatasetConfig) -> list[Sample]:
@@ -30,7 +30,7 @@ def auditable_samples(config: DatasetConfig) -> list[Sample]:
     """
     samples = list_samples(config).samples
     if any(not sample.locator.has_file or isinstance(sample.locator, PixelTextLocator) for sample in samples):
-        raise DataError(f"dataset={config.name}: an audit takes picture files, in folders, archives or manifests")
+        raise DataError(f"dataset={config.name}: an audit takes image files, in folders, archives or manifests")
     for sample in samples:
         if isinstance(sample.locator, FileLocator) and not _is_text(sample.locator.path):
             raise DataError(f"{printable(sample.locator.path)}: a list cannot hold this name, which is no UTF-8")
@@ -46,7 +46,7 @@ def _is_text(path: str) -> bool:
 
 
 def audit_table(dataset: PreparedDataset, probabilities: NDArray[np.float64], errors: LabelErrors) -> pd.DataFrame:
-    """One row for each picture with an out-of-fold probability (rows,), NaN for the others, suspects first:
+    """One row for each image with an out-of-fold probability (rows,), NaN for the others, suspects first:
     the row in the data set (`row`), path, source, given and likely class, P(given class) and whether it is a `suspect`.
     """
     table, labels = dataset.table, dataset.table["label"].to_numpy()
@@ -82,7 +82,7 @@ def write_audit_page(
     """
     suspects = table[table["suspect"]].head(shown).to_dict("records")
     kinds = dict(zip(dataset.class_names, ("negative", "positive"), strict=True))
-    pictures = [
+    images = [
         thumbnail(
             dataset.images[each["row"]],
             f"{each['path']}: {each['label']}, rather {each['likely']}",
@@ -94,15 +94,15 @@ def write_audit_page(
     files = [PurePosixPath(each["path"]).name for each in suspects]
     page = folder / PAGE
     content = {"dataset": dataset, "table": table, "errors": errors, "agreement": agreement, "manifest": MANIFEST}
-    write_page(page, render("label_audit.html", shown=list(zip(pictures, captions, files, strict=True)), **content))
+    write_page(page, render("label_audit.html", shown=list(zip(images, captions, files, strict=True)), **content))
     return page
 
 
 def write_manifest(
     table: pd.DataFrame, dataset: PreparedDataset, samples: list[Sample], config: DatasetConfig, folder: Path
 ) -> str:
-    """Write `labels.csv` into `folder`, one line for each picture of the data set, suspects first, and return the
-    folder from which its paths count. Pictures from archives are unpacked beside it.
+    """Write `labels.csv` into `folder`, one line for each image of the data set, suspects first, and return the
+    folder from which its paths count. Images from archives are unpacked beside it.
 
     Columns: path, label, likely, p_label (P(label) out of fold, empty where unknown), suspect, split, group, weight and
     target as the data has them. Raises OSError.
@@ -131,9 +131,9 @@ def write_manifest(
 
 
 def _unpacked(sample: Sample, folder: Path, limit: int) -> str:
-    """Write an archive's picture below `folder`, its path made harmless; the path from there."""
+    """Write an archive's image below `folder`, its path made harmless; the path from there."""
     parts = [part for part in PurePosixPath(sample.path).parts if part not in ("..", "/")]
-    path = Path(PICTURES, sample.source, *parts)
+    path = Path(IMAGES, sample.source, *parts)
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(sample.locator.read(limit))
     return str(path)

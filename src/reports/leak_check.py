@@ -1,4 +1,4 @@
-"""Whether two data sets share pictures: the question to ask before a test score is quoted."""
+"""Whether two data sets share images: the question to ask before a test score is quoted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MAX_OF_A_SIDE = 4
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """What two data sets share. Each of `shared` is a group of pictures that look alike, as rows of either set."""
+    """What two data sets share. Each of `shared` is a group of images that look alike, as rows of either set."""
 
     first: PreparedDataset
     second: PreparedDataset
     shared: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     same_files: int
-    """Pictures of the second set of which the first holds the very same file."""
+    """Images of the second set of which the first holds the very same file."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -38,7 +38,7 @@ class LeakCheck:
 
     @property
     def leaked(self) -> tuple[int, int]:
-        """Pictures of the first set and of the second that look like one of the other."""
+        """Images of the first set and of the second that look like one of the other."""
         return sum(len(rows) for rows, _ in self.shared), sum(len(rows) for _, rows in self.shared)
 
     @property

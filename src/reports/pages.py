@@ -23,12 +23,12 @@ THUMBNAIL = 88
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture with a caption. `source` is a data URI, or empty where there is nothing to show."""
+    """A small image with a caption. `source` is a data URI, or empty where there is nothing to show."""
 
     source: str
     caption: str
     kind: str = ""
-    """A CSS class: the picture's own label, `conflict`, `first` or `second`."""
+    """A CSS class: the image's own label, `conflict`, `first` or `second`."""
 
 
 def thumbnail(pixels: NDArray[np.uint8], caption: str, kind: str = "") -> Thumbnail:
@@ -41,7 +41,7 @@ def thumbnail(pixels: NDArray[np.uint8], caption: str, kind: str = "") -> Thumbn
 
 
 def data_uri(image: bytes, kind: str = "png") -> str:
-    """A picture, the bytes of a file of `kind`, as an address, so that a page needs no other file."""
+    """An image, the bytes of a file of `kind`, as an address, so that a page needs no other file."""
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 

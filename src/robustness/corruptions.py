@@ -1,7 +1,7 @@
 """The 15 common corruptions of ImageNet-C at 5 severities (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 
-Strengths are the constants of the published code (github.com/hendrycks/robustness) for pictures of 224 pixels; lengths
-scale with the picture's side. Where this differs from that code, beyond how randomness is sampled:
+Strengths are the constants of the published code (github.com/hendrycks/robustness) for images of 224 pixels; lengths
+scale with the image's side. Where this differs from that code, beyond how randomness is sampled:
 - gaussian_noise, shot_noise, impulse_noise, brightness, contrast, pixelate, jpeg_compression: nowhere.
 - defocus_blur: the disk's rim is anti-aliased before it is softened, and borders are mirrored.
 - glass_blur: pixels are gathered from random neighbors all at once; the original swaps them one after the other.
@@ -31,17 +31,15 @@ ELASTIC_SIZE = 244  # as published
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 SEVERITIES = (1, 2, 3, 4, 5)
 
-Picture = NDArray[np.floating]  # (size, size, 3), in 0..1
+Pixels = NDArray[np.floating]  # (size, size, 3), in 0..1
 Corruption = Callable[..., NDArray]
 Generator = np.random.Generator
 
 
-def corrupt(
-    pictures: NDArray[np.uint8], name: str, severity: int, *, seed: int = 0, first: int = 0
-) -> NDArray[np.uint8]:
-    """Pictures (n, size, size, 3) under one of `CORRUPTIONS` at severity 1 to 5, on all cores.
+def corrupt(images: NDArray[np.uint8], name: str, severity: int, *, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
+    """Images (n, size, size, 3) under one of `CORRUPTIONS` at severity 1 to 5, on all cores.
 
-    The randomness of a picture follows from the seed and its number alone, which counts from `first`: a set may be
+    The randomness of an image follows from the seed and its number alone, which counts from `first`: a set may be
     corrupted in chunks.
     """
     function, strengths = CORRUPTIONS[name]
@@ -49,43 +47,43 @@ def corrupt(
 
     def change(position: int) -> NDArray[np.uint8]:
         generator = np.random.default_rng([seed, order, severity, first + position])
-        changed = function(pictures[position].astype(np.float32) / 255, generator, *strength)
+        changed = function(images[position].astype(np.float32) / 255, generator, *strength)
         return (np.clip(changed, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     with ThreadPoolExecutor(len(usable_cores())) as pool:
-        return np.stack(list(pool.map(change, range(len(pictures)))))
+        return np.stack(list(pool.map(change, range(len(images)))))
 
 
-def gaussian_noise(picture: Picture, generator: Generator, deviation: float) -> Picture:
+def gaussian_noise(image: Pixels, generator: Generator, deviation: float) -> Pixels:
     """Electronic noise in low light."""
-    return picture + deviation * generator.standard_normal(picture.shape, dtype=np.float32)
+    return image + deviation * generator.standard_normal(image.shape, dtype=np.float32)
 
 
-def shot_noise(picture: Picture, generator: Generator, photons: float) -> Picture:
+def shot_noise(image: Pixels, generator: Generator, photons: float) -> Pixels:
     """The discreteness of light."""
-    return generator.poisson(picture * photons).astype(np.float32) / photons
+    return generator.poisson(image * photons).astype(np.float32) / photons
 
 
-def impulse_noise(picture: Picture, generator: Generator, share: float) -> Picture:
+def impulse_noise(image: Pixels, generator: Generator, share: float) -> Pixels:
     """Values that flip to black or white, each channel for itself."""
-    dice = generator.random(picture.shape, dtype=np.float32)
-    return np.where(dice < share / 2, 0, np.where(dice < share, 1, picture)).astype(np.float32)
+    dice = generator.random(image.shape, dtype=np.float32)
+    return np.where(dice < share / 2, 0, np.where(dice < share, 1, image)).astype(np.float32)
 
 
-def defocus_blur(picture: Picture, _: Generator, radius: float, soften: float) -> Picture:
+def defocus_blur(image: Pixels, _: Generator, radius: float, soften: float) -> Pixels:
     """A camera out of focus: a disk with a softened rim."""
-    radius = _length(picture, radius)
+    radius = _length(image, radius)
     reach = int(np.ceil(radius)) + 2
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     disk = np.clip(radius - distance + 0.5, 0, 1)
-    return _convolve(picture, ndimage.gaussian_filter(disk, soften))
+    return _convolve(image, ndimage.gaussian_filter(disk, soften))
 
 
-def glass_blur(picture: Picture, generator: Generator, deviation: float, reach: int, rounds: int) -> Picture:
-    """Frosted glass: pixels shuffled among near neighbours between two blurs."""
-    deviation, reach = _length(picture, deviation), max(1, round(_length(picture, reach)))
-    size = picture.shape[0]
-    shuffled = _blur(picture, deviation)
+def glass_blur(image: Pixels, generator: Generator, deviation: float, reach: int, rounds: int) -> Pixels:
+    """Frosted glass: pixels shuffled among near neighbors between two blurs."""
+    deviation, reach = _length(image, deviation), max(1, round(_length(image, reach)))
+    size = image.shape[0]
+    shuffled = _blur(image, deviation)
     grid = np.arange(size)
     for _ in range(rounds):
         shift = generator.integers(-reach, reach + 1, (2, size, size))
@@ -93,27 +91,27 @@ def glass_blur(picture: Picture, generator: Generator, deviation: float, reach: 
     return _blur(shuffled, deviation)
 
 
-def motion_blur(picture: Picture, generator: Generator, radius: float, deviation: float) -> Picture:
+def motion_blur(image: Pixels, generator: Generator, radius: float, deviation: float) -> Pixels:
     """A camera that moves quickly, in a direction up to 45 degrees from the horizontal."""
     angle = generator.uniform(-np.pi / 4, np.pi / 4)
-    return _convolve(picture, _streak(_length(picture, radius), _length(picture, deviation), angle))
+    return _convolve(image, _streak(_length(image, radius), _length(image, deviation), angle))
 
 
-def zoom_blur(picture: Picture, _: Generator, largest: float, step: float) -> Picture:
+def zoom_blur(image: Pixels, _: Generator, largest: float, step: float) -> Pixels:
     """A camera that moves towards the object: the mean of zooms from 1 to below `largest`."""
-    size = picture.shape[0]
-    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
+    size = image.shape[0]
+    pil_image = Image.fromarray((image * 255 + 0.5).astype(np.uint8))
     zooms = np.arange(1, largest, step)
-    total = picture.copy()
+    total = image.copy()
     for zoom in zooms:
         margin = size * (1 - 1 / zoom) / 2
         box = (margin, margin, size - margin, size - margin)
-        total += np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box), dtype=np.float32) / 255
+        total += np.asarray(pil_image.resize((size, size), Image.Resampling.BILINEAR, box), dtype=np.float32) / 255
     return total / (len(zooms) + 1)
 
 
 def snow(
-    picture: Picture,
+    image: Pixels,
     generator: Generator,
     mean: float,
     deviation: float,
@@ -122,50 +120,50 @@ def snow(
     radius: float,
     blur: float,
     keep: float,
-) -> Picture:
-    """Flakes that fall in streaks over a whitened picture."""
-    size = picture.shape[0]
+) -> Pixels:
+    """Flakes that fall in streaks over a whitened image."""
+    size = image.shape[0]
     flakes = generator.normal(mean, deviation, (size, size)).astype(np.float32)
     grown = ndimage.zoom(flakes[: int(np.ceil(size / zoom)) + 1, : int(np.ceil(size / zoom)) + 1], zoom, order=1)
     flakes = np.clip(np.where(grown < threshold, 0, grown), 0, 1)[:size, :size, None]
-    streak = _streak(_length(picture, radius), _length(picture, blur), generator.uniform(-3 * np.pi / 4, -np.pi / 4))
+    streak = _streak(_length(image, radius), _length(image, blur), generator.uniform(-3 * np.pi / 4, -np.pi / 4))
     flakes = _convolve(flakes, streak)
-    gray = (picture @ LUMA)[..., None]
-    whitened = keep * picture + (1 - keep) * np.maximum(picture, gray * 1.5 + 0.5)
+    gray = (image @ LUMA)[..., None]
+    whitened = keep * image + (1 - keep) * np.maximum(image, gray * 1.5 + 0.5)
     return whitened + flakes + flakes[::-1, ::-1]
 
 
-def frost(picture: Picture, generator: Generator, keep: float, strength: float) -> Picture:
+def frost(image: Pixels, generator: Generator, keep: float, strength: float) -> Pixels:
     """Ice crystals on a lens."""
-    return keep * picture + strength * noise_fields.frost(picture.shape[0], generator)
+    return keep * image + strength * noise_fields.frost(image.shape[0], generator)
 
 
-def fog(picture: Picture, generator: Generator, strength: float, decay: float) -> Picture:
+def fog(image: Pixels, generator: Generator, strength: float, decay: float) -> Pixels:
     """Fractal fog: plasma of the published `decay`, by whose square every octave's noise is weaker than the last's."""
-    brightest = picture.max()
-    veiled = picture + strength * noise_fields.plasma(picture.shape[0], generator, decay)[..., None]
+    brightest = image.max()
+    veiled = image + strength * noise_fields.plasma(image.shape[0], generator, decay)[..., None]
     return veiled * brightest / (brightest + strength)
 
 
-def brightness(picture: Picture, _: Generator, amount: float) -> Picture:
+def brightness(image: Pixels, _: Generator, amount: float) -> Pixels:
     """Daylight: the value of hue, saturation and value raised."""
-    value = picture.max(axis=2, keepdims=True)
+    value = image.max(axis=2, keepdims=True)
     raised = np.clip(value + amount, 0, 1)
-    return np.where(value > 0, picture * raised / np.maximum(value, 1e-6), raised)
+    return np.where(value > 0, image * raised / np.maximum(value, 1e-6), raised)
 
 
-def contrast(picture: Picture, _: Generator, factor: float) -> Picture:
-    """Colors pulled towards the picture's mean color."""
-    mean = picture.mean(axis=(0, 1), keepdims=True)
-    return (picture - mean) * factor + mean
+def contrast(image: Pixels, _: Generator, factor: float) -> Pixels:
+    """Colors pulled towards the image's mean color."""
+    mean = image.mean(axis=(0, 1), keepdims=True)
+    return (image - mean) * factor + mean
 
 
-def elastic_transform(picture: Picture, generator: Generator, reach: float, smooth: float, shear: float) -> Picture:
+def elastic_transform(image: Pixels, generator: Generator, reach: float, smooth: float, shear: float) -> Pixels:
     """Stretched and twisted regions: a random affine map and a smooth random displacement.
 
-    Lengths are the published fractions of 244 pixels, on pictures that have 224.
+    Lengths are the published fractions of 244 pixels, on images that have 224.
     """
-    size = picture.shape[0]
+    size = image.shape[0]
     reach, smooth, shear = (value * ELASTIC_SIZE / REFERENCE_SIZE for value in (reach, smooth, shear))
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij")).astype(np.float64)
     corners = size / 2 + size / 3 * np.array([[1, 1], [1, -1], [-1, -1]])
@@ -174,37 +172,37 @@ def elastic_transform(picture: Picture, generator: Generator, reach: float, smoo
     source = np.einsum("iyx,ij->jyx", grid, affine[:2]) + affine[2][:, None, None]
     noise = generator.uniform(-1, 1, (2, size, size))
     source += reach * size * np.stack([noise_fields.smooth(field, smooth * size) for field in noise])
-    channels = [ndimage.map_coordinates(picture[..., channel], source, order=1, mode="reflect") for channel in range(3)]
+    channels = [ndimage.map_coordinates(image[..., channel], source, order=1, mode="reflect") for channel in range(3)]
     return np.stack(channels, axis=-1)
 
 
-def pixelate(picture: Picture, _: Generator, factor: float) -> Picture:
-    """A picture of few pixels, enlarged."""
-    size = picture.shape[0]
-    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
-    small = image.resize((max(1, int(size * factor)),) * 2, Image.Resampling.BOX)
+def pixelate(image: Pixels, _: Generator, factor: float) -> Pixels:
+    """An image of few pixels, enlarged."""
+    size = image.shape[0]
+    pil_image = Image.fromarray((image * 255 + 0.5).astype(np.uint8))
+    small = pil_image.resize((max(1, int(size * factor)),) * 2, Image.Resampling.BOX)
     return np.asarray(small.resize((size, size), Image.Resampling.NEAREST), dtype=np.float32) / 255
 
 
-def jpeg_compression(picture: Picture, _: Generator, quality: int) -> Picture:
+def jpeg_compression(image: Pixels, _: Generator, quality: int) -> Pixels:
     """The artifacts of strong JPEG compression."""
     buffer = BytesIO()
-    Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
+    Image.fromarray((image * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer, formats=["JPEG"]), dtype=np.float32) / 255
 
 
-def _length(picture: Picture, pixels: float) -> float:
-    return pixels * picture.shape[0] / REFERENCE_SIZE
+def _length(image: Pixels, pixels: float) -> float:
+    return pixels * image.shape[0] / REFERENCE_SIZE
 
 
-def _blur(picture: Picture, deviation: float) -> Picture:
-    return ndimage.gaussian_filter(picture, (deviation, deviation, 0))
+def _blur(image: Pixels, deviation: float) -> Pixels:
+    return ndimage.gaussian_filter(image, (deviation, deviation, 0))
 
 
-def _convolve(picture: Picture, kernel: NDArray) -> Picture:
+def _convolve(image: Pixels, kernel: NDArray) -> Pixels:
     """Every channel convolved with a kernel that is scaled to sum 1; the border is mirrored."""
     reach = kernel.shape[0] // 2
-    padded = np.pad(picture, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     weights = (kernel / kernel.sum()).astype(np.float32)[..., None]
     return signal.oaconvolve(padded, weights, mode="valid", axes=(0, 1)).astype(np.float32)
 

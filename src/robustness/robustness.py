@@ -14,7 +14,7 @@ from ..config import EvaluationConfig
 from ..metrics.calibration import Decision
 from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
-from ..models.predictions import PICTURES_AT_ONCE, Predict
+from ..models.predictions import IMAGES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
 from ..terminal import shown
 from .corruptions import CORRUPTIONS, corrupt
@@ -22,38 +22,38 @@ from .corruptions import CORRUPTIONS, corrupt
 
 @dataclass(frozen=True)
 class Robustness:
-    """`table` has a row per corruption and severity: accuracy, low, high; `clean` is that of the same pictures."""
+    """`table` has a row per corruption and severity: accuracy, low, high; `clean` is that of the same images."""
 
     table: pd.DataFrame
     clean: Score
-    pictures: int
-    pictures_per_second: float
+    images: int
+    images_per_second: float
 
     def metrics(self, split: str) -> dict[str, float]:
         """Mean accuracy over all corruptions and the rate, under MLflow keys."""
         return {
             f"{split}/corrupted_accuracy": float(self.table["accuracy"].mean()),
-            f"{split}/corruption_pictures_per_second": self.pictures_per_second,
+            f"{split}/corruption_images_per_second": self.images_per_second,
         }
 
 
 def measure_robustness(
     predict: Predict,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     predictions: pd.DataFrame,
     decision: Decision,
     config: EvaluationConfig,
 ) -> Robustness:
     """Accuracy under every corruption at the severities `config.corruptions`.
 
-    `pictures` (all, size, size, 3) may be a memory map; the index of `predictions` says which of them each row is
-    about, its columns the true `label`, the `group` and the `probability` of the clean picture. At most
-    `config.corruption_pictures`, sampled by seed, are used.
+    `images` (all, size, size, 3) may be a memory map; the index of `predictions` says which of them each row is
+    about, its columns the true `label`, the `group` and the `probability` of the clean image. At most
+    `config.corruption_images`, sampled by seed, are used.
     """
-    count = min(len(predictions), config.corruption_pictures)
+    count = min(len(predictions), config.corruption_images)
     chosen = np.sort(np.random.default_rng(config.seed).choice(len(predictions), count, replace=False))
     rows = predictions.iloc[chosen]
-    sample = np.asarray(pictures[rows.index.to_numpy()])
+    sample = np.asarray(images[rows.index.to_numpy()])
     truth, groups = rows["label"].to_numpy() == 1, rows["group"].to_numpy()
     started, found = time.perf_counter(), []
     conditions = [(name, severity) for name in CORRUPTIONS for severity in config.corruptions]
@@ -68,11 +68,11 @@ def measure_robustness(
 
 
 def _predict_corrupted(
-    predict: Predict, pictures: NDArray[np.uint8], name: str, severity: int, seed: int
+    predict: Predict, images: NDArray[np.uint8], name: str, severity: int, seed: int
 ) -> NDArray[np.floating]:
     found = []
-    for start in range(0, len(pictures), PICTURES_AT_ONCE):
-        chunk = pictures[start : start + PICTURES_AT_ONCE]
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        chunk = images[start : start + IMAGES_AT_ONCE]
         found.append(np.asarray(predict(corrupt(chunk, name, severity, seed=seed, first=start))).reshape(-1))
     return np.concatenate(found)
 
@@ -94,7 +94,7 @@ def robustness_heat_map(robustness: Robustness) -> Figure:
     """Accuracy by corruption (rows, the most harmful first) and severity (columns)."""
     grid = robustness.table.pivot_table(index="corruption", columns="severity", values="accuracy")
     grid = grid.loc[grid.mean(axis=1).sort_values().index]
-    title = f"Accuracy under corruption, {robustness.pictures:,} pictures\nclean {robustness.clean}"
+    title = f"Accuracy under corruption, {robustness.images:,} images\nclean {robustness.clean}"
     figure, ax = axes(7.2, 7.0, title, "Severity", "")
     image = ax.imshow(grid, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(grid.to_numpy()):

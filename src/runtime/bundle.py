@@ -45,11 +45,11 @@ MODEL_FILES = {
 SCENE_PREFIX = "scene_"
 
 PREPARATION = "rgb-stretch-bilinear-uint8"
-"""The name of what `src.data.images.decode_image` does; a bundle made for another preparation is rejected."""
+"""The name of what `src.data.images.decode_pixels` does; a bundle made for another preparation is rejected."""
 
 UNSURE, REJECTED = "unsure", "rejected"
 RESERVED_NAMES = {UNSURE, REJECTED}
-"""What a picture is sorted under that has no class."""
+"""What an image is sorted under that has no class."""
 
 _MAX_MANIFEST_BYTES = 1_000_000
 
@@ -104,7 +104,7 @@ _Formats = Annotated[tuple[str, ...], AfterValidator(_known), Field(description=
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Scene:
-    """A second model, for whole pictures, in the formats of the first, how faces are found, and how both models are
+    """A second model, for whole images, in the formats of the first, how faces are found, and how both models are
     fused into one answer.
     """
 
@@ -121,9 +121,9 @@ class Bundle:
     """A checked bundle. `class_names` are those of 0 and 1; the model gives P(class 1).
 
     With a `scene`, the model is one for faces, and what is said of a photo is fused from both; `threshold`,
-    `temperature` and `abstain` then count for a picture that is one face.
+    `temperature` and `abstain` then count for an image that is one face.
 
-    `fit` says how a picture becomes a square of `image_size` pixels. `threshold` and `abstain` (low, high) count on the
+    `fit` says how an image becomes a square of `image_size` pixels. `threshold` and `abstain` (low, high) count on the
     calibrated probability. `scores` holds, for each evaluated split and score, value, low and high. `formats` stand in
     the order in which they are preferred, the fastest float first. `files` maps file names to SHA-256. Making one of
     other values raises pydantic's ValidationError.
@@ -238,7 +238,7 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         known = ", ".join(map(str, READABLE_SCHEMAS))
         raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {known}; export again")
     if stored.get("preparation") != PREPARATION:
-        raise BundleError(f"{folder / MANIFEST}: made for pictures prepared in another way; export the model again")
+        raise BundleError(f"{folder / MANIFEST}: made for images prepared in another way; export the model again")
     return stored
 
 

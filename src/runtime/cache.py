@@ -1,4 +1,4 @@
-"""Answers kept between runs, so that a second pass over an unchanged folder reads no picture again."""
+"""Answers kept between runs, so that a second pass over an unchanged folder reads no image again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import DataError
 from .classifier import Answer, Answering
-from .pictures import Picture
+from .image_files import ImageFile
 
 WRITTEN_AT_ONCE = 256
 
@@ -26,20 +26,20 @@ class AnswerCache:
             " detail, evidence, PRIMARY KEY (model, path)) WITHOUT ROWID"
         )
 
-    def answers(self, classifier: Answering, pictures: Iterable[Picture]) -> Iterator[Answer]:
-        """One answer for each picture, in order; only those that are new or changed are read."""
-        chunk: list[Picture] = []
-        for picture in pictures:
-            chunk.append(picture)
+    def answers(self, classifier: Answering, images: Iterable[ImageFile]) -> Iterator[Answer]:
+        """One answer for each image, in order; only those that are new or changed are read."""
+        chunk: list[ImageFile] = []
+        for image in images:
+            chunk.append(image)
             if len(chunk) == WRITTEN_AT_ONCE:
                 yield from self._chunk(classifier, chunk)
                 chunk = []
         yield from self._chunk(classifier, chunk)
 
-    def _chunk(self, classifier: Answering, pictures: list[Picture]) -> Iterator[Answer]:
-        known = [self._find(classifier.model_id, picture) for picture in pictures]
-        missing = [picture for picture, answer in zip(pictures, known, strict=True) if answer is None]
-        states = [_state(picture) for picture in missing]  # before they are read: a later change is then seen
+    def _chunk(self, classifier: Answering, images: list[ImageFile]) -> Iterator[Answer]:
+        known = [self._find(classifier.model_id, image) for image in images]
+        missing = [image for image, answer in zip(images, known, strict=True) if answer is None]
+        states = [_state(image) for image in missing]  # before they are read: a later change is then seen
         made = list(classifier.answers(missing))
         with self.database:
             for answer, state in zip(made, states, strict=True):
@@ -48,8 +48,8 @@ class AnswerCache:
         for found in known:
             yield found or next(new)
 
-    def _find(self, model: str, picture: Picture) -> Answer | None:
-        state = _state(picture)
+    def _find(self, model: str, image: ImageFile) -> Answer | None:
+        state = _state(image)
         if state is None:
             return None
         found = self.database.execute(
@@ -60,7 +60,7 @@ class AnswerCache:
         if found is None:
             return None
         label, probability, confidence, verdict, detail, evidence = found
-        return Answer(picture.path, label, probability, confidence, verdict, model, detail, evidence)
+        return Answer(image.path, label, probability, confidence, verdict, model, detail, evidence)
 
     def _keep(self, answer: Answer, state: tuple[Any, ...] | None) -> None:
         if state is not None:
@@ -70,7 +70,7 @@ class AnswerCache:
 
 
 @contextmanager
-def cached_answers(file: Path, classifier: Answering, pictures: Iterable[Picture]) -> Iterator[Iterator[Answer]]:
+def cached_answers(file: Path, classifier: Answering, images: Iterable[ImageFile]) -> Iterator[Iterator[Answer]]:
     """Answers through the cache in `file`, made where there is none. Raises DataError where it is no such file."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,17 +80,17 @@ def cached_answers(file: Path, classifier: Answering, pictures: Iterable[Picture
         raise DataError(f"{file}: cannot be used as a cache of answers: {error}") from None
     with closing(database):
         try:
-            yield cache.answers(classifier, pictures)
+            yield cache.answers(classifier, images)
         except sqlite3.Error as error:
             raise DataError(f"{file}: cannot be used as a cache of answers: {error}") from None
 
 
-def _state(picture: Picture) -> tuple[bytes, int, int] | None:
+def _state(image: ImageFile) -> tuple[bytes, int, int] | None:
     """Absolute path (as bytes: names may be no text), size and time of change; None for what is no file to be read."""
-    if picture.data is not None or not os.access(picture.path, os.R_OK):
+    if image.data is not None or not os.access(image.path, os.R_OK):
         return None
     try:
-        status = os.stat(picture.path)
+        status = os.stat(image.path)
     except OSError:
         return None
-    return os.fsencode(os.path.abspath(picture.path)), status.st_size, status.st_mtime_ns
+    return os.fsencode(os.path.abspath(image.path)), status.st_size, status.st_mtime_ns

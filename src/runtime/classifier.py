@@ -1,4 +1,4 @@
-"""Answers for any number of pictures: decoded on all cores, run in batches, given in the order that they came."""
+"""Answers for any number of images: decoded on all cores, run in batches, given in the order that they came."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_upright, prepare_image
-from ..data.samples import RejectedPictureError
+from ..data.images import DEFAULT_LIMITS, Limits, decode_pixels, open_upright, prepare_image
+from ..data.samples import RejectedImageError
 from ..hardware import usable_cores
 from .bundle import UNSURE, Bundle
-from .pictures import Picture, as_pixels, decode_base64, single_inputs
+from .image_files import ImageFile, as_pixels, decode_base64, single_inputs
 from .runners import create_runner
 
 BATCH_SIZE = 32
 BATCHES_AHEAD = 2
-WHOLE_PICTURE = "whole picture"
+WHOLE_IMAGE = "whole image"
 
 Pixels = TypeVar("Pixels")
-"""What a picture is prepared to."""
+"""What an image is prepared to."""
 
-Prepared: TypeAlias = "Pixels | RejectedPictureError"
+Prepared: TypeAlias = "Pixels | RejectedImageError"
 
 
 AnswerVerdict = Literal["ok", "unsure", "no_face", "unreadable"]
@@ -35,7 +35,7 @@ AnswerVerdict = Literal["ok", "unsure", "no_face", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said of one picture. `probability` is that of class 1, and `evidence` what it rests on.
+    """What is said of one image. `probability` is that of class 1, and `evidence` what it rests on.
 
     `verdict` is `ok` where there is a `label`, a class name, of which `confidence` is the calibrated probability; it is
     `unsure` where neither class is likely enough. There is no probability where it is `no_face`, as only faces were to
@@ -62,8 +62,8 @@ def answer_fields(class_names: Sequence[str]) -> tuple[str, ...]:
     return ("path", "label", f"p_{class_names[1]}", "confidence", "verdict", "detail", "evidence", "model")
 
 
-def no_answer(path: str, model: str, error: RejectedPictureError) -> Answer:
-    """What is said of a file that holds no sound picture, or no face where one was looked for."""
+def no_answer(path: str, model: str, error: RejectedImageError) -> Answer:
+    """What is said of a file that holds no sound image, or no face where one was looked for."""
     if error.verdict == "no_face":
         return Answer(path, None, None, None, "no_face", model, error.detail)
     detail = error.detail if error.verdict == "unreadable" else str(error)
@@ -71,7 +71,7 @@ def no_answer(path: str, model: str, error: RejectedPictureError) -> Answer:
 
 
 class Said(NamedTuple):
-    """Label or `unsure`, P(class 1) and what they rest on, for one picture."""
+    """Label or `unsure`, P(class 1) and what they rest on, for one image."""
 
     label: str
     probability: float
@@ -87,10 +87,10 @@ class Explained(NamedTuple):
 
 
 class Answering(Generic[Pixels]):
-    """Answers by any way to prepare a picture and to evaluate some of them. Methods may be called from any thread."""
+    """Answers by any way to prepare an image and to evaluate some of them. Methods may be called from any thread."""
 
     one_face: Classifier
-    """What answers for a picture, or a part of one, that is a face."""
+    """What answers for an image, or a part of one, that is a face."""
 
     def __init__(self, bundle: Bundle, model_id: str, limits: Limits) -> None:
         self.bundle = bundle
@@ -98,19 +98,19 @@ class Answering(Generic[Pixels]):
         self.limits = limits
 
     def prepare_file(self, data: bytes) -> Pixels:
-        """What the models need of a file. Raises RejectedPictureError."""
+        """What the models need of a file. Raises RejectedImageError."""
         raise NotImplementedError
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Pixels:
-        """The same of pixels, (height, width, 3) or (height, width). Raises RejectedPictureError."""
+        """The same of pixels, (height, width, 3) or (height, width). Raises RejectedImageError."""
         raise NotImplementedError
 
     def blank(self) -> Pixels:
-        """A black picture, prepared: to see that the models answer."""
+        """A black image, prepared: to see that the models answer."""
         raise NotImplementedError
 
     def evaluate(self, prepared: list[Pixels]) -> list[Said]:
-        """What is said of each of some prepared pictures."""
+        """What is said of each of some prepared images."""
         raise NotImplementedError
 
     @property
@@ -118,80 +118,80 @@ class Answering(Generic[Pixels]):
         """The probability from which on the answer is class 1."""
         return self.bundle.threshold
 
-    def shown(self, picture: Picture) -> Image.Image:
-        """The upright picture, with what was found in it. Raises RejectedPictureError."""
-        return open_upright(picture.read(self.limits), self.limits)
+    def shown(self, image: ImageFile) -> Image.Image:
+        """The upright image, with what was found in it. Raises RejectedImageError."""
+        return open_upright(image.read(self.limits), self.limits)
 
-    def explained(self, picture: Picture) -> Explained:
-        """What an evidence map of the picture is made from. Raises RejectedPictureError."""
+    def explained(self, image: ImageFile) -> Explained:
+        """What an evidence map of the image is made from. Raises RejectedImageError."""
         raise NotImplementedError
 
-    def prepare(self, picture: Picture) -> Prepared[Pixels]:
-        """What the models need of a picture; or why there is none."""
+    def prepare(self, image: ImageFile) -> Prepared[Pixels]:
+        """What the models need of an image; or why there is none."""
         try:
-            return self.prepare_file(picture.read(self.limits))
-        except RejectedPictureError as error:
+            return self.prepare_file(image.read(self.limits))
+        except RejectedImageError as error:
             return error
 
-    def answers(self, pictures: Iterable[Picture]) -> Iterator[Answer]:
-        """One answer for each picture, in order. Only a few batches are in memory at once."""
-        batches = _batches(pictures, BATCH_SIZE)
+    def answers(self, images: Iterable[ImageFile]) -> Iterator[Answer]:
+        """One answer for each image, in order. Only a few batches are in memory at once."""
+        batches = _batches(images, BATCH_SIZE)
         first = next(batches, [])
         if len(first) == 1:  # starting threads would take longer
             yield from self.answer(first, [self.prepare(first[0])])
             return
         Image.init()  # Pillow loads its formats at first use, which threads must not do at once
         with ThreadPoolExecutor(len(usable_cores())) as pool:
-            waiting: deque[tuple[list[Picture], list[Future[Prepared[Pixels]]]]] = deque()
+            waiting: deque[tuple[list[ImageFile], list[Future[Prepared[Pixels]]]]] = deque()
             for batch in chain([first] if first else [], batches):
-                waiting.append((batch, [pool.submit(self.prepare, picture) for picture in batch]))
+                waiting.append((batch, [pool.submit(self.prepare, image) for image in batch]))
                 if len(waiting) > BATCHES_AHEAD:
                     yield from self._finish(*waiting.popleft())
             while waiting:
                 yield from self._finish(*waiting.popleft())
 
-    def answer(self, pictures: list[Picture], prepared: list[Prepared[Pixels]]) -> list[Answer]:
-        """Answers for one batch of pictures and what `prepare` made of them."""
-        sound = [found for found in prepared if not isinstance(found, RejectedPictureError)]
+    def answer(self, images: list[ImageFile], prepared: list[Prepared[Pixels]]) -> list[Answer]:
+        """Answers for one batch of images and what `prepare` made of them."""
+        sound = [found for found in prepared if not isinstance(found, RejectedImageError)]
         said = iter(self.evaluate(sound) if sound else [])
         answers = []
-        for picture, found in zip(pictures, prepared, strict=True):
-            if isinstance(found, RejectedPictureError):
-                answers.append(no_answer(picture.path, self.model_id, found))
+        for image, found in zip(images, prepared, strict=True):
+            if isinstance(found, RejectedImageError):
+                answers.append(no_answer(image.path, self.model_id, found))
                 continue
             label, probability, evidence = next(said)
             if label == UNSURE:
-                answers.append(Answer(picture.path, None, probability, None, "unsure", self.model_id, "", evidence))
+                answers.append(Answer(image.path, None, probability, None, "unsure", self.model_id, "", evidence))
                 continue
             confidence = probability if label == self.bundle.class_names[1] else 1 - probability
-            answers.append(Answer(picture.path, label, probability, confidence, "ok", self.model_id, "", evidence))
+            answers.append(Answer(image.path, label, probability, confidence, "ok", self.model_id, "", evidence))
         return answers
 
     def answer_inputs(self, values: Iterable[Any]) -> Iterator[Answer]:
-        """Answers for pictures as a program sends them: a file's bytes, the same as base64 text, or pixels.
+        """Answers for images as a program sends them: a file's bytes, the same as base64 text, or pixels.
 
         Their paths count from 0. One input that cannot be used gets its verdict, the rest go on.
         """
         numbered = enumerate(single for value in values for single in single_inputs(value))
         while batch := list(islice(numbered, BATCH_SIZE)):
             prepared = [self._prepare_input(value) for _, value in batch]
-            yield from self.answer([Picture(str(place)) for place, _ in batch], prepared)
+            yield from self.answer([ImageFile(str(place)) for place, _ in batch], prepared)
 
     def _prepare_input(self, value: Any) -> Prepared[Pixels]:
         try:
             data = decode_base64(value) if isinstance(value, str) else value
             if isinstance(data, bytes):
-                return self.prepare(Picture("input", data))
+                return self.prepare(ImageFile("input", data))
             return self.prepare_pixels(as_pixels(data))
-        except RejectedPictureError as error:
+        except RejectedImageError as error:
             return error
 
-    def _finish(self, pictures: list[Picture], futures: list[Future[Prepared[Pixels]]]) -> list[Answer]:
-        return self.answer(pictures, [future.result() for future in futures])
+    def _finish(self, images: list[ImageFile], futures: list[Future[Prepared[Pixels]]]) -> list[Answer]:
+        return self.answer(images, [future.result() for future in futures])
 
 
 class Classifier(Answering[NDArray[np.uint8]]):
-    """A bundle's one model, or its face model, ready to answer for whole pictures."""
+    """A bundle's one model, or its face model, ready to answer for whole images."""
 
     def __init__(
         self, bundle: Bundle, *, model_format: str | None = None, limits: Limits = DEFAULT_LIMITS, threads: int = 1
@@ -202,8 +202,8 @@ class Classifier(Answering[NDArray[np.uint8]]):
         self.one_face = self
 
     def prepare_file(self, data: bytes) -> NDArray[np.uint8]:
-        """Pixels, uint8 (size, size, 3), as in training. Raises RejectedPictureError."""
-        return decode_image(data, self.bundle.image_size, self.limits, self.bundle.fit)
+        """Pixels, uint8 (size, size, 3), as in training. Raises RejectedImageError."""
+        return decode_pixels(data, self.bundle.image_size, self.limits, self.bundle.fit)
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(prepare_image(Image.fromarray(pixels), self.bundle.image_size, self.bundle.fit))
@@ -211,19 +211,19 @@ class Classifier(Answering[NDArray[np.uint8]]):
     def blank(self) -> NDArray[np.uint8]:
         return np.zeros((self.bundle.image_size, self.bundle.image_size, 3), np.uint8)
 
-    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Calibrated P(class 1), float64 (n,), of prepared pictures, uint8 (n, size, size, 3)."""
-        return self.bundle.calibrated(self.run(pictures))
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated P(class 1), float64 (n,), of prepared images, uint8 (n, size, size, 3)."""
+        return self.bundle.calibrated(self.run(images))
 
-    def explained(self, picture: Picture) -> Explained:
-        return Explained(self.prepare_file(picture.read(self.limits)), self.probabilities, self.threshold)
+    def explained(self, image: ImageFile) -> Explained:
+        return Explained(self.prepare_file(image.read(self.limits)), self.probabilities, self.threshold)
 
     def evaluate(self, prepared: list[NDArray[np.uint8]]) -> list[Said]:
         probabilities = self.probabilities(np.stack(prepared)).tolist()
-        return [Said(self.bundle.label(found), found, WHOLE_PICTURE) for found in probabilities]
+        return [Said(self.bundle.label(found), found, WHOLE_IMAGE) for found in probabilities]
 
 
-def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    iterator = iter(pictures)
+def _batches(images: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
+    iterator = iter(images)
     while batch := list(islice(iterator, size)):
         yield batch

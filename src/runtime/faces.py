@@ -1,4 +1,4 @@
-"""Faces in a picture: evaluated one by one and drawn with their labels."""
+"""Faces in an image: evaluated one by one and drawn with their labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import open_upright, prepare_image
-from ..data.samples import RejectedPictureError
+from ..data.samples import RejectedImageError
 from ..detection.detectors import Box, Detector, create_detector
 from .bundle import Bundle
 from .classifier import Answer, Classifier, Prepared, no_answer
+from .image_files import ImageFile
 from .outputs import percent
-from .pictures import Picture
 
 MIN_TEXT_SIZE = 10
 COLORS = ("#1e6eff", "#ff7a00")
@@ -34,36 +34,36 @@ def face_detector(bundle: Bundle) -> Detector:
     return create_detector(bundle.scene.detection) if bundle.scene else create_detector()
 
 
-def classify_faces(classifier: Classifier, detect: Detector, picture: Picture) -> tuple[Image.Image, list[FaceAnswer]]:
-    """The upright picture and an answer for each of its faces, from left to right; none where no face is found.
+def classify_faces(classifier: Classifier, detect: Detector, image: ImageFile) -> tuple[Image.Image, list[FaceAnswer]]:
+    """The upright image and an answer for each of its faces, from left to right; none where no face is found.
 
-    Raises RejectedPictureError.
+    Raises RejectedImageError.
     """
-    upright = open_upright(picture.read(classifier.limits), classifier.limits)
+    upright = open_upright(image.read(classifier.limits), classifier.limits)
     boxes = detect.faces(upright)
     crops: list[Prepared[NDArray[np.uint8]]] = [
         np.asarray(prepare_image(detect.crop(upright, box), classifier.bundle.image_size)) for box in boxes
     ]
-    named = [Picture(f"{picture.path}#{number}") for number in range(1, len(boxes) + 1)]
+    named = [ImageFile(f"{image.path}#{number}") for number in range(1, len(boxes) + 1)]
     return upright, list(map(FaceAnswer, boxes, classifier.answer(named, crops)))
 
 
-def face_answers(classifier: Classifier, detect: Detector, picture: Picture) -> list[Answer]:
-    """An answer for each face of a picture; where there is none, or no picture, one that says so."""
+def face_answers(classifier: Classifier, detect: Detector, image: ImageFile) -> list[Answer]:
+    """An answer for each face of an image; where there is none, or no image, one that says so."""
     try:
-        _, faces = classify_faces(classifier, detect, picture)
-    except RejectedPictureError as error:
-        return [no_answer(picture.path, classifier.model_id, error)]
+        _, faces = classify_faces(classifier, detect, image)
+    except RejectedImageError as error:
+        return [no_answer(image.path, classifier.model_id, error)]
     if not faces:
-        return [Answer(picture.path, None, None, None, "no_face", classifier.model_id, "no face found")]
+        return [Answer(image.path, None, None, None, "no_face", classifier.model_id, "no face found")]
     return [face.answer for face in faces]
 
 
-def draw_faces(picture: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
-    """The picture with each face boxed and labelled with its answer and how likely that is."""
-    drawn = picture.copy()
+def draw_faces(image: Image.Image, faces: Sequence[FaceAnswer], class_names: Sequence[str]) -> Image.Image:
+    """The image with each face boxed and labeled with its answer and how likely that is."""
+    drawn = image.copy()
     draw = ImageDraw.Draw(drawn)
-    width = max(2, picture.width // 300)
+    width = max(2, image.width // 300)
     for face in faces:
         answer = face.answer
         color = COLORS[(answer.probability or 0.0) >= 0.5 if answer.label is None else answer.label == class_names[1]]

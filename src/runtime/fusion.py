@@ -1,4 +1,4 @@
-"""One calibrated probability for a picture, from the faces in it and from the whole of it. NumPy alone."""
+"""One calibrated probability for an image, from the faces in it and from the whole of it. NumPy alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _Probability = Annotated[_Number, Field(ge=0, le=1)]
 
 @plain_dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the models say of one picture, in log-odds of class 1: `faces` (n,) of the faces, whose sides in pixels are
-    `sides` (n,), and `scene` of the whole picture.
+    """What the models say of one image, in log-odds of class 1: `faces` (n,) of the faces, whose sides in pixels are
+    `sides` (n,), and `scene` of the whole image.
     """
 
     faces: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Fusion:
-    """A logistic model on log-odds for pictures in which a face is found, and one for those in which none is.
+    """A logistic model on log-odds for images in which a face is found, and one for those in which none is.
 
     `with_faces` is intercept, weight of the joined faces and weight of the scene; `without_faces` intercept and weight
     of the scene. `joining` says how several faces become one number. `threshold` and `abstain` (low, high) count on the
@@ -64,5 +64,5 @@ def join_faces(log_odds: ArrayLike, sides: ArrayLike, joining: Joining) -> float
 def describe_faces(count: int) -> str:
     """What an answer rests on, where faces were looked for."""
     if count == 0:
-        return "whole picture, no face found"
+        return "whole image, no face found"
     return f"{count} face" + "s" * (count > 1)

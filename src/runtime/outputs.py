@@ -12,8 +12,8 @@ from typing import Protocol
 
 from ..errors import ConfigError, DataError
 from ..terminal import printable
-from .classifier import WHOLE_PICTURE, Answer, answer_fields
-from .pictures import STDIN
+from .classifier import WHOLE_IMAGE, Answer, answer_fields
+from .image_files import STDIN
 
 
 class Write(Protocol):
@@ -38,7 +38,7 @@ def as_text(answer: Answer, class_names: Sequence[str]) -> str:
     confidence = "" if answer.confidence is None else f"confidence {hundredths(answer.confidence)}"
     said = f"{answer.label or answer.verdict:<10}  {positive:<{len(class_names[1]) + 8}}  {confidence:<16}"
     known = answer.detail if answer.probability is None else answer.evidence
-    rests_on = "" if known in ("", WHOLE_PICTURE) else f"  ({printable(known)})"
+    rests_on = "" if known in ("", WHOLE_IMAGE) else f"  ({printable(known)})"
     return f"{said}  {printable(answer.path)}{rests_on}"
 
 
@@ -57,7 +57,7 @@ def table_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     if file.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: accepts a name that ends in .csv or .parquet")
     try:
-        file.open("ab").close()  # known before the pictures are evaluated, not after
+        file.open("ab").close()  # known before the images are evaluated, not after
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
     with (_csv_writer if file.suffix == ".csv" else _parquet_writer)(file, class_names) as write:
@@ -98,7 +98,7 @@ def _disk_errors(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _parquet_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    """The rows are kept until the end: a few dozen bytes for each picture."""
+    """The rows are kept until the end: a few dozen bytes for each image."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""Answers for photos: faces are found and judged by one model, the whole picture by another, and both are fused."""
+"""Answers for photos: faces are found and judged by one model, the whole image by another, and both are fused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image, open_checked, prepare_image, upright_image
+from ..data.images import DEFAULT_LIMITS, Limits, decode_pixels, open_checked, prepare_image, upright_image
 from ..detection.cut_out import is_cut_out_face
 from ..detection.detectors import Box, Detection, Detector, create_detector
 from ..errors import BundleError
@@ -18,19 +18,19 @@ from .bundle import Bundle, Scene
 from .classifier import Answering, Classifier, Explained, Said
 from .faces import classify_faces, draw_faces
 from .fusion import Evidence, describe_faces
-from .pictures import Picture
+from .image_files import ImageFile
 from .runners import create_scene_runner
 
-WHOLE_FACE = "the picture as one face"
+WHOLE_FACE = "the image as one face"
 BLANK_SIDE = 96
-NOT_LOOKED_FOR = "whole picture, faces not looked for"
+NOT_LOOKED_FOR = "whole image, faces not looked for"
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
     """A prepared photo: `scene` uint8 (s, s, 3), `faces` uint8 (n, f, f, 3), and the faces' `sides` (n,) in pixels.
 
-    Where `one_face`, the picture is a face: `faces` holds it alone.
+    Where `one_face`, the image is a face: `faces` holds it alone.
     """
 
     scene: NDArray[np.uint8]
@@ -42,7 +42,7 @@ class Photo:
 class PhotoClassifier(Answering[Photo]):
     """A bundle of a face model, a scene model and their fusion, ready to answer. Methods may be called from any thread.
 
-    A picture that is one cut-out face is answered by the face model alone. Where the detector's library is missing no
+    An image that is one cut-out face is answered by the face model alone. Where the detector's library is missing no
     faces are found, which one line on stderr says.
     """
 
@@ -59,8 +59,8 @@ class PhotoClassifier(Answering[Photo]):
         self.run_scene = create_scene_runner(bundle, self.scene.image_size, model_format, threads)
 
     def prepare_file(self, data: bytes) -> Photo:
-        """The whole picture and its faces, as in training. Raises RejectedPictureError."""
-        scene = decode_image(data, self.scene.image_size, self.limits, self.scene.fit)  # with all its checks
+        """The whole image and its faces, as in training. Raises RejectedImageError."""
+        scene = decode_pixels(data, self.scene.image_size, self.limits, self.scene.fit)  # with all its checks
         return self._prepared(scene, open_checked(data))
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Photo:
@@ -109,15 +109,15 @@ class PhotoClassifier(Answering[Photo]):
     def threshold(self) -> float:
         return self.scene.fusion.threshold
 
-    def shown(self, picture: Picture) -> Image.Image:
-        """The upright picture with each face boxed and what its own model says of it. Raises RejectedPictureError."""
+    def shown(self, image: ImageFile) -> Image.Image:
+        """The upright image with each face boxed and what its own model says of it. Raises RejectedImageError."""
         if self.detect is None:
-            return super().shown(picture)
-        return draw_faces(*classify_faces(self.one_face, self.detect, picture), self.bundle.class_names)
+            return super().shown(image)
+        return draw_faces(*classify_faces(self.one_face, self.detect, image), self.bundle.class_names)
 
-    def explained(self, picture: Picture) -> Explained:
-        """What speaks for the answer in the whole picture, its faces being as they are; or in the one face."""
-        photo = self.prepare_file(picture.read(self.limits))
+    def explained(self, image: ImageFile) -> Explained:
+        """What speaks for the answer in the whole image, its faces being as they are; or in the one face."""
+        photo = self.prepare_file(image.read(self.limits))
         if photo.one_face:
             return Explained(photo.faces[0], self.one_face.probabilities, self.bundle.threshold)
         (found,) = self.evidence([photo])
@@ -133,7 +133,7 @@ def open_classifier(
     bundle: Bundle, *, look_for_faces: bool = True, limits: Limits = DEFAULT_LIMITS
 ) -> Answering[NDArray[np.uint8]] | Answering[Photo]:
     """What answers with a bundle: both models of one that has a scene, unless faces are not to be looked for; else
-    its one model for the whole picture. Raises BundleError.
+    its one model for the whole image. Raises BundleError.
     """
     if bundle.scene and look_for_faces:
         return PhotoClassifier(bundle, limits=limits)

@@ -15,7 +15,7 @@ from ..native_stderr import quiet_stderr
 from .bundle import Bundle
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Pictures, uint8 (n, size, size, 3), to the model's own P(class 1), float32 (n,). May be called from any thread."""
+"""Images, uint8 (n, size, size, 3), to the model's own P(class 1), float32 (n,). May be called from any thread."""
 
 _RUNTIMES = {"litert": "ai_edge_litert", "int8": "ai_edge_litert", "onnx": "onnxruntime"}
 
@@ -39,7 +39,7 @@ def create_runner(bundle: Bundle, model_format: str | None = None, threads: int 
 
 
 def create_scene_runner(bundle: Bundle, size: int, model_format: str | None = None, threads: int = 1) -> Runner:
-    """`create_runner` for the bundle's scene model, which takes pictures of `size`. Raises BundleError."""
+    """`create_runner` for the bundle's scene model, which takes images of `size`. Raises BundleError."""
     chosen = usable_format(bundle, model_format)
     return RUNNERS[chosen](bundle.scene_file(chosen), size, threads)
 
@@ -57,14 +57,14 @@ def litert_runner(file: Path, size: int, threads: int = 1) -> Runner:
         raise BundleError(f"{file}: LiteRT cannot read it: {error}") from None
     lock, prepared = Lock(), 1
 
-    def run(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         nonlocal prepared
         with lock:  # an interpreter holds one batch
-            if prepared != len(pictures):
-                interpreter.resize_tensor_input(source, (len(pictures), size, size, 3))
+            if prepared != len(images):
+                interpreter.resize_tensor_input(source, (len(images), size, size, 3))
                 interpreter.allocate_tensors()
-                prepared = len(pictures)
-            interpreter.set_tensor(source, pictures.astype(np.float32))
+                prepared = len(images)
+            interpreter.set_tensor(source, images.astype(np.float32))
             interpreter.invoke()
             return np.asarray(interpreter.get_tensor(target), np.float32).reshape(-1)
 
@@ -84,8 +84,8 @@ def onnx_runner(file: Path, size: int, threads: int = 1) -> Runner:
         raise BundleError(f"{file}: ONNX Runtime cannot read it: {error}") from None
     source = session.get_inputs()[0].name
 
-    def run(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (probabilities,) = session.run(None, {source: pictures.astype(np.float32)})
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (probabilities,) = session.run(None, {source: images.astype(np.float32)})
         return np.asarray(probabilities, np.float32).reshape(-1)
 
     return _checked(run, size)
@@ -96,13 +96,13 @@ RUNNERS: dict[str, Callable[[Path, int, int], Runner]] = {
     "int8": litert_runner,
     "onnx": onnx_runner,
 }
-"""Format -> what makes a runner of a file, for pictures of a size and a number of threads."""
+"""Format -> what makes a runner of a file, for images of a size and a number of threads."""
 
 
 def _checked(run: Runner, size: int) -> Runner:
-    def checked(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (size, size, 3):
-            raise ValueError(f"pictures of {pictures.dtype} {pictures.shape}: uint8 (n, {size}, {size}, 3) is wanted")
-        return run(pictures) if len(pictures) else np.zeros(0, np.float32)
+    def checked(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise ValueError(f"images of {images.dtype} {images.shape}: uint8 (n, {size}, {size}, 3) is wanted")
+        return run(images) if len(images) else np.zeros(0, np.float32)
 
     return checked

@@ -1,4 +1,4 @@
-"""Sort pictures into one folder for each answer: atomic for each file, never over another file, undone on request."""
+"""Sort images into one folder for each answer: atomic for each file, never over another file, undone on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 
 class Sorter:
-    """Puts pictures into `folder`/LABEL (or unsure, or rejected). A picture that the log there names already is left
+    """Puts images into `folder`/LABEL (or unsure, or rejected). An image that the log there names already is left
     alone, so that a run that was broken off can simply be started again.
     """
 
@@ -45,7 +45,7 @@ class Sorter:
         self.done = {entry["source"] for entry in _entries(folder)}
 
     def put(self, answer: Answer) -> Path | None:
-        """Put one picture in its place and log it; None where that was done before, or its file cannot be read. Raises
+        """Put one image in its place and log it; None where that was done before, or its file cannot be read. Raises
         DataError.
         """
         source = os.path.abspath(answer.path)
@@ -60,7 +60,7 @@ class Sorter:
                 raise DataError(f"{answer.path}: cannot be moved out of its folder, which may not be changed; copy it")
             target_folder.mkdir(exist_ok=True)
             if target_folder.is_symlink():
-                raise DataError(f"{target_folder}: a link; pictures are sorted into folders only")
+                raise DataError(f"{target_folder}: a link; images are sorted into folders only")
             target = self._place(Path(source), target_folder)
         except OSError as error:
             raise DataError(f"{answer.path}: cannot be sorted into {target_folder}: {error.strerror}") from None
@@ -107,9 +107,9 @@ class Sorter:
 
 
 def undo(folder: Path) -> int:
-    """Play the log of a sorted folder back: copies and links go, moved pictures return; the number undone.
+    """Play the log of a sorted folder back: copies and links go, moved images return; the number undone.
 
-    A moved picture whose old place is taken meanwhile, or that is no longer where it was put, stays, and so does its
+    A moved image whose old place is taken meanwhile, or that is no longer where it was put, stays, and so does its
     line in the log. Raises DataError, before anything is undone, where there is no log or a line that this user's
     sorting did not write here; and afterwards, where something could not be undone.
     """
@@ -133,7 +133,7 @@ def undo(folder: Path) -> int:
     else:
         (folder / LOG).unlink()
     if failed:
-        raise DataError(f"{folder}: {len(entries) - len(kept)} pictures undone, {len(kept)} not: {failed}")
+        raise DataError(f"{folder}: {len(entries) - len(kept)} images undone, {len(kept)} not: {failed}")
     return len(entries) - len(kept)
 
 

@@ -132,5 +132,5 @@ def too_large(config: Config, tuner: TunerConfig) -> str:
     if tuner.max_parameters is not None and cost.parameters > tuner.max_parameters:
         return f"{cost.parameters:,} parameters, more than tuner.max_parameters={tuner.max_parameters}"
     if tuner.max_flops is not None and cost.flops is not None and cost.flops > tuner.max_flops:
-        return f"{cost.flops:,} FLOPs a picture, more than tuner.max_flops={tuner.max_flops}"
+        return f"{cost.flops:,} FLOPs an image, more than tuner.max_flops={tuner.max_flops}"
     return ""

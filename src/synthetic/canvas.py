@@ -31,7 +31,7 @@ HAIR: dict[str, Color] = {
     "brown": (84, 55, 38),
     "auburn": (122, 62, 40),
     "blond": (221, 180, 104),
-    "grey": (173, 171, 174),
+    "gray": (173, 171, 174),
     "red": (190, 92, 44),
     "dyed": (116, 96, 190),
 }
@@ -40,7 +40,7 @@ EYES: dict[str, Color] = {
     "hazel": (134, 104, 52),
     "green": (78, 128, 88),
     "blue": (70, 125, 178),
-    "grey": (116, 130, 142),
+    "gray": (116, 130, 142),
 }
 CLOTHES: tuple[Color, ...] = (
     (45, 64, 89),
@@ -74,12 +74,12 @@ def hue_color(degrees: int, lightness: int) -> Color:
     return mix(mix(muted, BLACK, 55), mix(muted, WHITE, 65), lightness)
 
 
-# The side of the picture that is drawn on, unless twice the wanted size is more; 768 is three times the usual 256.
+# The side of the image that is drawn on, unless twice the wanted size is more; 768 is three times the usual 256.
 _DRAWING_SIDE = 768
 
 
 class Canvas:
-    """A square picture of `size` pixels to be filled outline by outline, drawn larger and then averaged down."""
+    """A square image of `size` pixels to be filled outline by outline, drawn larger and then averaged down."""
 
     def __init__(self, size: int, background: Color) -> None:
         self._factor = max(2, -(-_DRAWING_SIDE // size))
@@ -96,8 +96,8 @@ class Canvas:
         else:
             self._blending.polygon(vertices, fill=(*color, alpha))
 
-    def picture(self) -> Image.Image:
-        """The picture at its wanted size."""
+    def image(self) -> Image.Image:
+        """The image at its wanted size."""
         return self._image.reduce(self._factor)
 
 
@@ -106,7 +106,7 @@ def lattice_vertices(outline: Points) -> list[int]:
 
     Pillow finds where an edge crosses a row in float32, and a crossing halfway between two pixels may be rounded either
     way, depending on whether the compiler fused a multiplication with an addition. An edge that spans an odd number of
-    rows has no such crossing, so every edge is made to: the picture is then the same whatever the processor.
+    rows has no such crossing, so every edge is made to: the image is then the same whatever the processor.
     """
     if len(outline) % 2:
         outline = np.concatenate([outline, outline[-1:]])

@@ -26,7 +26,7 @@ __all__ = ["FaceFactors", "draw_face", "sample_factors"]
 def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) -> tuple[NDArray[np.uint8], FaceFactors]:
     """Draw face `index` of the set named by `seed`.
 
-    Returns the picture, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
+    Returns the image, shape (size, size, 3), and the factors that were sampled for it. `size` is 16 to 1024 pixels;
     `ambiguity` moves the two classes closer, from 0 (apart) to 1 (the same).
     """
     face = sample_factors(seed, index, ambiguity)
@@ -44,7 +44,7 @@ def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) ->
     draw_front_hair(canvas, face)
     draw_glasses(canvas, face)
     _draw_occluder(canvas, face, details)
-    return _photographed(canvas.picture(), face, details), face
+    return _photographed(canvas.image(), face, details), face
 
 
 def _draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
@@ -108,14 +108,14 @@ def _draw_hand(canvas: Canvas, place: Placement, skin: Color) -> None:
         canvas.fill(rounded_rectangle(x, -0.12, 0.23, 0.7), place, mix(skin, WHITE, 4))
 
 
-def _photographed(picture: Image.Image, face: FaceFactors, details: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture as a camera would see it: blurred, lit from one side and noisy, in integer arithmetic."""
+def _photographed(image: Image.Image, face: FaceFactors, details: np.random.Generator) -> NDArray[np.uint8]:
+    """The image as a camera would see it: blurred, lit from one side and noisy, in integer arithmetic."""
     # Quarters of a pixel: Pillow's fixed-point weights are then exact. Twice a box is nearly a Gaussian.
-    radius = round(face.blur * picture.width * 4) / 4
+    radius = round(face.blur * image.width * 4) / 4
     if radius:
-        picture = picture.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius))
-    gain = _gain(face, picture.width)[:, :, None]
-    lit = (np.multiply(np.asarray(picture), gain, dtype=np.int32) >> 12).astype(np.int16)
+        image = image.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius))
+    gain = _gain(face, image.width)[:, :, None]
+    lit = (np.multiply(np.asarray(image), gain, dtype=np.int32) >> 12).astype(np.int16)
     if face.noise:
         lit += _noise(lit.shape, face.noise, details)
     return np.asarray(lit.clip(0, 255), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What varies from face to face: independent random factors, an expression, and where it shows in the picture."""
+"""What varies from face to face: independent random factors, an expression, and where it shows in the image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FACTORS_STREAM, DETAILS_STREAM = 0, 1
 
 # An option that stands several times is that much more frequent.
 HAIR_STYLES = ("bald", "buzz", "short", "side", "bangs", "bob", "long", "curly", "bun", "spiky", "beanie", "headscarf")
-HAIR_COLORS = ("black", "black", "brown", "brown", "auburn", "blond", "grey", "red", "dyed")
+HAIR_COLORS = ("black", "black", "brown", "brown", "auburn", "blond", "gray", "red", "dyed")
 BEARDS = ("none",) * 6 + ("stubble", "moustache", "goatee", "full")
 GLASSES = ("none",) * 5 + ("round", "square", "tinted")
-EYE_COLORS = ("brown", "brown", "hazel", "green", "blue", "grey")
+EYE_COLORS = ("brown", "brown", "hazel", "green", "blue", "gray")
 OCCLUDERS = ("none",) * 9 + ("ball", "card", "hand")
 # The weakest pull of a cue towards its class and its deviation apart from it: the mouth decides, brows and eyes hint.
 _MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.7, 0.12), (0.45, 0.25), (0.45, 0.25)
@@ -29,7 +29,7 @@ _MOUTH_CUE, _BROW_CUE, _EYE_CUE = (0.7, 0.12), (0.45, 0.25), (0.45, 0.25)
 class FaceFactors:
     """All that is sampled for one face. All but the three factors of the expression are independent of the label.
 
-    Lengths marked F are in half heights of the face; everything about the picture is a fraction of its side.
+    Lengths marked F are in half heights of the face; everything about the image is a fraction of its side.
     """
 
     label: int
@@ -78,7 +78,7 @@ class FaceFactors:
     center_x: float
     center_y: float
     light_direction: int
-    """Where the light comes from: degrees clockwise from the right of the picture."""
+    """Where the light comes from: degrees clockwise from the right of the image."""
     light_strength: float
     """0 even light to 1 strong shading."""
     exposure: float
@@ -100,12 +100,12 @@ class FaceFactors:
     """Amplitude of the sensor noise, gray levels."""
     mouth_box: Box
     left_brow_box: Box
-    """The brow on the left of the picture."""
+    """The brow on the left of the image."""
     right_brow_box: Box
 
     @cached_property
     def place(self) -> Placement:
-        """Where face coordinates lie in the picture."""
+        """Where face coordinates lie in the image."""
         return Placement(self.center_x, self.center_y, self.scale, self.tilt)
 
     def columns(self, *, boxes: bool = True) -> dict[str, int | float | str | bool]:

@@ -1,4 +1,4 @@
-"""Curves, outlines and where they lie in the picture.
+"""Curves, outlines and where they lie in the image.
 
 Everything here is the same on every machine: NumPy's elementwise `+ - * /` and `sqrt` are correctly rounded
 (IEEE 754), and sines and cosines, which are not, are rounded to six digits before they are used. No matrix products,
@@ -25,7 +25,7 @@ Coordinates = NDArray[np.float64]
 
 
 class Box(NamedTuple):
-    """An upright rectangle, as fractions of the picture's width and height."""
+    """An upright rectangle, as fractions of the image's width and height."""
 
     left: float
     top: float
@@ -35,9 +35,9 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the coordinates of a shape lie in the picture.
+    """Where the coordinates of a shape lie in the image.
 
-    `x` and `y` are the origin's position and `scale` the unit's length, as fractions of the picture; `tilt` is a turn
+    `x` and `y` are the origin's position and `scale` the unit's length, as fractions of the image; `tilt` is a turn
     about the origin in degrees, clockwise.
     """
 
@@ -47,7 +47,7 @@ class Placement:
     tilt: float = 0.0
 
     def __call__(self, points: Points) -> Points:
-        """`points` in fractions of the picture."""
+        """`points` in fractions of the image."""
         cos, sin = self._turn
         x, y = points[:, 0], points[:, 1]
         return as_points(self.x + (x * cos - y * sin), self.y + (x * sin + y * cos))
@@ -73,7 +73,7 @@ def shifted(points: Points, x: float, y: float) -> Points:
 
 
 def bounding_box(points: Points) -> Box:
-    """The smallest box around `points` (fractions of the picture), cut at the picture's edges, to four digits."""
+    """The smallest box around `points` (fractions of the image), cut at the image's edges, to four digits."""
     low, high = points.min(axis=0), points.max(axis=0)
     return Box(*(round(min(max(float(value), 0.0), 1.0), 4) for value in (*low, *high)))
 
@@ -188,7 +188,7 @@ def mouth_extent(smile: float, opening: float, width: float, fullness: float) ->
 
 
 def brow_outline(expression: float, lift: float, thickness: float, spacing: float) -> Points:
-    """The outline of the brow on the right of the picture, thinner towards its outer end.
+    """The outline of the brow on the right of the image, thinner towards its outer end.
 
     `lift` raises it, -1 to 1; `expression` goes from -1 (sad: the inner end pulled up) to 1 (happy: arched).
     """
@@ -202,7 +202,7 @@ def brow_outline(expression: float, lift: float, thickness: float, spacing: floa
 
 
 def lids(expression: float, openness: float) -> tuple[Points, Points]:
-    """The upper and the lower lid of the eye on the right of the picture around the eye's own center, (17, 2) each.
+    """The upper and the lower lid of the eye on the right of the image around the eye's own center, (17, 2) each.
 
     `expression` goes from -1 (sad: the upper lid hangs, most of all outside) to 1 (happy: the cheek pushes the lower
     lid up); `openness` is the height of a neutral eye, 1 being usual.

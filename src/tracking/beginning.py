@@ -17,13 +17,13 @@ from .link import RunLink
 from .store import GIVEN_RUN, check_given_run, checked_id
 
 # How MLflow names the files of an image chart; `~` is `/` there.
-SHOWN_PICTURE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
+SHOWN_IMAGE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png")
 DIGEST_TAG, PARENT_TAG, JOB_TAG = "config.digest", "mlflow.parentRunId", "sweep.job"
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A run made in MLflow; `recorded` and `shown` are the metrics and pictures, as (key, step), that an earlier
+    """A run made in MLflow; `recorded` and `shown` are the metrics and images, as (key, step), that an earlier
     attempt at it has left.
     """
 
@@ -73,9 +73,9 @@ def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     client.update_run(run_id, status="RUNNING")
     histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
-    pictures = (SHOWN_PICTURE.match(name) for name in names)
+    images = (SHOWN_IMAGE.match(name) for name in names)
     return Begun(
         run_id,
         frozenset((point.key, point.step) for history in histories for point in history),
-        frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in pictures if match),
+        frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in images if match),
     )

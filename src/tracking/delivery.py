@@ -69,13 +69,13 @@ def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, eve
 
         file = folder / event["image"]
         if not file.resolve().is_relative_to(folder.resolve()):
-            raise ServerRejectedError(f"{file}: a picture outside of the run's folder")
+            raise ServerRejectedError(f"{file}: an image outside of the run's folder")
         with Image.open(file) as image:
             client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
 
 
 def keep_model(folder: Path, model: keras.Model, example: np.ndarray) -> None:
-    """Write a model, and a batch of pictures for it, to be delivered when the run ends."""
+    """Write a model, and a batch of images for it, to be delivered when the run ends."""
     model.save(folder / MODEL)
     np.save(folder / EXAMPLE, example)
 

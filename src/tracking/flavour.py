@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BUNDLE, KERAS = "bundle", "keras"
 EXAMPLE_SIZE = 96
-INPUT = "picture"
+INPUT = "image"
 SCRIPT = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = (
     *("mlflow", "ai-edge-litert", "annotated-types", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic"),

@@ -17,7 +17,7 @@ import numpy as np
 
 
 def log_keras_model(mlflow: ModuleType, file: Path, example: np.ndarray, backend: str) -> None:
-    """Log the model in `file` to the active run, with its signature; `example` is a batch of pictures.
+    """Log the model in `file` to the active run, with its signature; `example` is a batch of images.
 
     Requirements are named because guessing them takes MLflow ten seconds.
     """

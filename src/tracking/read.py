@@ -63,7 +63,7 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
 
 def find_run(config: TrackingConfig, which: str, key: str = "run") -> RecordedRun:
     """The run that `which` names: an id, `latest`, `best` (highest validation accuracy, of equals the lowest
-    validation log loss, so that test stays unseen; of the runs validated on the same pictures as the newest one,
+    validation log loss, so that test stays unseen; of the runs validated on the same images as the newest one,
     `trainer=debug` and overfit left out; said on stderr), or `models:/name@alias`, `models:/name/version` or
     `models:/m-id`. Raises TrackingError where there is none, which says that `key` named it.
     """
@@ -96,13 +96,13 @@ def _competes(run: RecordedRun) -> bool:
 def _best(runs: list[RecordedRun]) -> RecordedRun:
     from rich.console import Console
 
-    pictures = f"{DATA_TAG}.validation"
-    comparable = [run for run in runs if run.tags.get(pictures) == runs[0].tags.get(pictures)]
+    images = f"{DATA_TAG}.validation"
+    comparable = [run for run in runs if run.tags.get(images) == runs[0].tags.get(images)]
     best = min(comparable, key=lambda run: (-run.metrics[BEST_BY], run.metrics.get(TIE_BY, math.inf), run.started))
-    others = f"; {len(runs) - len(comparable)} on other pictures" if len(runs) > len(comparable) else ""
+    others = f"; {len(runs) - len(comparable)} on other images" if len(runs) > len(comparable) else ""
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
         f"run=best: {best.name}, {BEST_BY} {best.metrics[BEST_BY]:.4f}, the highest of {len(comparable)} runs "
-        f"validated on the same pictures as the newest{others}"
+        f"validated on the same images as the newest{others}"
     )
     return best
 

@@ -1,7 +1,7 @@
 """Recording a run: what it is in MLflow from the start, and what it says while it goes.
 
 A run never waits for its store and loses nothing to it. Whatever it records stands on disk first, in a folder of its
-own below `unsent` (events, pictures, the model, and the files that become artifacts); a thread delivers events as they
+own below `unsent` (events, images, the model, and the files that become artifacts); a thread delivers events as they
 come, and the rest when the run ends. Where the store is away or locked by then, `python -m src.send` delivers it later.
 """
 
@@ -66,7 +66,7 @@ class Run:
         """Record numbers at one step."""
 
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:
-        """Show a picture, uint8 (height, width, 3), in the image chart `key`."""
+        """Show an image, uint8 (height, width, 3), in the image chart `key`."""
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Attach or replace tags."""
@@ -75,7 +75,7 @@ class Run:
         """Record the three splits of the data set as inputs, each with its own digest."""
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
-        """Keep the trained model; `example` is one batch of pictures, float32 in 0..255."""
+        """Keep the trained model; `example` is one batch of images, float32 in 0..255."""
         model.save(self.path(MODEL))
 
 

@@ -87,10 +87,10 @@ def scores_text(run: RecordedRun) -> dict[str, str]:
 def _model_description(run: RecordedRun) -> str:
     """Markdown for the page of all versions."""
     positive, negative = (run.params.get(f"dataset.{role}", role) for role in ("positive", "negative"))
-    return f"""Labels pictures as {positive} or {negative}.
+    return f"""Labels images as {positive} or {negative}.
 
 The tags of a version are its test scores with 95 % intervals. An alias moves to a version only if a paired comparison
-on the same test pictures does not find it worse than the one that holds it."""
+on the same test images does not find it worse than the one that holds it."""
 
 
 def _description(run: RecordedRun, version: Version) -> str:
@@ -104,7 +104,7 @@ def _description(run: RecordedRun, version: Version) -> str:
     mlflow.keras.load_model("{uri}")
 
 The Keras model maps pixels from 0 to 255, float32 (n, {side}, {side}, 3), to the uncalibrated P({positive}).
-The model labels the apparent expression in a picture, not what a person feels."""
+The model labels the apparent expression in an image, not what a person feels."""
 
 
 def move_alias(tracking: TrackingConfig, version: Version, alias: str, tags: Mapping[str, str]) -> None:

@@ -26,31 +26,31 @@ class Predicting:
     classifier: Any
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """A row for each of `pictures_in`, with the columns that the signature names."""
+        """A row for each of `images_in`, with the columns that the signature names."""
         names = self.classifier.bundle.class_names
-        rows = [answer.fields(names) for answer in self.classifier.answer_inputs(pictures_in(model_input))]
+        rows = [answer.fields(names) for answer in self.classifier.answer_inputs(images_in(model_input))]
         return pd.DataFrame(rows, columns=list(output_columns(names)), dtype=object)  # which keeps None, null in JSON
 
 
 class ServedModel(Predicting, PythonModel):
-    """Answers for pictures; one that cannot be read gets its verdict in its own row."""
+    """Answers for images; one that cannot be read gets its verdict in its own row."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.classifier = open_classifier(open_bundle(Path(context.artifacts[BUNDLE])))
 
 
-def pictures_in(given: Any) -> Iterable[Any]:
-    """The pictures in what MLflow hands over: a column of a DataFrame or dict (`picture`, or the only one), a list of
-    files' bytes, base64 or pixels, a batch of pixels (n, height, width, 3), or one picture of any of these kinds.
+def images_in(given: Any) -> Iterable[Any]:
+    """The images in what MLflow hands over: a column of a DataFrame or dict (`image`, or the only one), a list of
+    files' bytes, base64 or pixels, a batch of pixels (n, height, width, 3), or one image of any of these kinds.
 
     Raises MlflowException for anything else.
     """
     if isinstance(given, pd.DataFrame | Mapping) and (INPUT in given or len(given.keys()) == 1):
-        return pictures_in(given[INPUT if INPUT in given else next(iter(given.keys()))])
+        return images_in(given[INPUT if INPUT in given else next(iter(given.keys()))])
     if isinstance(given, str | bytes):
         return [given]
     if isinstance(given, list | tuple) and given and not isinstance(given[0], str | bytes | np.ndarray):
-        with contextlib.suppress(ValueError):  # pictures of different sizes
+        with contextlib.suppress(ValueError):  # images of different sizes
             given = np.asarray(given)
     if isinstance(given, np.ndarray):
         one = given.ndim in (0, 2) or (given.ndim == 3 and given.shape[2] == 3)
@@ -58,7 +58,7 @@ def pictures_in(given: Any) -> Iterable[Any]:
     if isinstance(given, list | tuple | pd.Series):
         return given
     raise MlflowException(
-        f"pictures are wanted, as a column {INPUT!r} (bytes or base64), a list of bytes or base64, or pixels from 0 to "
+        f"images are wanted, as a column {INPUT!r} (bytes or base64), a list of bytes or base64, or pixels from 0 to "
         f"255 (n, height, width, 3); got {_described(given)}",
         error_code=INVALID_PARAMETER_VALUE,
     )

@@ -24,7 +24,7 @@ from .sqlite_store import SQLITE, check_experiment, check_folder, create_databas
 
 STORE = PROJECT_ROOT / "mlruns"
 GIVEN_STORE, GIVEN_RUN = "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"
-DATA_TAG = "data"  # `data.validation` and so on: the digest of the pictures of that part
+DATA_TAG = "data"  # `data.validation` and so on: the digest of the images of that part
 ANSWER_SECONDS = 10
 SWEEP_PATIENCE_SECONDS = 300.0
 # A server that is away is noticed in seconds, not in the minutes that MLflow's own settings take.

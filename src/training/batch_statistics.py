@@ -2,7 +2,7 @@
 
 Keras keeps moving averages whose momentum of 0.99 needs some 500 updates to forget where they started; on small data an
 epoch has five. What is validated and kept would then be another network than the one that was trained. Here the mean
-and variance of every batch-normalization layer are estimated over training pictures with the weights as they are
+and variance of every batch-normalization layer are estimated over training images with the weights as they are
 ("precise" batch normalization: Wu and Johnson 2021, arXiv 2105.07576, section 3).
 """
 
@@ -21,7 +21,7 @@ from ..models.inspection import all_layers
 class EstimateBatchStatistics(keras.callbacks.Callback):
     """Sets the statistics of `classifier` over `rows` of `images`, uint8 (n, height, width, 3), before each validation.
 
-    Pictures are taken as they are, without augmentation, and dropout is off: the state that a model is used in. A
+    Images are taken as they are, without augmentation, and dropout is off: the state that a model is used in. A
     classifier without batch normalization is left alone, and so are layers that are frozen when this is made. Nothing
     is drawn at random, so a resumed fit is the same fit.
     """

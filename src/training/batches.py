@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from .device_pictures import DevicePictures
+from .device_images import DeviceImages
 
 if TYPE_CHECKING:
     from ..models.host_augmentation import HostAugmentation
@@ -18,12 +18,12 @@ AUGMENTATION = 2  # tells its random numbers from those of the order and of the 
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of `rows` of a memory-mapped picture array.
+    """Batches of `rows` of a memory-mapped image array.
 
     A batch is ({"images": uint8 (n, height, width, 3), "labels": float32 (n, columns)}, labels (n, 1), sample weights
     (n,)). Metrics are taken against the labels; the input's are the `targets` of the loss, between 0 and 1 (None: the
-    labels), of one column or, with an auxiliary head, more. Augmentation may mix them. Where the pictures lie on the
-    device (`on_device`), it holds what `DevicePictures.take` makes "images" of instead. With a `seed`, every epoch is a
+    labels), of one column or, with an auxiliary head, more. Augmentation may mix them. Where the images lie on the
+    device (`on_device`), it holds what `DeviceImages.take` makes "images" of instead. With a `seed`, every epoch is a
     new permutation drawn from (seed, epoch), and `augmentation` draws from (seed, epoch, batch), so that batches are
     the same whichever thread makes them; without one, rows keep their order. `feed` is what a fit reads.
     """
@@ -38,7 +38,7 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         sample_weights: np.ndarray | None = None,
         targets: np.ndarray | None = None,
-        on_device: DevicePictures | None = None,
+        on_device: DeviceImages | None = None,
         augmentation: HostAugmentation | None = None,
     ) -> None:
         super().__init__()
@@ -62,14 +62,14 @@ class Batches(keras.utils.PyDataset):
         rows = self.order[start : start + self.batch_size]
         targets = self.targets[rows]
         if self.on_device:
-            pictures = self.on_device.batch(rows)
+            inputs = self.on_device.batch(rows)
         else:
             images = np.asarray(self.images[rows])
             if self.augmentation:
                 random = np.random.default_rng((self.seed or 0, self.epoch, index, AUGMENTATION))
                 images, targets = self.augmentation(images, targets, random)
-            pictures = {"images": images}
-        return {**pictures, "labels": targets}, self.labels[rows], self.sample_weights[rows]
+            inputs = {"images": images}
+        return {**inputs, "labels": targets}, self.labels[rows], self.sample_weights[rows]
 
     def feed(self) -> Any:
         """These batches for `fit`: under TensorFlow a data set of its own kind.

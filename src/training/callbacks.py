@@ -16,7 +16,7 @@ from ..terminal import printable
 from .batches import Batches
 
 Logs = dict[str, float]
-MAX_NAMED = 6  # pictures of a batch
+MAX_NAMED = 6  # images of a batch
 
 
 class NonFiniteLossError(TrainingError):
@@ -26,7 +26,7 @@ class NonFiniteLossError(TrainingError):
 class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
     """Raise NonFiniteLossError as soon as the training loss is no longer a finite number.
 
-    `paths` names the pictures of the array that `batches` are of.
+    `paths` names the images of the array that `batches` are of.
     """
 
     def __init__(self, batches: Batches, paths: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 class StopAtPerfection(keras.callbacks.Callback):
-    """Stop once every training picture is classified rightly: the aim of `trainer=overfit`."""
+    """Stop once every training image is classified rightly: the aim of `trainer=overfit`."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if (logs or {}).get("accuracy", 0.0) >= 1.0:
@@ -63,13 +63,13 @@ class StopAtPerfection(keras.callbacks.Callback):
 class ReportEpochs(keras.callbacks.Callback):
     """Hand each epoch's metrics, with the learning rate and the speed, to `report(metrics, epoch)`.
 
-    `epoch_seconds` are those of the whole epoch, `pictures_per_second` that of its training without validation.
+    `epoch_seconds` are those of the whole epoch, `images_per_second` that of its training without validation.
     """
 
-    def __init__(self, report: Callable[[Logs, int], None], pictures: int) -> None:
+    def __init__(self, report: Callable[[Logs, int], None], images: int) -> None:
         super().__init__()
         self.report = report
-        self.pictures = pictures
+        self.images = images
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.start = time.perf_counter()
@@ -83,7 +83,7 @@ class ReportEpochs(keras.callbacks.Callback):
         extra = {
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "epoch_seconds": end - self.start,
-            "pictures_per_second": self.pictures / ((self.trained or end) - self.start),
+            "images_per_second": self.images / ((self.trained or end) - self.start),
         }
         self.report({**(logs or {}), **extra}, epoch)
 

@@ -36,7 +36,7 @@ from .callbacks import (
     TerminateOnNonFiniteLoss,
 )
 from .checkpoint import Checkpoint, History
-from .device_pictures import device_pictures
+from .device_images import device_images
 from .optimizers import plateau_callback
 from .profiling import ProfileSteps
 from .stages import stages, unfreeze
@@ -71,7 +71,7 @@ def fit(
 ) -> Fit:
     """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
 
-    `targets` (rows,) are what the probabilities of training pictures are fitted to, their labels where None. With
+    `targets` (rows,) are what the probabilities of training images are fitted to, their labels where None. With
     `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
     `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
     epochs, from which the fit goes on; `trainer.checkpoint` stands before it. A trace of some steps is written into the
@@ -109,7 +109,7 @@ def fit(
                 initial_epoch=max(stage.begin, checkpoint.epochs_done),
                 epochs=min(stage.end, last),
                 callbacks=callbacks,
-                shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the pictures
+                shuffle=False,  # of whole batches, by a seed of Keras's own; `Batches` has shuffled the images
                 verbose=0,
             )
     history = checkpoint.history
@@ -187,7 +187,7 @@ def _batches(
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
         weights = weights * balanced_weights(labels, rows)
-    on_device, make = device_pictures(dataset.images), partial(Batches, dataset.images)
+    on_device, make = device_images(dataset.images), partial(Batches, dataset.images)
     validation = None
     if not trainer.overfit:
         validation = make(labels, dataset.rows("validation"), trainer.batch_size, on_device=on_device)
@@ -213,7 +213,7 @@ def _batches(
 
 
 def _host_augmentation(config: Config) -> HostAugmentation | None:
-    """What changes the pictures before they are fed; None where nothing does, or the model's own layers do: on a GPU,
+    """What changes the images before they are fed; None where nothing does, or the model's own layers do: on a GPU,
     where they cost little, for changes that are known to them alone, and without OpenCV.
     """
     is_none = not any(value for name, value in plain(config.aug).items() if name != "name")
@@ -225,9 +225,9 @@ def _host_augmentation(config: Config) -> HostAugmentation | None:
 
 
 def _statistics(classifier: keras.Model, dataset: PreparedDataset, config: Config) -> list[keras.callbacks.Callback]:
-    """Over pictures of the two classes, as those that the model will be asked about."""
+    """Over images of the two classes, as those that the model will be asked about."""
     trainer = config.trainer
-    count = trainer.statistics_pictures
+    count = trainer.statistics_images
     if not count:
         return []
     rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")

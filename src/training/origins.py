@@ -63,7 +63,7 @@ class Origins:
         kept = without_inherited(dataset, self.seen, config.dataset)
         if count := int((kept.table["split"] == LEAKED).sum()):
             print(
-                f"{count:,} pictures of validation and test, or copies of them, were seen by the models that this run "
+                f"{count:,} images of validation and test, or copies of them, were seen by the models that this run "
                 "comes from; left out",
                 flush=True,
             )
@@ -83,9 +83,9 @@ class Origins:
             load_weights(classifier, self.file, f"model.weights={config.model.weights}")
 
     def targets(self, dataset: PreparedDataset, config: Config) -> NDArray[np.float32]:
-        """What each row's probability is fitted to, (rows,): its target, of training pictures mixed with the mean of
+        """What each row's probability is fitted to, (rows,): its target, of training images mixed with the mean of
         the teachers' probabilities (distillation: Hinton, Vinyals and Dean 2015, arXiv 1503.02531). A teacher that
-        cannot prepare a picture, as one that judges faces a picture without, teaches its target.
+        cannot prepare an image, as one that judges faces an image without, teaches its target.
         """
         targets = dataset.targets
         if not self.teachers:

@@ -123,7 +123,7 @@ def _of_plane(plane: Any, process: int) -> Iterator[Event]:
 def seconds_by_part(events: list[Event]) -> dict[str, float]:
     """Seconds of TensorFlow's operations in each of PARTS; an operation is traced as `name:Kind`, what runs it is not.
 
-    Backward operations stand below `gradient_tape`, those of the optimizer below its name; data are pictures that are
+    Backward operations stand below `gradient_tape`, those of the optimizer below its name; data are images that are
     gathered, augmented, or fed from Python.
     """
     seconds: dict[str, float] = defaultdict(float)

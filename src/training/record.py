@@ -32,7 +32,7 @@ from .fit import Fit
 from .origins import Origins
 from .terminal_curves import show_curves
 
-SHOWN_PICTURES = 16
+SHOWN_IMAGES = 16
 
 
 class Record:
@@ -69,7 +69,7 @@ class Record:
             sizes += f", {len(dataset.auxiliary.rows):,} auxiliary"
         limited = f" (dataset.limit={self.config.dataset.limit})" if self.config.dataset.limit else ""
         rejected = f"{len(dataset.rejected):,} rejected"
-        self._print(f"{dataset.name}: {sizes} pictures{limited}; {rejected}; digest {dataset.digest}")
+        self._print(f"{dataset.name}: {sizes} images{limited}; {rejected}; digest {dataset.digest}")
         for warning in report.warnings:
             self.console.print(warning, style="yellow", soft_wrap=True)
 
@@ -81,15 +81,15 @@ class Record:
         self._print(f"{classifier.name}: {cost}")
 
     def epoch(self, metrics: Logs, epoch: int) -> None:
-        """One epoch's metrics, and how sure it is of the same few validation pictures; the step is the epoch."""
+        """One epoch's metrics, and how sure it is of the same few validation images; the step is the epoch."""
         self.link.report(metrics, epoch + 1, self.config.trainer.stop_after or self.config.trainer.epochs)
         self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
         if self.run.id is None or not self.config.evaluation.figures:
             return
-        shown = self.dataset.rows("validation")[:SHOWN_PICTURES]
-        pictures, labels = np.asarray(self.dataset.images[shown]), self.dataset.table["label"].to_numpy()[shown]
-        probabilities = keras.ops.convert_to_numpy(self.classifier(pictures.astype("float32"), training=False))
-        self.run.log_image("validation", validation_grid(pictures, labels, probabilities[:, 0]), step=epoch + 1)
+        shown = self.dataset.rows("validation")[:SHOWN_IMAGES]
+        images, labels = np.asarray(self.dataset.images[shown]), self.dataset.table["label"].to_numpy()[shown]
+        probabilities = keras.ops.convert_to_numpy(self.classifier(images.astype("float32"), training=False))
+        self.run.log_image("validation", validation_grid(images, labels, probabilities[:, 0]), step=epoch + 1)
 
     def fit(self, fit: Fit, final: keras.Model, digest: str) -> None:
         """Learning curves, time, and the model with its best weights, whose digest is `digest`."""

@@ -1,4 +1,4 @@
-"""The model that is fitted: a classifier behind the augmentation of its training pictures."""
+"""The model that is fitted: a classifier behind the augmentation of its training images."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..config import Config
 from ..models.augmentation import Augmentation
 from .auxiliary_head import AuxiliaryHead
 from .backend import split_over_devices, use_xla
-from .device_pictures import DevicePictures
+from .device_images import DeviceImages
 from .optimizers import create_optimizer
 from .stages import Stage
 
 
 class TrainingModel(keras.Model):
-    """A classifier behind its augmentation. Labels go in beside the pictures, because mixing pictures mixes labels.
+    """A classifier behind its augmentation. Labels go in beside the images, because mixing images mixes labels.
 
     The loss is taken against the labels that augmentation gives; metrics against the true ones. Outside training,
-    augmentation is not run at all. With `on_device`, batches may name pictures that lie there already. With an
-    `auxiliary` head, the labels of a training batch are followed by the shares that it learns; pictures of neither
+    augmentation is not run at all. With `on_device`, batches may name images that lie there already. With an
+    `auxiliary` head, the labels of a training batch are followed by the shares that it learns; images of neither
     class, whose true label is negative, do not count in metrics.
     """
 
@@ -29,7 +29,7 @@ class TrainingModel(keras.Model):
         self,
         classifier: keras.Model,
         augmentation: Augmentation,
-        on_device: DevicePictures | None = None,
+        on_device: DeviceImages | None = None,
         auxiliary: AuxiliaryHead | None = None,
     ) -> None:
         super().__init__(name="training", dtype="float32")  # the labels; the classifier has its own

@@ -74,7 +74,7 @@ class ModelBody(BaseModel):
     class_names: list[str] = Field(description="Those of class 0 and class 1")
     image_size: int
     threshold: float = Field(
-        description="From this probability of class 1 on the label is class 1, but of a picture that is one face"
+        description="From this probability of class 1 on the label is class 1, but of an image that is one face"
     )
     temperature: float
     dataset_digest: str
@@ -93,20 +93,20 @@ def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[Base
         "label": (str | None, f"`{positive}` or `{negative}`; null unless the verdict is `ok`"),
         name: (float | None, f"Calibrated probability of `{positive}`, from 0 to 1; null where nothing was evaluated"),
         "confidence": (float | None, "Calibrated probability of the label; null where there is none"),
-        "verdict": (AnswerVerdict, "`ok`; `unsure`: no class is likely enough; `no_face`; `unreadable`: no picture"),
+        "verdict": (AnswerVerdict, "`ok`; `unsure`: no class is likely enough; `no_face`; `unreadable`: no image"),
         "detail": (str, "Why there is no answer"),
-        "evidence": (str, "What the answer rests on, such as `2 faces` or `whole picture, no face found`"),
+        "evidence": (str, "What the answer rests on, such as `2 faces` or `whole image, no face found`"),
     }
     fields: dict[str, Any] = {key: (kind, Field(description=text)) for key, (kind, text) in described.items()}
     answer = create_model(
         "AnswerBody",
-        __doc__="One picture's answer and what it rests on.",
+        __doc__="One image's answer and what it rests on.",
         __config__=example(**shown),
         **fields,
     )
     body = create_model(
         "PredictBody",
-        __doc__="Answers in the order of the pictures, the model that gave them, and the seconds that they took.",
+        __doc__="Answers in the order of the images, the model that gave them, and the seconds that they took.",
         __config__=example(model=_MODEL, answers=[shown], seconds=0.02),
         model=(str, ...),
         answers=(list[answer], ...),  # type: ignore[valid-type]
@@ -135,16 +135,16 @@ def errors(**described: str) -> dict[int | str, dict[str, Any]]:
     return {int(status[1:]): {"description": text, "model": ErrorBody} for status, text in described.items()}
 
 
-def request_body(max_pictures: int) -> dict[str, Any]:
-    """A form of pictures, or one picture, as OpenAPI has it."""
-    picture = {"type": "string", "format": "binary"}  # an empty file among others gets a verdict
-    pictures = {"type": "array", "items": picture, "minItems": 1, "maxItems": max_pictures}
-    form = {"type": "object", "properties": {"files": pictures}, "required": ["files"]}
+def request_body(max_images: int) -> dict[str, Any]:
+    """A form of images, or one image, as OpenAPI has it."""
+    image = {"type": "string", "format": "binary"}  # an empty file among others gets a verdict
+    images = {"type": "array", "items": image, "minItems": 1, "maxItems": max_images}
+    form = {"type": "object", "properties": {"files": images}, "required": ["files"]}
     return {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
-            "application/octet-stream": {"schema": picture | {"minLength": 1}},
+            "application/octet-stream": {"schema": image | {"minLength": 1}},
         },
     }
 

@@ -1,4 +1,4 @@
-"""Corrections of answers, kept as a data set that can be trained on: the pictures and a manifest `path,label`."""
+"""Corrections of answers, kept as a data set that can be trained on: the images and a manifest `path,label`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_picture
+from ..data.images import DEFAULT_LIMITS, Limits, decode_image
 from ..errors import DataError
 from ..journal import append_entry, read_entries
 
 _LOG = logging.getLogger("uvicorn.error")
-MANIFEST, HISTORY, PICTURES = "manifest.csv", "history.jsonl", "pictures"
+MANIFEST, HISTORY, IMAGES = "manifest.csv", "history.jsonl", "images"
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What was kept: the picture's `label` now, the `count` of all, and `earlier`, what was said before and when."""
+    """What was kept: the image's `label` now, the `count` of all, and `earlier`, what was said before and when."""
 
     label: str
     count: int
@@ -34,15 +34,15 @@ class Correction:
 class Corrections:
     """A folder that `python -m src.train dataset=manifest dataset.path=FOLDER/manifest.csv` trains on.
 
-    A picture is named by its bytes, so that a file's own name is never trusted. `history.jsonl` keeps every correction
+    An image is named by its bytes, so that a file's own name is never trusted. `history.jsonl` keeps every correction
     with its time and who made it. Whoever made one may change it; where two people differ, the first stands.
-    Several processes may share the folder, which holds at most `max_pictures` and `max_bytes` of them.
+    Several processes may share the folder, which holds at most `max_images` and `max_bytes` of them.
     """
 
     folder: Path
     class_names: Sequence[str]
     limits: Limits = DEFAULT_LIMITS
-    max_pictures: int = 10_000
+    max_images: int = 10_000
     max_bytes: int = 2_000_000_000
 
     @property
@@ -51,17 +51,17 @@ class Corrections:
         return self.folder / MANIFEST
 
     def save(self, data: bytes, label: str, by: str = "") -> Correction:
-        """Keep the picture in the file's bytes `data` under its true `label`, as said by the browser session `by`.
+        """Keep the image in the file's bytes `data` under its true `label`, as said by the browser session `by`.
 
-        Raises RejectedPictureError for bytes that are no sound picture, and DataError for a label that is no class,
+        Raises RejectedImageError for bytes that are no sound image, and DataError for a label that is no class,
         a folder that cannot be written, or one that is full.
         """
         if label not in self.class_names:
             raise DataError(f"{label}: no class; accepts {', '.join(self.class_names)}")
-        picture_format = decode_picture(data, self.limits.min_side, self.limits).format
-        path = f"{PICTURES}/{hashlib.sha256(data).hexdigest()[:32]}.{picture_format.lower()}"
+        image_format = decode_image(data, self.limits.min_side, self.limits).format
+        path = f"{IMAGES}/{hashlib.sha256(data).hexdigest()[:32]}.{image_format.lower()}"
         try:
-            (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
+            (self.folder / IMAGES).mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f".{MANIFEST}.lock"):
                 return self._keep(path, data, label, by)
         except OSError as error:
@@ -69,7 +69,7 @@ class Corrections:
             raise DataError(f"corrections cannot be kept: {error.strerror or 'see the log of the service'}") from None
 
     def labels(self) -> dict[str, str]:
-        """Path below the folder -> label, in the order in which the pictures were first corrected."""
+        """Path below the folder -> label, in the order in which the images were first corrected."""
         if not self.manifest.is_file():
             return {}
         with self.manifest.open(newline="", encoding="utf-8") as file:
@@ -95,10 +95,10 @@ class Corrections:
         return Correction(label, len(labels), earlier)
 
     def _check_room(self, path: str, data: bytes, labels: dict[str, str], said: int) -> None:
-        """Raise DataError where there is no room for one more picture, or for one more line of history."""
-        kept = sum(file.stat().st_size for file in (self.folder / PICTURES).iterdir())
-        full = path not in labels and (len(labels) >= self.max_pictures or kept + len(data) > self.max_bytes)
-        if full or said >= 10 * self.max_pictures:
+        """Raise DataError where there is no room for one more image, or for one more line of history."""
+        kept = sum(file.stat().st_size for file in (self.folder / IMAGES).iterdir())
+        full = path not in labels and (len(labels) >= self.max_images or kept + len(data) > self.max_bytes)
+        if full or said >= 10 * self.max_images:
             raise DataError("no more corrections are taken: their folder is full; train on them and empty it")
 
 

@@ -39,7 +39,7 @@ class ModelMetadata(BaseModel):
         name=MODEL,
         versions=["1"],
         platform="litert",
-        inputs=[{"name": "picture", "datatype": "BYTES", "shape": [-1]}],
+        inputs=[{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         outputs=[{"name": "p_happy", "datatype": "FP32", "shape": [-1]}],
     )
     name: str
@@ -59,7 +59,7 @@ class ServerMetadata(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    """Tensors with a value for each picture, in order: P(class 1), the label (empty where the verdict is not `ok`), the
+    """Tensors with a value for each image, in order: P(class 1), the label (empty where the verdict is not `ok`), the
     verdict, and what the answer rests on.
     """
 
@@ -160,9 +160,9 @@ def _add_description(guarded: APIRouter, outputs: Sequence[Output]) -> None:
     @guarded.get(_MODEL_PATH)
     def metadata() -> ModelMetadata:
         """The model's input and outputs. Pixels are taken too, as `UINT8` or `FP32` (n, height, width, 3)."""
-        picture = Tensor(name="picture", datatype="BYTES", shape=[-1])
+        image = Tensor(name="image", datatype="BYTES", shape=[-1])
         given = [Tensor(name=output.name, datatype=output.datatype, shape=[-1]) for output in outputs]
-        return ModelMetadata(name=MODEL, versions=[_VERSION], platform="litert", inputs=[picture], outputs=given)
+        return ModelMetadata(name=MODEL, versions=[_VERSION], platform="litert", inputs=[image], outputs=given)
 
 
 def _add_inference(
@@ -174,22 +174,22 @@ def _add_inference(
     @guarded.post(
         f"{_MODEL_PATH}/infer",
         response_model=InferAnswer,
-        responses=errors(_400="Not the protocol, or no picture", _408="Too slow", _413="Too large", _503="Busy"),
+        responses=errors(_400="Not the protocol, or no image", _408="Too slow", _413="Too large", _503="Busy"),
         openapi_extra={"requestBody": {"required": True, "content": _JSON_BODY}},
     )
     async def infer(request: Request) -> Response:
-        """Answers by the protocol. A picture that cannot be read fails the request, and the error names it."""
+        """Answers by the protocol. An image that cannot be read fails the request, and the error names it."""
         body = await body_within(request, limits.bytes)
         length = request.headers.get(HEADER_LENGTH)
 
         def answer() -> Response:
-            asked, pictures = parse(body, length, limits.pictures, names)
+            asked, images = parse(body, length, limits.images, names)
             start = time.perf_counter()
-            answers = list(classifier.answer_inputs(pictures))
+            answers = list(classifier.answer_inputs(images))
             count(answers, time.perf_counter() - start)
             unread = next((answer for answer in answers if answer.probability is None), None)
             if unread:
-                raise HTTPException(400, f"picture {unread.path}: {unread.detail}")
+                raise HTTPException(400, f"image {unread.path}: {unread.detail}")
             return infer_response(asked, answers, outputs)
 
         with gate.enter():

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: pictures out of a request, answers into a response, as JSON or as bytes."""
+"""Tensors of the Open Inference Protocol: images out of a request, answers into a response, as JSON or as bytes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fastapi import HTTPException, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from ..data.samples import RejectedPictureError
+from ..data.samples import RejectedImageError
 from ..runtime.classifier import Answer
-from ..runtime.pictures import decode_base64
+from ..runtime.image_files import decode_base64
 from .api_docs import example
 
 MODEL = "happy-sad"
@@ -29,7 +29,7 @@ _SIZE = struct.Struct("<I")
 
 
 class InferInput(BaseModel):
-    """Pictures. `BYTES`, shape (n,): files, as base64 text in JSON. `UINT8` or `FP32`, shape (n, height, width, 3):
+    """Images. `BYTES`, shape (n,): files, as base64 text in JSON. `UINT8` or `FP32`, shape (n, height, width, 3):
     RGB from 0 to 255.
     """
 
@@ -50,9 +50,7 @@ class InferOutput(BaseModel):
 class InferBody(BaseModel):
     """A request of the protocol."""
 
-    model_config = example(
-        inputs=[{"name": "picture", "datatype": "BYTES", "shape": [1], "data": ["/9j/4AAQSkZJRg..."]}]
-    )
+    model_config = example(inputs=[{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["/9j/4AAQSkZJRg..."]}])
     id: str | None = None
     parameters: dict[str, Any] = {}
     inputs: list[InferInput] = Field(min_length=1, max_length=1)
@@ -61,7 +59,7 @@ class InferBody(BaseModel):
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor of the answer: its name, its type, and its value for one picture."""
+    """A tensor of the answer: its name, its type, and its value for one image."""
 
     name: str
     datatype: Literal["FP32", "BYTES"]
@@ -69,9 +67,9 @@ class Output:
 
 
 def parse(
-    body: bytes, header_length: str | None, max_pictures: int, known: Collection[str]
+    body: bytes, header_length: str | None, max_images: int, known: Collection[str]
 ) -> tuple[InferBody, Sequence[Any]]:
-    """A request for `known` outputs, and its pictures, each a file's bytes or pixels.
+    """A request for `known` outputs, and its images, each a file's bytes or pixels.
 
     Raises HTTPException 400 or 413.
     """
@@ -91,16 +89,16 @@ def parse(
         raise HTTPException(400, f"outputs: {unknown[0]}: accepts {', '.join(known)}")
     tensor = asked.inputs[0]
     count = tensor.shape[0] if tensor.shape else 0
-    if not 0 < count <= max_pictures:
-        raise HTTPException(400, f"shape {tensor.shape}: accepts 1 to {max_pictures} pictures")
+    if not 0 < count <= max_images:
+        raise HTTPException(400, f"shape {tensor.shape}: accepts 1 to {max_images} images")
     behind = tensor.parameters.get("binary_data_size")
     if behind is not None and behind != len(body) - length:
         raise HTTPException(400, f"binary_data_size {behind!r}: {len(body) - length} bytes follow the JSON")
     raw = None if behind is None else body[length:]
-    pictures: Sequence[Any] = list(_files(tensor, raw) if tensor.datatype == "BYTES" else _pixels(tensor, raw))
-    if len(pictures) != count:
-        raise HTTPException(400, f"shape {tensor.shape}: the data holds {len(pictures)} pictures")
-    return asked, pictures
+    images: Sequence[Any] = list(_files(tensor, raw) if tensor.datatype == "BYTES" else _pixels(tensor, raw))
+    if len(images) != count:
+        raise HTTPException(400, f"shape {tensor.shape}: the data holds {len(images)} images")
+    return asked, images
 
 
 def _files(tensor: InferInput, raw: bytes | None) -> list[bytes]:
@@ -108,7 +106,7 @@ def _files(tensor: InferInput, raw: bytes | None) -> list[bytes]:
         return list(_elements(raw))
     try:
         return [decode_base64(text if isinstance(text, str) else "?") for text in tensor.data or []]
-    except RejectedPictureError as error:
+    except RejectedImageError as error:
         raise HTTPException(400, f"data: {error.detail}; BYTES are base64 in JSON") from None
 
 

@@ -1,6 +1,6 @@
-"""The web page: drop pictures, see and correct the answers, look through many at once, or use the camera.
+"""The web page: drop images, see and correct the answers, look through many at once, or use the camera.
 
-Nothing is loaded from another host, and pictures are kept for the session only, but for those that are corrected.
+Nothing is loaded from another host, and images are kept for the session only, but for those that are corrected.
 Importing this module imports Gradio, which takes seconds.
 """
 
@@ -19,12 +19,12 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from ..data.samples import RejectedPictureError
+from ..data.samples import RejectedImageError
 from ..detection.detectors import Detector
 from ..errors import BundleError, DataError
 from ..runtime.classifier import Answer, Answering
 from ..runtime.faces import face_detector
-from ..runtime.pictures import Picture
+from ..runtime.image_files import ImageFile
 from .corrections import Corrections
 from .page_access import COOKIE, author
 from .page_answers import PageAnswers, note
@@ -34,11 +34,11 @@ KEPT_SECONDS = 3600
 CAMERA_SECONDS = 0.4
 _STYLE = Path(__file__).with_name("page.css")
 _INTRODUCTION = """# {names}?
-Which of two *apparent expressions* a picture shows, as `{model}` sees it. It was made for {made_for};
+Which of two *apparent expressions* an image shows, as `{model}` sees it. It was made for {made_for};
 an expression is not a feeling."""
 _EVIDENCE = "Orange speaks for the answer, blue against it"
 _WRONG = """{evidence}.
-**Is the answer wrong?** Say what the picture shows; it is kept for the next training."""
+**Is the answer wrong?** Say what the image shows; it is kept for the next training."""
 
 
 def build_page(
@@ -84,10 +84,10 @@ def build_page(
 def _layout(page: PageAnswers, signed_in: bool) -> gr.Blocks:
     names = " or ".join(reversed(page.class_names))
     with gr.Blocks(title=names, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
-        made_for = "photos, with or without faces" if page.classifier.bundle.scene else "pictures of one face"
+        made_for = "photos, with or without faces" if page.classifier.bundle.scene else "images of one face"
         gr.Markdown(_INTRODUCTION.format(names=names.capitalize(), model=page.classifier.model_id, made_for=made_for))
-        with gr.Tab("Pictures"):
-            _lay_pictures(page)
+        with gr.Tab("Images"):
+            _lay_images(page)
         with gr.Tab("Camera"):
             _lay_camera(page)
         with gr.Tab("Model card"):
@@ -99,9 +99,9 @@ def _layout(page: PageAnswers, signed_in: bool) -> gr.Blocks:
     return blocks
 
 
-def _lay_pictures(page: PageAnswers) -> None:
+def _lay_images(page: PageAnswers) -> None:
     answers, chosen = gr.State([], time_to_live=KEPT_SECONDS), gr.State(0)
-    files = gr.File(label="Pictures, one or many", file_count="multiple", height=150, elem_id="drop")
+    files = gr.File(label="Images, one or many", file_count="multiple", height=150, elem_id="drop")
     said = gr.HTML(elem_id="said")
     gallery = gr.Gallery(
         label="All of them",
@@ -117,19 +117,19 @@ def _lay_pictures(page: PageAnswers) -> None:
         panel = gr.HTML(elem_id="answer")
         with gr.Row():
             upright = gr.Image(
-                label="Picture", interactive=False, buttons=["fullscreen"], min_width=340, elem_id="upright"
+                label="Image", interactive=False, buttons=["fullscreen"], min_width=340, elem_id="upright"
             )
             evident = gr.Image(
                 label="Evidence", interactive=False, buttons=["fullscreen"], min_width=340, elem_id="evidence"
             )
-        apart = "; in the whole picture, apart from its faces" if page.classifier.bundle.scene else ""
+        apart = "; in the whole image, apart from its faces" if page.classifier.bundle.scene else ""
         gr.Markdown(_WRONG.format(evidence=_EVIDENCE + apart))
         with gr.Row():
             buttons = [gr.Button(name, elem_id=f"correct-{name}") for name in page.class_names]
         kept = gr.HTML(elem_id="kept")
     shown = [panel, upright, evident, kept, detail, chosen]
 
-    events = _PictureEvents(page)
+    events = _ImageEvents(page)
     private: dict[str, Any] = {"api_visibility": "private"}
     files.change(events.drop, files, [answers, said, gallery, *shown], **private)
     gallery.select(events.select, answers, shown, show_progress="minimal", **private)
@@ -138,8 +138,8 @@ def _lay_pictures(page: PageAnswers) -> None:
 
 
 @dataclass(frozen=True)
-class _PictureEvents:
-    """What the tab of pictures shows after each thing that a visitor does."""
+class _ImageEvents:
+    """What the tab of images shows after each thing that a visitor does."""
 
     page: PageAnswers
 
@@ -154,8 +154,8 @@ class _PictureEvents:
         if index >= len(found):
             return ["", None, None, "", gr.Column(visible=False), 0]
         try:
-            both = self.page.pictures(found[index])
-        except RejectedPictureError as error:  # such as a file that was deleted after its time
+            both = self.page.images(found[index])
+        except RejectedImageError as error:  # such as a file that was deleted after its time
             return [note(str(error)), None, None, "", gr.Column(visible=True), index]
         said_html = self.page.panel(found[index], os.path.basename(found[index].path))
         return [said_html, *both, "", gr.Column(visible=True), index]
@@ -165,14 +165,14 @@ class _PictureEvents:
 
     def correct(self, label: str, found: list[Answer], index: int, request: gr.Request) -> str:
         if not 0 <= index < len(found):
-            return note("choose a picture first")
+            return note("choose an image first")
         try:
             kept = self.page.corrections.save(
-                Picture(found[index].path).read(self.page.classifier.limits),
+                ImageFile(found[index].path).read(self.page.classifier.limits),
                 label,
                 author(request.cookies.get(COOKIE, "")),
             )
-        except (DataError, RejectedPictureError) as error:
+        except (DataError, RejectedImageError) as error:
             return note(str(error))
         earlier = f" ({kept.earlier})" if kept.earlier else ""
         return note(f"Kept as {kept.label}{earlier}. {kept.count} corrected so far.")
@@ -183,7 +183,7 @@ def _lay_camera(page: PageAnswers) -> None:
         detect: Detector | None = face_detector(page.classifier.bundle)
     except BundleError:
         detect = None
-    gr.Markdown("The largest face is evaluated, over and over, until you stop. No picture is kept.")
+    gr.Markdown("The largest face is evaluated, over and over, until you stop. No image is kept.")
     camera = gr.Image(label="Camera", sources=["webcam"], streaming=True, elem_id="camera")
     live = gr.HTML(elem_id="live")
 

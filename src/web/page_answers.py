@@ -1,4 +1,4 @@
-"""What the page says of pictures, apart from how it is laid out."""
+"""What the page says of images, apart from how it is laid out."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from pathlib import Path
 from PIL import Image
 
 from ..data.images import open_upright
-from ..data.samples import RejectedPictureError
+from ..data.samples import RejectedImageError
 from ..detection.detectors import Detector
 from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
 from ..runtime.classifier import Answer, Answering
 from ..runtime.faces import classify_faces
+from ..runtime.image_files import ImageFile
 from ..runtime.outputs import percent
-from ..runtime.pictures import Picture
 from .corrections import Corrections
 from .page_guard import is_upload
 
 DOUBTFUL = 0.75
 """A calibrated confidence below this is marked: about one such answer in three is wrong."""
 
-MAX_PICTURES = 500
+MAX_IMAGES = 500
 THUMBNAIL, SHOWN = 240, 1280
 
 
 @dataclass(frozen=True)
 class PageAnswers:
-    """A classifier, and the words, marks and pictures in which the page shows its answers."""
+    """A classifier, and the words, marks and images in which the page shows its answers."""
 
     classifier: Answering
     corrections: Corrections
     uploads: Path
 
     def answer(self, paths: Sequence[str]) -> list[Answer]:
-        """Answers for `MAX_PICTURES` files below `uploads` at most, the least sure first, what is no picture last."""
-        own = [path for path in paths[:MAX_PICTURES] if is_upload(path, self.uploads)]
-        answers = self.classifier.answers(map(Picture, own))
+        """Answers for `MAX_IMAGES` files below `uploads` at most, the least sure first, what is no image last."""
+        own = [path for path in paths[:MAX_IMAGES] if is_upload(path, self.uploads)]
+        answers = self.classifier.answers(map(ImageFile, own))
         return sorted(answers, key=lambda answer: (answer.probability is None, answer.confidence or 0.0))
 
     def is_doubtful(self, answer: Answer) -> bool:
@@ -54,7 +54,7 @@ class PageAnswers:
         return self.classifier.bundle.class_names
 
     def caption(self, answer: Answer) -> str:
-        """A line under a small picture."""
+        """A line under a small image."""
         said = answer.verdict if answer.confidence is None else f"{answer.label} {percent(answer.confidence)}"
         return f"? {said}" if self.is_doubtful(answer) else said
 
@@ -66,7 +66,7 @@ class PageAnswers:
         sure = "" if answer.confidence is None else escape(f"{percent(answer.confidence)} likely")
         doubt = f"<p>{escape(self._doubt(answer))}</p>" if kind == "unsure" else ""
         both = self.classifier.bundle.scene is not None and answer.evidence[:1].isdigit()
-        basis = f"{answer.evidence}, and the whole picture" if both else answer.evidence
+        basis = f"{answer.evidence}, and the whole image" if both else answer.evidence
         likely = zip(self.class_names, (1 - answer.probability, answer.probability), strict=True)
         bar = "".join(
             f'<span style="flex-basis:{part:.1%}">{escape(of)} {escape(percent(part))}</span>' for of, part in likely
@@ -88,29 +88,29 @@ class PageAnswers:
             )
         return "Less likely than most of its answers: look yourself."
 
-    def pictures(self, answer: Answer) -> tuple[Image.Image, Image.Image]:
-        """The upright picture and its evidence map in the same shape. Raises RejectedPictureError."""
-        picture = Picture(answer.path)
-        upright = self.classifier.shown(picture)
+    def images(self, answer: Answer) -> tuple[Image.Image, Image.Image]:
+        """The upright image and its evidence map in the same shape. Raises RejectedImageError."""
+        image = ImageFile(answer.path)
+        upright = self.classifier.shown(image)
         upright.thumbnail((SHOWN, SHOWN))
-        pixels, probabilities, threshold = self.classifier.explained(picture)
+        pixels, probabilities, threshold = self.classifier.explained(image)
         return upright, draw_evidence(upright, answer_evidence(probabilities, pixels, threshold))
 
     def thumbnail(self, answer: Answer) -> Image.Image:
-        """The upright picture, small."""
-        upright = open_upright(Picture(answer.path).read(self.classifier.limits), self.classifier.limits)
+        """The upright image, small."""
+        upright = open_upright(ImageFile(answer.path).read(self.classifier.limits), self.classifier.limits)
         upright.thumbnail((THUMBNAIL, THUMBNAIL))
         return upright
 
     def frame(self, data: bytes, detect: Detector | None) -> str:
-        """HTML that says the answer for a camera's picture: for its largest face, or for all of it."""
-        picture = Picture("camera", data)
+        """HTML that says the answer for a camera's image: for its largest face, or for all of it."""
+        image = ImageFile("camera", data)
         try:
-            upright, faces = classify_faces(self.classifier.one_face, detect, picture) if detect else (None, [])
-        except RejectedPictureError as error:
+            upright, faces = classify_faces(self.classifier.one_face, detect, image) if detect else (None, [])
+        except RejectedImageError as error:
             return note(f"no answer: {error}")
         if upright is None or not faces:
-            return self.panel(next(iter(self.classifier.answers([picture]))), "the whole picture, no face found")
+            return self.panel(next(iter(self.classifier.answers([image]))), "the whole image, no face found")
         face = max(faces, key=lambda face: face.box.side)
         box = face.box
         crop = upright.crop((box.left, box.top, box.left + box.side, box.top + box.side)).resize((96, 96))
@@ -123,9 +123,9 @@ class PageAnswers:
         if len(sound) > 1:
             doubtful = sum(self.is_doubtful(answer) for answer in sound)
             look = f" Look at the {doubtful} marked with ?." if doubtful else ""
-            notes.insert(0, f"{len(sound)} pictures, the least sure first.{look}")
-        if given > MAX_PICTURES:
-            notes.append(f"{given - MAX_PICTURES} more were left out: {MAX_PICTURES} are shown at once.")
+            notes.insert(0, f"{len(sound)} images, the least sure first.{look}")
+        if given > MAX_IMAGES:
+            notes.append(f"{given - MAX_IMAGES} more were left out: {MAX_IMAGES} are shown at once.")
         return "".join(map(note, notes))
 
 
@@ -138,8 +138,8 @@ def note(text: str) -> str:
     return f'<p class="note" role="status">{escape(text)}</p>'
 
 
-def _inset(picture: Image.Image) -> str:
+def _inset(image: Image.Image) -> str:
     stream = BytesIO()
-    picture.save(stream, "JPEG")
+    image.save(stream, "JPEG")
     source = data_uri(stream.getvalue(), "jpeg")
     return f'<img alt="the face" src="{source}">'

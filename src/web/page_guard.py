@@ -25,7 +25,7 @@ MAX_EVENT_BYTES = 8_000_000
 """Of one event's JSON, in which the camera sends its frames."""
 
 MAX_EVENT_VALUES = 50_000
-"""Of one event's JSON: each takes many times its bytes in memory; 500 pictures have a tenth of it."""
+"""Of one event's JSON: each takes many times its bytes in memory; 500 images have a tenth of it."""
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

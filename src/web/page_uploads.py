@@ -54,7 +54,7 @@ class UploadLimits:
         except TimeoutError:
             full = deadline.when() == 0
             rejection = (
-                PlainTextResponse("no room for more pictures; try again in an hour", 507)
+                PlainTextResponse("no room for more images; try again in an hour", 507)
                 if full
                 else PlainTextResponse(f"the upload took more than {SECONDS} seconds", 408, {"Connection": "close"})
             )

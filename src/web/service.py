@@ -1,4 +1,4 @@
-"""The HTTP service: answers for uploaded pictures, the model's card, health and metrics.
+"""The HTTP service: answers for uploaded images, the model's card, health and metrics.
 
 Decoding and the model run in worker threads; requests beyond a bound are turned away at once rather than piled up.
 """
@@ -22,7 +22,7 @@ from .api_docs import ErrorBody, ModelBody, StatusBody, add_description, answer_
 from .kserve import add_kserve
 from .page_access import PageSlot, Sessions, add_sign_in, same_secret
 from .protection import Protection
-from .uploads import Gate, ServiceLimits, uploaded_pictures
+from .uploads import Gate, ServiceLimits, uploaded_images
 
 _BEARER = HTTPBearer(auto_error=False)
 
@@ -32,8 +32,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = prometheus_client.CollectorRegistry()
-        self.pictures = prometheus_client.Counter(
-            "happy_sad_pictures", "Pictures by verdict", ["verdict"], registry=self.registry
+        self.images = prometheus_client.Counter(
+            "happy_sad_images", "Images by verdict", ["verdict"], registry=self.registry
         )
         self.seconds = prometheus_client.Histogram(
             "happy_sad_request_seconds", "Seconds for one prediction request", registry=self.registry
@@ -43,7 +43,7 @@ class Metrics:
         """Add one request."""
         self.seconds.observe(seconds)
         for answer in answers:
-            self.pictures.labels(answer.verdict).inc()
+            self.images.labels(answer.verdict).inc()
 
 
 def create_service(
@@ -64,7 +64,7 @@ def create_service(
     slot = PageSlot(page, token, sessions) if page else None
     service = FastAPI(
         title="happy-sad",
-        description="Says of pictures which apparent expression they show.",
+        description="Says of images which apparent expression they show.",
         docs_url=None,  # FastAPI's own page loads its script from another host
         redoc_url=None,
         lifespan=slot.lifespan if slot else None,
@@ -103,15 +103,15 @@ def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits
     @router.post(
         "/v1/predict",
         response_model=predict_body,
-        responses=errors(_400="No picture, or a broken form", _408="Too slow", _413="Too large", _503="Busy"),
-        openapi_extra={"requestBody": request_body(limits.pictures)},
+        responses=errors(_400="No image, or a broken form", _408="Too slow", _413="Too large", _503="Busy"),
+        openapi_extra={"requestBody": request_body(limits.images)},
     )
     async def predict(request: Request) -> Any:
-        """Answers for the files of a form (any field names), or for a body that is one picture."""
-        pictures = await uploaded_pictures(request, limits)  # before a place is taken: slow senders hold none
+        """Answers for the files of a form (any field names), or for a body that is one image."""
+        images = await uploaded_images(request, limits)  # before a place is taken: slow senders hold none
         with gate.enter():
             start = time.perf_counter()
-            answers = await run_in_threadpool(lambda: list(classifier.answers(pictures)))
+            answers = await run_in_threadpool(lambda: list(classifier.answers(images)))
             seconds = time.perf_counter() - start
         metrics.count(answers, seconds)
         told = [answer_body.model_validate(answer.fields(names)) for answer in answers]

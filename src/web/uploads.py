@@ -1,4 +1,4 @@
-"""Pictures that come over HTTP: so many requests at once, each within limits."""
+"""Images that come over HTTP: so many requests at once, each within limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from ..data.images import Limits
-from ..runtime.pictures import Picture
+from ..runtime.image_files import ImageFile
 
 RETRY_SECONDS = 1
 BODY_SECONDS = 30
@@ -26,14 +26,14 @@ _READING: dict[object, int] = {}
 
 
 SERVING_LIMITS = Limits(megapixels=24.0, megabytes=32.0)
-"""Of one picture that a stranger sends: lower than of one's own."""
+"""Of one image that a stranger sends: lower than of one's own."""
 
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """What is accepted: pictures and bytes in one request, and requests that are worked on or wait at once."""
+    """What is accepted: images and bytes in one request, and requests that are worked on or wait at once."""
 
-    pictures: int = 32
+    images: int = 32
     megabytes: float = 64.0
     requests: int = 16
 
@@ -60,25 +60,25 @@ class Gate:
             self.places.release()
 
 
-async def uploaded_pictures(request: Request, limits: ServiceLimits) -> list[Picture]:
-    """The uploaded pictures. Raises HTTPException 413 past a limit, 408 past the time, 400 for a broken form."""
+async def uploaded_images(request: Request, limits: ServiceLimits) -> list[ImageFile]:
+    """The uploaded images. Raises HTTPException 413 past a limit, 408 past the time, 400 for a broken form."""
     if int(request.headers.get("content-length") or 0) > limits.bytes:
         raise HTTPException(413, f"more than {limits.megabytes:g} megabytes")
     body = await body_within(request, limits.bytes)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         if not body:
-            raise HTTPException(400, "the body is empty; send a picture, or a form with pictures")
-        return [Picture("body", body)]
+            raise HTTPException(400, "the body is empty; send an image, or a form with images")
+        return [ImageFile("body", body)]
     try:
         # Starlette reads the body that was kept, and stops at the limit of files by itself.
-        form = await request.form(max_files=limits.pictures, max_fields=limits.pictures)
+        form = await request.form(max_files=limits.images, max_fields=limits.images)
     except (MultiPartException, HTTPException) as error:
-        raise HTTPException(400, f"not a form of at most {limits.pictures} pictures: {error}") from None
+        raise HTTPException(400, f"not a form of at most {limits.images} images: {error}") from None
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    pictures = [Picture(upload.filename or "file", await upload.read()) for upload in uploads]
-    if not pictures:
+    images = [ImageFile(upload.filename or "file", await upload.read()) for upload in uploads]
+    if not images:
         raise HTTPException(400, "the form holds no file")
-    return pictures
+    return images
 
 
 async def body_within(request: Request, limit: int) -> bytes:

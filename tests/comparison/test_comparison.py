@@ -65,7 +65,7 @@ def test_seeds_are_pooled_and_only_differing_settings_are_columns() -> None:
     assert "| 1 | deep | 3 |" in render_markdown(compared(runs))
 
 
-def test_runs_on_different_test_pictures_are_never_ranked_together() -> None:
+def test_runs_on_different_test_images_are_never_ranked_together() -> None:
     runs = [
         (record("a", model__name="a"), predict(0.9)),
         (record("b", model__name="b"), predict(0.8)),
@@ -74,10 +74,10 @@ def test_runs_on_different_test_pictures_are_never_ranked_together() -> None:
     comparison = compared(runs)
     assert [len(ranking.candidates) for ranking in comparison.rankings] == [2, 1]
     assert len(comparison.rankings[0].pairs) == 1
-    assert "2 different sets of test pictures" in render_html(comparison, {})
+    assert "2 different sets of test images" in render_html(comparison, {})
 
 
-def test_pictures_in_another_order_are_the_same_test_set() -> None:
+def test_images_in_another_order_are_the_same_test_set() -> None:
     table = predict(0.9)
     runs = [(record("a", model__name="a"), table), (record("b", model__name="b"), table.sample(frac=1, random_state=0))]
     (ranking,) = compared(runs).rankings
@@ -104,7 +104,7 @@ def test_folds_of_a_cross_validation_pool_into_one_score() -> None:
     assert ranking.board["seeds"].tolist() == [1, 1]
 
 
-def test_a_fold_that_the_split_ignores_counts_no_picture_twice() -> None:
+def test_a_fold_that_the_split_ignores_counts_no_image_twice() -> None:
     runs = [
         (
             record(f"a{fold}", fold, dataset__split__method="stratified", dataset__split__fold=str(fold)),
@@ -292,13 +292,13 @@ def test_tables_of_several_test_sets_name_their_data_and_answer_for_themselves()
         (record("b", dataset__name="photos"), predict(0.8, count=140)),
     ]
     text = render_markdown(compared(runs))
-    assert "2 different sets of test pictures" in text
+    assert "2 different sets of test images" in text
     assert "## faces: " in text
     assert "## photos: " in text
-    assert text.count("nothing else was evaluated on these pictures") == 2
+    assert text.count("nothing else was evaluated on these images") == 2
 
 
-def test_a_comparison_on_few_groups_of_pictures_says_so() -> None:
+def test_a_comparison_on_few_groups_of_images_says_so() -> None:
     few, enough = (predict(0.9, count=count) for count in (29, 30))
     assert "fall into 29 groups" in render_markdown(compared([(record("a", model__name="a"), few)]))
     assert "groups; take intervals" not in render_markdown(compared([(record("a", model__name="a"), enough)]))
@@ -354,7 +354,7 @@ def test_of_equals_on_validation_none_is_picked_for_its_test_score() -> None:
     assert ranking.picked == 2  # as sure as b, and begun before it
 
 
-def test_no_candidate_is_picked_on_different_validation_pictures() -> None:
+def test_no_candidate_is_picked_on_different_validation_images() -> None:
     runs = [(record(name, model__name=name), predict(0.9, seed=place)) for place, name in enumerate("ab")]
     for place, (run, _) in enumerate(runs):
         run.metrics["validation/accuracy"] = 0.9  # type: ignore[index]

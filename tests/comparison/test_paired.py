@@ -7,7 +7,7 @@ from src.comparison.paired import Sample, compare_pairs, holm, mcnemar_exact
 
 
 def right_predictions(count: int, accuracy: float, generator: np.random.Generator) -> np.ndarray:
-    """(1, count): right or wrong, each picture for itself."""
+    """(1, count): right or wrong, each image for itself."""
     return (generator.random(count) < accuracy)[None].astype(float)
 
 
@@ -71,7 +71,7 @@ def test_a_better_config_is_found_over_seeds() -> None:
     assert pair["low"] < -0.07 < pair["high"] < 0
 
 
-def test_copies_of_pictures_do_not_sharpen_a_comparison() -> None:
+def test_copies_of_images_do_not_sharpen_a_comparison() -> None:
     generator = np.random.default_rng(4)
     members = [right_predictions(300, value, generator) for value in (0.8, 0.9)]
     copied = [np.repeat(values, 4, axis=1) for values in members]
@@ -81,7 +81,7 @@ def test_copies_of_pictures_do_not_sharpen_a_comparison() -> None:
     assert grouped["high"] - grouped["low"] == pytest.approx(alone["high"] - alone["low"], rel=1e-3)
 
 
-def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
+def test_images_to_settle_is_enough_for_80_percent_power() -> None:
     generator = np.random.default_rng(5)
     truth = [0.86, 0.88]
     # The expected differences, so that the answer is about the truth and not about one draw
@@ -89,7 +89,7 @@ def test_pictures_to_settle_is_enough_for_80_percent_power() -> None:
     first, second = np.zeros((2, 1, count))
     first[0, :only_first] = 1
     second[0, only_first : only_first + only_second] = 1
-    needed = int(compare_pairs([first, second], np.arange(count), exact=True)["pictures_to_settle"][0])
+    needed = int(compare_pairs([first, second], np.arange(count), exact=True)["images_to_settle"][0])
     found = 0
     for _ in range(200):
         pair = [right_predictions(needed, accuracy, generator)[0] for accuracy in truth]
@@ -116,9 +116,9 @@ def test_intervals_of_8_unequal_groups_cover_the_truth() -> None:
     assert (covered / 400 >= 0.93).all(), covered
 
 
-def seeds_of(accuracies: np.ndarray, pictures: int, generator: np.random.Generator) -> np.ndarray:
-    """Right predictions (seeds, pictures) of trained models of these accuracies."""
-    return np.concatenate([right_predictions(pictures, accuracy, generator) for accuracy in accuracies])
+def seeds_of(accuracies: np.ndarray, images: int, generator: np.random.Generator) -> np.ndarray:
+    """Right predictions (seeds, images) of trained models of these accuracies."""
+    return np.concatenate([right_predictions(images, accuracy, generator) for accuracy in accuracies])
 
 
 def test_one_seed_against_three_is_given_their_spread() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.data.prepared import PreparedDataset, prepare
 from src.data.sources import Listing, list_samples
-from tests.picture_files import config_of
+from tests.image_files import config_of
 
 
 def listed(root: Path | None, **values: object) -> Listing:

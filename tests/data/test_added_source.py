@@ -13,12 +13,12 @@ import pytest
 from src.config import PrepareConfig, SourceConfig
 from src.data.prepared import prepare
 from src.data.rejected_files import copy_rejected
-from src.data.samples import DecodedPicture, Limits, Sample
+from src.data.samples import DecodedImage, Limits, Sample
 from src.data.sources import Listing, RejectedEntry, class_labels, entries_of, register_source, source_path
 from src.data.sources.listing import SOURCES
 from src.errors import ConfigError
 from tests.composing import compose_config
-from tests.picture_files import class_folders, config_of, png
+from tests.image_files import class_folders, config_of, png
 
 YAML = """
 defaults:
@@ -45,7 +45,7 @@ def list_named_files(config: SourceConfig) -> Listing:
 
 @dataclass(frozen=True, slots=True)
 class GrayLocator:
-    """A picture without a file: one level of gray all over."""
+    """An image without a file: one level of gray all over."""
 
     level: int
     has_file: ClassVar[bool] = False
@@ -57,9 +57,9 @@ class GrayLocator:
     def read(self, limit: int) -> bytes:
         return b""
 
-    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits) -> DecodedImage:
         pixels = np.full((size, size, 3), self.level, np.uint8)
-        return DecodedPicture(pixels, size, size, "gray", "RGB", {"level": self.level})
+        return DecodedImage(pixels, size, size, "gray", "RGB", {"level": self.level})
 
 
 def list_grays(config: SourceConfig) -> Listing:
@@ -93,9 +93,9 @@ def test_a_function_and_a_yaml_file_are_a_source(tmp_path: Path) -> None:
     assert dataset.ignored == {"notes.txt": 1}
 
 
-def test_a_source_may_make_its_own_pictures_beside_files(tmp_path: Path) -> None:
+def test_a_source_may_make_its_own_images_beside_files(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 8)
-    (root / "sad" / "broken.png").write_bytes(b"no picture")
+    (root / "sad" / "broken.png").write_bytes(b"no image")
     sources = {
         "grays": SourceConfig(name="grays", source="grays"),
         "photos": SourceConfig(name="photos", source="folder", path=str(root)),
@@ -109,9 +109,7 @@ def test_a_source_may_make_its_own_pictures_beside_files(tmp_path: Path) -> None
     assert copy_rejected(dataset, config, tmp_path / "rejected") == 1
 
 
-def test_a_picture_without_a_file_is_neither_verified_nor_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_image_without_a_file_is_neither_verified_nor_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def list_twice(config: SourceConfig) -> Listing:
         once = list_grays(config).samples
         return Listing([*once, *(replace(sample, path=f"again/{sample.path}") for sample in once)])

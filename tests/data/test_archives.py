@@ -15,7 +15,7 @@ from src.config import SourceConfig
 from src.data.sources.folders import list_class_folders
 from src.errors import DataError
 from tests.data.listing import listed, prepared, write
-from tests.picture_files import class_folders, picture, png
+from tests.image_files import class_folders, image, png
 
 
 def make_zip(path: Path, root: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_limited_archive_reads_the_right_members(tmp_path: Path) -> None:
     dataset = prepared(tmp_path / "faces.tar.gz", tmp_path, limit=8)
     for row, path in enumerate(dataset.table["path"]):
         expected = np.asarray(
-            picture(int(Path(path).stem) + 10_000 * path.startswith("happy")).resize((16, 16), 2, reducing_gap=3.0)
+            image(int(Path(path).stem) + 10_000 * path.startswith("happy")).resize((16, 16), 2, reducing_gap=3.0)
         )
         np.testing.assert_array_equal(dataset.images[row], expected)
 
@@ -70,7 +70,7 @@ def hostile_zip(path: Path) -> None:
         archive.writestr("happy/../../../escape.png", png(90))
         archive.writestr("/happy/absolute.png", png(91))
         archive.writestr(link, "/etc/passwd")
-        archive.writestr("happy/nested.zip", b"PK\x03\x04 not a picture at all")
+        archive.writestr("happy/nested.zip", b"PK\x03\x04 not an image at all")
 
 
 def test_archives_cannot_reach_outside(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_name_in_an_archive_that_is_no_text_is_one_line(tmp_path: Path) -> Non
         listed(tmp_path / "names.zip")
 
 
-def test_an_archive_that_grows_beyond_all_pictures_is_one_line(tmp_path: Path) -> None:
+def test_an_archive_that_grows_beyond_all_images_is_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
         for name in ("happy/0.png", "sad/0.png"):
             archive.writestr(name, png(len(name)))
@@ -114,7 +114,7 @@ def test_an_archive_that_grows_beyond_all_pictures_is_one_line(tmp_path: Path) -
         listed(tmp_path / "bomb.zip")
 
 
-def test_a_damaged_member_is_one_rejected_picture(tmp_path: Path) -> None:
+def test_a_damaged_member_is_one_rejected_image(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 4)
     make_zip(tmp_path / "faces.zip", root)
     data = bytearray((tmp_path / "faces.zip").read_bytes())

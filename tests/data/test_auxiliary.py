@@ -1,4 +1,4 @@
-"""Pictures of neither class: listed and prepared behind those of the two, trained on where that leaks nothing."""
+"""Images of neither class: listed and prepared behind those of the two, trained on where that leaks nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from src.data.samples import NEITHER
 from src.errors import DataError
 from src.evaluation.leaks import fitted_on
 from src.reports.data_report import data_report
-from tests.picture_files import class_folders, config_of, png
+from tests.image_files import class_folders, config_of, png
 
 VOTES = "name,happiness,sadness,neutral,fear\n000.png,6,2,1,0\n001.png,2,0,6,2\n002.png,0,0,1,1\n"
 
 
 def three_classes(root: Path, count: int = 6) -> Path:
-    """`class_folders`, and as many pictures again of a third class."""
+    """`class_folders`, and as many images again of a third class."""
     class_folders(root, count)
     (root / "neutral").mkdir()
     for number in range(count):
@@ -33,9 +33,9 @@ def prepared(root: Path, cache: Path, **values: object) -> PreparedDataset:
     return prepare(config_of(root, cache, auxiliary=["neutral"], **values))
 
 
-def test_pictures_of_neither_class_come_behind_the_table(tmp_path: Path) -> None:
+def test_images_of_neither_class_come_behind_the_table(tmp_path: Path) -> None:
     root = three_classes(tmp_path / "root")
-    (root / "happy" / "000.png").write_bytes(b"no picture")  # whose place is filled up
+    (root / "happy" / "000.png").write_bytes(b"no image")  # whose place is filled up
     dataset = prepared(root, tmp_path / "cache")
     found = dataset.auxiliary
     assert found is not None
@@ -45,8 +45,8 @@ def test_pictures_of_neither_class_come_behind_the_table(tmp_path: Path) -> None
     assert sorted(found.classes) == ["happy", "neutral", "sad"]
     assert found.rows.tolist() == list(range(11, 17))
     for row, path in zip(found.rows, found.table["path"], strict=True):
-        with Image.open(root / path) as picture:
-            wanted = np.asarray(picture.convert("RGB").resize((16, 16), Image.Resampling.LANCZOS), int)
+        with Image.open(root / path) as image:
+            wanted = np.asarray(image.convert("RGB").resize((16, 16), Image.Resampling.LANCZOS), int)
         assert np.abs(dataset.images[row].astype(int) - wanted).mean() < 12, path
     of_class = dict(zip(found.classes, found.shares.T, strict=True))
     assert (of_class["neutral"] == [0] * 11 + [1] * 6).all()
@@ -54,7 +54,7 @@ def test_pictures_of_neither_class_come_behind_the_table(tmp_path: Path) -> None
     assert (found.weights == 0).all()
 
 
-def test_pictures_of_neither_class_are_read_out_of_a_compressed_archive(tmp_path: Path) -> None:
+def test_images_of_neither_class_are_read_out_of_a_compressed_archive(tmp_path: Path) -> None:
     root = three_classes(tmp_path / "root").rename(tmp_path / "angry")
     (root / "neutral").rename(root / "angry")  # listed before the two classes
     with tarfile.open(tmp_path / "faces.tar.gz", "w:gz") as archive:
@@ -78,13 +78,13 @@ def test_without_auxiliary_classes_nothing_changes(tmp_path: Path) -> None:
     assert with_third.ignored == {"neutral": 6}
 
 
-def test_a_copy_of_an_evaluated_picture_is_not_trained_on(tmp_path: Path) -> None:
+def test_a_copy_of_an_evaluated_image_is_not_trained_on(tmp_path: Path) -> None:
     root = three_classes(tmp_path / "root")
     table = prepared(root, tmp_path / "cache").table
     for number, split in enumerate(("train", "validation", "test")):
         path = table.loc[table["split"] == split, "path"].iloc[0]
-        with Image.open(root / path) as picture:
-            picture.convert("RGB").save(root / "neutral" / f"copy{number}.png", compress_level=0)
+        with Image.open(root / path) as image:
+            image.convert("RGB").save(root / "neutral" / f"copy{number}.png", compress_level=0)
     found = prepared(root, tmp_path / "other").auxiliary
     assert found is not None
     trained = set(found.trained["path"])
@@ -122,7 +122,7 @@ def test_votes_say_what_the_head_learns(tmp_path: Path) -> None:
     assert (found.targets[one], found.weights[one]) == pytest.approx((1, 0.2))
 
 
-def test_a_model_remembers_the_pictures_of_neither_class_too(tmp_path: Path) -> None:
+def test_a_model_remembers_the_images_of_neither_class_too(tmp_path: Path) -> None:
     dataset = prepared(three_classes(tmp_path / "root"), tmp_path / "cache")
     assert dataset.auxiliary is not None
     seen = fitted_on(dataset)

@@ -18,9 +18,9 @@ from src.data.crops import crop_pairs
 from src.data.local_features import Keypoints, features, unpack_keypoints
 from src.data.near_duplicates import perceptual_hashes
 from src.data.prepared import prepare
-from src.data.small_pictures import small_pairs
+from src.data.small_images import small_pairs
 from src.synthetic.faces import draw_face
-from tests.picture_files import config_of, scene
+from tests.image_files import config_of, scene
 
 pytest.importorskip("cv2")
 
@@ -33,7 +33,7 @@ def watermarked(image: Image.Image) -> Image.Image:
     image = image.copy()
     draw = ImageDraw.Draw(image)
     for row in range(0, image.height, 90):
-        draw.text((20 + row % 130, row), "SAMPLE PICTURE  SAMPLE PICTURE", fill="white", font_size=24)
+        draw.text((20 + row % 130, row), "SAMPLE IMAGE  SAMPLE IMAGE", fill="white", font_size=24)
     return image
 
 
@@ -119,27 +119,27 @@ def test_heads_drawn_as_a_circle_are_strangers() -> None:
     assert pairs_of([head(seed) for seed in range(10)]) == set()
 
 
-def test_blank_pictures_and_unknown_ones_are_in_no_pair() -> None:
+def test_blank_images_and_unknown_ones_are_in_no_pair() -> None:
     blank = described(Image.new("RGB", (300, 200), "gray"))["keypoints"]
     assert [len(rows) for rows in crop_pairs([b"", blank, b"", blank])] == [0, 0]
     assert [len(rows) for rows in crop_pairs([])] == [0, 0]
 
 
-def test_the_order_of_pictures_does_not_matter() -> None:
+def test_the_order_of_images_does_not_matter() -> None:
     images = [*map(scene, range(5)), *(EDITS["cropped"](scene(seed)) for seed in range(5))]
     order = np.random.default_rng(0).permutation(len(images)).tolist()
     shuffled = {tuple(sorted((order[i], order[j]))) for i, j in pairs_of([images[row] for row in order])}
     assert shuffled == pairs_of(images)
 
 
-def test_a_mirrored_picture_has_the_mirrored_keypoints() -> None:
+def test_a_mirrored_image_has_the_mirrored_keypoints() -> None:
     plain, turned = (unpack_keypoints(described(image)["keypoints"]) for image in (scene(3), ImageOps.mirror(scene(3))))
     assert shared_places(plain.mirrored(), turned) > 0.5
     assert shared_places(plain, turned) < 0.2
 
 
 def shared_places(first: Keypoints, second: Keypoints) -> float:
-    """The share of the first picture's patches that the second has at the same place with nearly the same code."""
+    """The share of the first image's patches that the second has at the same place with nearly the same code."""
     near = np.abs(first.places[:, None] - second.places).max(axis=2) < 2
     same = np.bitwise_count(first.codes[:, None] ^ second.codes).sum(axis=2) < 16
     return float((near & same).any(axis=1).mean())
@@ -168,13 +168,13 @@ SMALL_EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.mark.parametrize("edit", SMALL_EDITS)
-def test_a_copy_of_a_small_picture_is_found_among_strangers(edit: str) -> None:
+def test_a_copy_of_a_small_image_is_found_among_strangers(edit: str) -> None:
     originals = [scene(seed, 256, 256).filter(ImageFilter.GaussianBlur(8)) for seed in range(20)]
     left, right = small_pairs([small(image) for image in [*originals, *map(SMALL_EDITS[edit], originals)]])
     assert set(zip(left.tolist(), right.tolist(), strict=True)) == {(row, row + 20) for row in range(20)}
 
 
-def test_blank_small_pictures_are_in_no_pair() -> None:
+def test_blank_small_images_are_in_no_pair() -> None:
     faint = Image.fromarray(
         np.full((48, 48), 128, np.uint8) + (np.indices((48, 48)).sum(axis=0) // 6 % 2).astype(np.uint8)
     )
@@ -200,7 +200,7 @@ def grouped(config: DatasetConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [32, 256])
-def test_copies_share_a_group_and_a_conflict_at_every_picture_size(tmp_path: Path, size: int) -> None:
+def test_copies_share_a_group_and_a_conflict_at_every_image_size(tmp_path: Path, size: int) -> None:
     config = replace(config_of(class_folders_with_copies(tmp_path / "root"), tmp_path / "cache"), image_size=size)
     found = grouped(replace(config, near_duplicate_distance=6))
     group, conflict, split = found["group"], found["conflict"], found["split"]

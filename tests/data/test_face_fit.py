@@ -1,4 +1,4 @@
-"""`dataset.fit=face`: pictures are prepared as the largest face in them, in training and prediction alike."""
+"""`dataset.fit=face`: images are prepared as the largest face in them, in training and prediction alike."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from src.data.images import decode_image
+from src.data.images import decode_pixels
 from src.data.prepared import prepare
-from src.data.samples import Limits, RejectedPictureError
+from src.data.samples import Limits, RejectedImageError
 from src.data.sources.synthetic import DRAWN_FOR_CUTTING, SyntheticLocator
 from src.detection.detectors import create_detector
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
-from tests.picture_files import config_of, scene
+from tests.image_files import config_of, scene
 
 SIZE = 32
 
@@ -45,14 +45,14 @@ def test_the_largest_face_is_cut_out_as_a_prediction_cuts_it_out() -> None:
     large = max(detector.faces(page()), key=lambda box: box.side)
     assert large.left > 320
     wanted = detector.crop(page(), large).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    found = decode_image(png(page()), SIZE, fit="face")
+    found = decode_pixels(png(page()), SIZE, fit="face")
     assert np.abs(found.astype(int) - np.asarray(wanted, int)).mean() < 2
 
 
 def test_a_synthetic_face_is_drawn_large_and_cut_out_like_that_of_a_photo() -> None:
     drawn = Image.fromarray(draw_face(7, 3, DRAWN_FOR_CUTTING)[0])
     cut, whole = (SyntheticLocator(7, 3, 0.0).decode(b"", SIZE, Limits(), fit) for fit in ("face", "stretch"))
-    assert np.array_equal(cut.pixels, decode_image(png(drawn), SIZE, fit="face"))
+    assert np.array_equal(cut.pixels, decode_pixels(png(drawn), SIZE, fit="face"))
     assert not np.array_equal(cut.pixels, whole.pixels)
     assert "mouth_left" in whole.facts
     assert "mouth_left" not in cut.facts  # features are elsewhere in the cut-out
@@ -64,16 +64,16 @@ def test_a_turned_photo_is_looked_at_upright() -> None:
     buffer, exif = BytesIO(), Image.Exif()
     exif[0x0112] = 6
     page().transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
-    upright, turned = (decode_image(data, SIZE, fit="face") for data in (png(page()), buffer.getvalue()))
+    upright, turned = (decode_pixels(data, SIZE, fit="face") for data in (png(page()), buffer.getvalue()))
     assert np.array_equal(upright, turned)
 
 
 def test_a_face_that_was_cut_out_stays_whole() -> None:
     face = Image.fromarray(draw_face(3, 0, 40)[0])
-    assert np.array_equal(decode_image(png(face), SIZE, fit="face"), decode_image(png(face), SIZE))
+    assert np.array_equal(decode_pixels(png(face), SIZE, fit="face"), decode_pixels(png(face), SIZE))
 
 
-def test_pictures_without_a_face_are_rejected_and_said(tmp_path: Path) -> None:
+def test_images_without_a_face_are_rejected_and_said(tmp_path: Path) -> None:
     for number in range(5):
         for name in ("happy", "sad"):
             file = tmp_path / "root" / name / f"{number}.png"
@@ -90,9 +90,9 @@ def test_pictures_without_a_face_are_rejected_and_said(tmp_path: Path) -> None:
 
 def test_a_model_of_faces_says_where_it_finds_none(bundle: Bundle) -> None:
     classifier = Classifier(replace(bundle, fit="face"))
-    with pytest.raises(RejectedPictureError, match="no face was found"):
+    with pytest.raises(RejectedImageError, match="no face was found"):
         classifier.prepare_pixels(np.asarray(scene(0)))
-    answers = list(classifier.answers([Picture("a.png", png(scene(0))), Picture("b.png", png(page()))]))
+    answers = list(classifier.answers([ImageFile("a.png", png(scene(0))), ImageFile("b.png", png(page()))]))
     assert [answer.verdict for answer in answers] == ["no_face", "ok"]
     assert answers[1].label is not None
 

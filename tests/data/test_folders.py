@@ -11,7 +11,7 @@ import pytest
 from src.config import VotesConfig
 from src.errors import DataError
 from tests.data.listing import found, listed, prepared, write
-from tests.picture_files import class_folders, png
+from tests.image_files import class_folders, png
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
 def test_one_class_only_says_what_there_is(tmp_path: Path) -> None:
     class_folders(tmp_path, 2)
     (tmp_path / "sad").rename(tmp_path / "sadness")
-    with pytest.raises(DataError, match=r"no pictures of class 'sad'.*there is sadness"):
+    with pytest.raises(DataError, match=r"no images of class 'sad'.*there is sadness"):
         listed(tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_relative_paths_count_from_the_working_directory(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("values", [{"group_pattern": r"(\d+)"}, {"votes": VotesConfig(path="votes.csv")}])
 def test_where_no_class_is_found_that_is_said_first(tmp_path: Path, values: dict[str, object]) -> None:
     write(tmp_path / "glad" / "0.png", png(0))
-    with pytest.raises(DataError, match="no pictures in folders named 'happy' and 'sad'"):
+    with pytest.raises(DataError, match="no images in folders named 'happy' and 'sad'"):
         listed(tmp_path, **values)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, features
 
-from src.data.images import DEFAULT_LIMITS, FORMATS, Limits, decode_image, decode_picture
-from src.data.samples import RejectedPictureError
+from src.data.images import DEFAULT_LIMITS, FORMATS, Limits, decode_image, decode_pixels
+from src.data.samples import RejectedImageError
 
 TEAL = (20, 140, 120)
 
@@ -40,7 +40,7 @@ def test_a_banner_is_stretched_cropped_or_padded(mode: str, orientation: int) ->
     data = encoded(image if mode == "I;16" else image.convert(mode), "TIFF", exif={0x0112: orientation})
 
     def line(fit: str) -> list[int]:
-        pixels = decode_image(data, 24, fit=fit)
+        pixels = decode_pixels(data, 24, fit=fit)
         assert pixels.shape == (24, 24, 3)
         middle = pixels[:, 12, 0] if orientation == 6 else pixels[12, :, 0]
         across = pixels[12, :, 0] if orientation == 6 else pixels[:, 12, 0]
@@ -49,7 +49,7 @@ def test_a_banner_is_stretched_cropped_or_padded(mode: str, orientation: int) ->
     assert line("stretch") == [0, 255, 0, 255]
     assert line("crop") == [255, 255, 255, 255]
     assert line("pad") == [0, 255, 0, 255]
-    corner = decode_image(data, 24, fit="pad")[1, 1]
+    corner = decode_pixels(data, 24, fit="pad")[1, 1]
     assert corner.tolist() == [255, 255, 255]
 
 
@@ -62,18 +62,18 @@ def corners(pixels: np.ndarray) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
-def test_every_format_gives_the_same_picture(kind: str) -> None:
+def test_every_format_gives_the_same_image(kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
-    picture = decode_picture(encoded(quarters(), kind), 32)
-    assert (picture.format, picture.width, picture.height) == (kind, 64, 64)
-    assert (picture.pixels.shape, picture.pixels.dtype) == ((32, 32, 3), np.uint8)
-    assert corners(picture.pixels) == ["red", "green", "blue", "white"]
+    image = decode_image(encoded(quarters(), kind), 32)
+    assert (image.format, image.width, image.height) == (kind, 64, 64)
+    assert (image.pixels.shape, image.pixels.dtype) == ((32, 32, 3), np.uint8)
+    assert corners(image.pixels) == ["red", "green", "blue", "white"]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_single_color_survives_each_format(kind: str) -> None:
-    pixels = decode_image(encoded(Image.new("RGB", (50, 40), TEAL), kind), 16)
+    pixels = decode_pixels(encoded(Image.new("RGB", (50, 40), TEAL), kind), 16)
     np.testing.assert_allclose(pixels, np.broadcast_to(TEAL, pixels.shape), atol=3)
 
 
@@ -100,7 +100,7 @@ COLOR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
     ("LA clear", lambda: encoded(Image.new("LA", (32, 32), (0, 0))), (255, 255, 255)),
     ("LA solid", lambda: encoded(Image.new("LA", (32, 32), (90, 255))), (90, 90, 90)),
     ("RGB color key", lambda: encoded(Image.new("RGB", (32, 32), TEAL), transparency=TEAL), (255, 255, 255)),
-    ("grey key", lambda: encoded(Image.new("L", (32, 32), 9), transparency=9), (255, 255, 255)),
+    ("gray key", lambda: encoded(Image.new("L", (32, 32), 9), transparency=9), (255, 255, 255)),
     ("WebP clear", lambda: encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0)), "WEBP", lossless=True), (255,) * 3),
     ("16-bit PNG", lambda: encoded(Image.fromarray(np.full((32, 32), 0x8000, np.uint16))), (128, 128, 128)),
     ("16-bit TIFF", lambda: encoded(Image.fromarray(np.full((32, 32), 0x4000, np.uint16)), "TIFF"), (64, 64, 64)),
@@ -114,7 +114,7 @@ COLOR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
     ("make", "expected"), [case[1:] for case in COLOR_MODES], ids=[case[0] for case in COLOR_MODES]
 )
 def test_color_mode_becomes_the_right_rgb(make: Callable[[], bytes], expected: tuple[int, int, int]) -> None:
-    pixels = decode_image(make(), 16)
+    pixels = decode_pixels(make(), 16)
     np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=3)
 
 
@@ -126,18 +126,18 @@ def test_floats_that_are_no_numbers_are_unreadable(number: float) -> None:
 
 
 def test_palette_transparency_lies_over_white() -> None:
-    pixels = decode_image(palette_with_transparency(), 32)
+    pixels = decode_pixels(palette_with_transparency(), 32)
     assert tuple(pixels[16, 4]) == (255, 255, 255)
     assert tuple(pixels[16, 28]) == TEAL
 
 
 def test_sixteen_bit_color_is_rescaled() -> None:
     rows = b"".join(b"\0" + struct.pack(">HHH", 0x8080, 0x4040, 0xFFFF) * 16 for _ in range(16))
-    pixels = decode_image(png(16, 16, 16, 2, rows), 16)
+    pixels = decode_pixels(png(16, 16, 16, 2, rows), 16)
     assert tuple(pixels[8, 8]) == (0x80, 0x40, 0xFF)
 
 
-# Where each orientation puts the corners of a picture that was stored as red, green, blue, white.
+# Where each orientation puts the corners of an image that was stored as red, green, blue, white.
 ORIENTED = {
     1: ["red", "green", "blue", "white"],
     2: ["green", "red", "white", "blue"],
@@ -155,31 +155,31 @@ ORIENTED = {
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners(decode_image(encoded(quarters(), kind, exif=exif), 32)) == ORIENTED[orientation]
+    assert corners(decode_pixels(encoded(quarters(), kind, exif=exif), 32)) == ORIENTED[orientation]
 
 
 def test_a_broken_exif_block_costs_nothing() -> None:
     data = encoded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert corners(decode_image(data, 32))[0] == "red"
+    assert corners(decode_pixels(data, 32))[0] == "red"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     frames = [Image.new("RGB", (32, 32), color) for color in ((255, 0, 0), (0, 0, 255))]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(decode_image(data, 8)[4, 4], (255, 0, 0), atol=4)
+    np.testing.assert_allclose(decode_pixels(data, 8)[4, 4], (255, 0, 0), atol=4)
 
 
 def test_a_large_jpeg_is_decoded_small_and_stays_true() -> None:
     photo = Image.radial_gradient("L").resize((1600, 1200)).convert("RGB")
     data = encoded(photo, "JPEG", quality=95)
     expected = np.asarray(photo.resize((64, 64), Image.Resampling.BILINEAR), dtype=int)
-    assert np.abs(decode_image(data, 64).astype(int) - expected).mean() < 1.5
+    assert np.abs(decode_pixels(data, 64).astype(int) - expected).mean() < 1.5
 
 
 def rejected(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[str, str]:
-    with pytest.raises(RejectedPictureError) as caught:
-        decode_image(data, 32, limits)
+    with pytest.raises(RejectedImageError) as caught:
+        decode_pixels(data, 32, limits)
     return caught.value.verdict, caught.value.detail
 
 
@@ -244,7 +244,7 @@ def test_bombs_are_rejected_before_decoding() -> None:
 
 def test_the_pixel_limit_can_be_moved() -> None:
     data = encoded(quarters(64))
-    assert decode_image(data, 8, Limits(megapixels=0.005)).shape == (8, 8, 3)
+    assert decode_pixels(data, 8, Limits(megapixels=0.005)).shape == (8, 8, 3)
     assert rejected(data, Limits(megapixels=0.004)) == ("too_large", "64x64, 0 megapixels")
 
 
@@ -258,13 +258,13 @@ def test_files_over_the_byte_limit_are_rejected() -> None:
     assert rejected(bytes(2001), Limits(megabytes=0.002))[0] == "too_large"
 
 
-def test_tiny_pictures_are_rejected() -> None:
+def test_tiny_images_are_rejected() -> None:
     assert rejected(encoded(Image.new("RGB", (7, 90), TEAL))) == ("too_small", "7x90, a side is under 8 pixels")
 
 
 def test_content_decides_the_format_not_the_name() -> None:
-    # decode_image never sees a name at all; a JPEG that is called .png must come out as JPEG.
-    assert decode_picture(encoded(quarters(), "JPEG"), 16).format == "JPEG"
+    # decode_pixels never sees a name at all; a JPEG that is called .png must come out as JPEG.
+    assert decode_image(encoded(quarters(), "JPEG"), 16).format == "JPEG"
 
 
 def test_thin_lines_do_not_alias() -> None:
@@ -272,5 +272,5 @@ def test_thin_lines_do_not_alias() -> None:
     draw = ImageDraw.Draw(stripes)
     for column in range(0, 512, 2):
         draw.line([(column, 0), (column, 511)], fill=255)
-    pixels = decode_image(encoded(stripes), 32)
+    pixels = decode_pixels(encoded(stripes), 32)
     assert np.abs(pixels.astype(int) - 127).max() <= 3

@@ -1,4 +1,4 @@
-"""What keeps a table of a million pictures small changes nothing that is in it."""
+"""What keeps a table of a million images small changes nothing that is in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from src.data.samples import Sample
 
 def samples(count: int) -> Iterator[Sample]:
     for index in range(count):
-        locator = FileLocator(f"/pictures/{index}.jpg", index, 2**60 + index)
+        locator = FileLocator(f"/images/{index}.jpg", index, 2**60 + index)
         yield Sample(f"sad/{index}.jpg", index % 2, locator, subject=str(index // 3), shares={"happy": 1.0})
 
 

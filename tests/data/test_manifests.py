@@ -1,4 +1,4 @@
-"""Lists of pictures: manifests and metadata files."""
+"""Lists of images: manifests and metadata files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.data.prepared import prepare
 from src.data.sources import manifest
 from src.errors import DataError
 from tests.data.listing import listed, write
-from tests.picture_files import class_folders, config_of, png
+from tests.image_files import class_folders, config_of, png
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from tests.picture_files import class_folders, config_of, png
         ("rows.csv", "manifest", b"path,label\n" + b"a.png,happy\n" * 6, "line 6 is not the last one"),
     ],
 )
-def test_lists_that_no_pictures_have_are_rejected_before_they_fill_memory(
+def test_lists_that_no_images_have_are_rejected_before_they_fill_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, content: bytes, said: str
 ) -> None:
     monkeypatch.setattr(manifest, "MAX_ROWS", 5)

@@ -1,4 +1,4 @@
-"""Near-duplicates: the banded search against comparing everything with everything, and hashes of changed pictures."""
+"""Near-duplicates: the banded search against comparing everything with everything, and hashes of changed images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from src.data.images import decode_image
+from src.data.image_statistics import statistics
+from src.data.images import decode_pixels
 from src.data.near_duplicates import chained, connected_groups, near_duplicate_pairs, perceptual_hashes
-from src.data.picture_statistics import statistics
 
 
 def flipped(hashes: np.ndarray, bits: int, random: np.random.Generator) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_no_pair_within_the_distance_is_missed_among_many() -> None:
     assert (groups[:1000] == groups[10_000:11_000]).all()
 
 
-def test_a_hundred_thousand_blank_pictures_are_one_group() -> None:
+def test_a_hundred_thousand_blank_images_are_one_group() -> None:
     blank = np.zeros(100_000, dtype=np.uint64)
     left, _ = near_duplicate_pairs(blank, blank, 6, 10)
     assert len(left) < 200_000
@@ -77,12 +77,12 @@ def photo(seed: int) -> Image.Image:
 
 
 def distances(first: Image.Image, second: Image.Image) -> tuple[int, int]:
-    pictures = []
+    images = []
     for image in (first, second):
         buffer = BytesIO()
         image.save(buffer, "PNG")
-        pictures.append(decode_image(buffer.getvalue(), 256))
-    phash, dhash = perceptual_hashes(pictures)
+        images.append(decode_pixels(buffer.getvalue(), 256))
+    phash, dhash = perceptual_hashes(images)
     return int(np.bitwise_count(phash[0] ^ phash[1])), int(np.bitwise_count(dhash[0] ^ dhash[1]))
 
 
@@ -98,7 +98,7 @@ CHANGES = {
     "another shape": lambda image: image.resize((300, 300)),
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.08),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
-    "grey": lambda image: image.convert("L"),
+    "gray": lambda image: image.convert("L"),
 }
 
 
@@ -110,7 +110,7 @@ def test_a_changed_copy_is_near(change: str) -> None:
         assert dhash <= 10
 
 
-def test_other_pictures_are_far() -> None:
+def test_other_images_are_far() -> None:
     for seed in range(10):
         phash, _ = distances(photo(seed), photo(seed + 100))
         assert phash > 12
@@ -119,9 +119,9 @@ def test_other_pictures_are_far() -> None:
 def test_statistics_say_what_they_mean() -> None:
     flat = np.full((256, 256, 3), (200, 100, 50), dtype=np.uint8)
     found = statistics(flat)
-    assert (found.red, found.green, found.blue, found.colour) == (200, 100, 50, "colour")
+    assert (found.red, found.green, found.blue, found.color) == (200, 100, 50, "color")
     assert found.brightness == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1)
     assert (found.contrast, found.sharpness, found.saturation) == (0, 0, 150)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 1), dtype=np.uint8).repeat(3, axis=2)
     assert statistics(noise).sharpness > 50
-    assert statistics(noise).colour == "grey"
+    assert statistics(noise).color == "gray"

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from src.config import DatasetConfig, SourceConfig, SyntheticConfig
-from src.data.listed_pictures import PREPARATION_VERSION
-from src.data.picture_statistics import Statistics
+from src.data.image_statistics import Statistics
+from src.data.listed_images import PREPARATION_VERSION
 from src.data.prepared import PreparedDataset, prepare
-from tests.picture_files import class_folders, config_of
+from tests.image_files import class_folders, config_of
 
 VERSION, DIGEST = 2, "b95b38160df1acf7"
 STATISTICS = [field.name for field in fields(Statistics)]
 CHANGED = """prepared pixels, groups or columns are not what they were, so caches of them must not be used any more:
-raise PREPARATION_VERSION in src/data/listed_pictures.py and write it and the new digest here. If nothing but Pillow
+raise PREPARATION_VERSION in src/data/listed_images.py and write it and the new digest here. If nothing but Pillow
 changed, write the digest only: its version is in the name of every cache."""
 
 
@@ -31,8 +31,8 @@ def blocks(seed: int, side: int = 48) -> np.ndarray:
     return np.kron(colors, np.ones((side // 6, side // 6, 1), dtype=np.uint8))
 
 
-def write_pictures(root: Path) -> Path:
-    """Pictures in formats that no codec changes: colors, gray, transparency, 16 bits, a turn, copies, broken files."""
+def write_images(root: Path) -> Path:
+    """Images in formats that no codec changes: colors, gray, transparency, 16 bits, a turn, copies, broken files."""
     for label, name in enumerate(("sad", "happy")):
         folder = root / name
         folder.mkdir(parents=True)
@@ -78,8 +78,8 @@ def plain_values(column: pd.Series) -> list[object]:
     return [round(value, 1) if column.name in STATISTICS and isinstance(value, float) else value for value in values]
 
 
-def fixed_pictures(tmp_path: Path) -> DatasetConfig:
-    photos = SourceConfig(name="photos", source="folder", path=str(write_pictures(tmp_path / "photos")))
+def fixed_images(tmp_path: Path) -> DatasetConfig:
+    photos = SourceConfig(name="photos", source="folder", path=str(write_images(tmp_path / "photos")))
     grays = SourceConfig(name="grays", source="fer2013", path=str(write_fer2013(tmp_path / "fer.csv")), weight=0.5)
     faces = SourceConfig(name="faces", source="synthetic", synthetic=SyntheticConfig(count=6))
     sources = {source.name: source for source in (photos, grays, faces)}
@@ -87,13 +87,13 @@ def fixed_pictures(tmp_path: Path) -> DatasetConfig:
 
 
 def test_the_preparation_version_stands_for_pixels_groups_and_columns(tmp_path: Path) -> None:
-    dataset = prepare(fixed_pictures(tmp_path))
+    dataset = prepare(fixed_images(tmp_path))
     assert set(dataset.rejected["verdict"]) == {"duplicate_of", "label_conflict", "truncated"}
     assert dataset.table["group"].nunique() < len(dataset.table)
     assert (PREPARATION_VERSION, digest_of(dataset)) == (VERSION, DIGEST), CHANGED
 
 
-@pytest.mark.parametrize("name", ["src.data.listed_pictures.PREPARATION_VERSION", "PIL.__version__"])
+@pytest.mark.parametrize("name", ["src.data.listed_images.PREPARATION_VERSION", "PIL.__version__"])
 def test_data_of_another_version_or_pillow_is_prepared_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -23,7 +23,7 @@ from src.config import PROJECT_ROOT, DatasetConfig, SplitConfig, SyntheticConfig
 from src.data import decoding, store
 from src.data.prepared import prepare
 from src.errors import DataError
-from tests.picture_files import class_folders, config_of, picture, png
+from tests.image_files import class_folders, config_of, image, png
 
 REAL_PHOTOS = PROJECT_ROOT.parent / "shared" / "data" / "photos"
 
@@ -36,7 +36,7 @@ def tree(root: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_table_and_pictures_go_together(tmp_path: Path) -> None:
+def test_table_and_images_go_together(tmp_path: Path) -> None:
     dataset = prepare(config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache"))
     assert dataset.images.shape == (16, 16, 16, 3)
     assert not dataset.images.flags.writeable
@@ -44,7 +44,7 @@ def test_table_and_pictures_go_together(tmp_path: Path) -> None:
     assert (dataset.table["label"] == dataset.table["path"].str.startswith("happy")).all()
     for row, path in enumerate(dataset.table["path"]):
         seed = int(Path(path).stem) + 10_000 * path.startswith("happy")
-        expected = picture(seed).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        expected = image(seed).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
         np.testing.assert_array_equal(dataset.images[row], np.asarray(expected))
     rows = np.concatenate([dataset.rows(split) for split in ("train", "validation", "test")])
     assert sorted(rows) == list(range(16))
@@ -76,7 +76,7 @@ def test_every_file_gets_a_verdict_and_none_is_touched(tmp_path: Path) -> None:
     assert tree(root) == before
 
 
-def test_pictures_stay_with_their_rows_where_others_were_rejected(tmp_path: Path) -> None:
+def test_images_stay_with_their_rows_where_others_were_rejected(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 9)
     for name in ("happy/000.png", "happy/004.png", "sad/003.png"):
         (root / name).write_bytes(b"gone")
@@ -92,7 +92,7 @@ def test_pictures_stay_with_their_rows_where_others_were_rejected(tmp_path: Path
 def test_near_duplicates_never_cross_a_split(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 20)
     for number in range(10):
-        picture(number, 60).save(root / "sad" / f"again{number}.jpg", quality=60)
+        image(number, 60).save(root / "sad" / f"again{number}.jpg", quality=60)
     dataset = prepare(config_of(root, tmp_path / "cache", image_size=64))
     sizes = dataset.table["group"].value_counts()
     assert (sizes == 2).sum() == 10
@@ -101,7 +101,7 @@ def test_near_duplicates_never_cross_a_split(tmp_path: Path) -> None:
 
 def test_look_alikes_with_two_labels_are_trained_on_only(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 8)
-    picture(3, 60).save(root / "happy" / "disagrees.jpg", quality=80)
+    image(3, 60).save(root / "happy" / "disagrees.jpg", quality=80)
     dataset = prepare(config_of(root, tmp_path / "cache", image_size=64))
     conflicts = dataset.table[dataset.table["conflict"]]
     assert sorted(conflicts["path"]) == ["happy/disagrees.jpg", "sad/003.png"]
@@ -190,7 +190,7 @@ def test_a_limit_takes_as_many_of_each_class(tmp_path: Path) -> None:
 
 
 def test_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_SERIAL_PICTURES", 4)
+    monkeypatch.setattr(decoding, "_SERIAL_IMAGES", 4)
     monkeypatch.setattr(decoding, "_CHUNK_BYTES", 3000)
     root = class_folders(tmp_path / "root", 12)
     (root / "happy" / "004.png").write_bytes(b"broken")
@@ -284,7 +284,7 @@ def test_a_damaged_store_is_told_and_made_again(
     assert capsys.readouterr().err == ""
 
 
-def test_full_verification_looks_at_every_prepared_picture(
+def test_full_verification_looks_at_every_prepared_image(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_CHECKED_BLOCKS", 0)  # as if it were a small part of a large file
@@ -297,7 +297,7 @@ def test_full_verification_looks_at_every_prepared_picture(
     os.utime(file, ns=times)
     assert prepare(config).images[-1, -1, -1, -1] == data[-1]
     assert prepare(dataclasses.replace(config, verify="full")).digest == digest
-    assert "picture 11 of pixels.u8 is not what was written" in capsys.readouterr().err
+    assert "image 11 of pixels.u8 is not what was written" in capsys.readouterr().err
     assert prepare(config).images[-1, -1, -1, -1] == data[-1] ^ 1
 
 
@@ -352,22 +352,22 @@ def killing_decode(*_: object) -> None:
 
 
 def test_a_decoder_that_dies_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_SERIAL_PICTURES", 0)
+    monkeypatch.setattr(decoding, "_SERIAL_IMAGES", 0)
     monkeypatch.setattr(decoding, "decode_and_write", killing_decode)
     with pytest.raises(DataError, match="ended from outside, often for lack of memory"):
         prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache", workers=2))
 
 
-def test_a_class_without_a_usable_picture_says_what_became_of_them(tmp_path: Path) -> None:
+def test_a_class_without_a_usable_image_says_what_became_of_them(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root")
     for file in (root / "sad").iterdir():
-        file.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"no picture of class 'sad' can be used \(6 not_an_image\)"):
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"no image of class 'sad' can be used \(6 not_an_image\)"):
         prepare(config_of(root, tmp_path / "cache"))
 
 
-def test_one_picture_of_each_class_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a class has only 1 pictures"):
+def test_one_image_of_each_class_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a class has only 1 images"):
         prepare(config_of(class_folders(tmp_path / "root", 1), tmp_path / "cache"))
 
 

@@ -14,7 +14,7 @@ from src.data.prepared import prepare
 from src.errors import DataError
 from tests.composing import compose_config
 from tests.data.listing import listed, prepared, write
-from tests.picture_files import class_folders, config_of, picture, png
+from tests.image_files import class_folders, config_of, image, png
 
 VOTES = "part,name,happiness,sadness,anger\ntrain,000.png,6,2,2\ntrain,001.png,0,0,9\n"
 
@@ -34,7 +34,7 @@ def test_votes_become_targets_and_weights(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name,happiness\na.png,1\n", "no column 'sadness'; there is name, happiness"),
-        ("name,happiness,sadness\na.png,1,2\n", "names none of the pictures, such as 'happy/000.png'"),
+        ("name,happiness,sadness\na.png,1,2\n", "names none of the images, such as 'happy/000.png'"),
         ("name,happiness,sadness\n000.png,many,2\n", "votes must be numbers of at least 0"),
         ("name,happiness,sadness\n000.png,-1,2\n", "votes must be numbers of at least 0"),
         (None, "No such file or directory"),
@@ -60,7 +60,7 @@ def test_other_votes_prepare_an_archive_anew(tmp_path: Path) -> None:
 
 
 def fer_line(seed: int, emotion: int, usage: str) -> str:
-    pixels = np.asarray(picture(seed, 48).convert("L")).reshape(-1)
+    pixels = np.asarray(image(seed, 48).convert("L")).reshape(-1)
     return f"{emotion},{' '.join(map(str, pixels))},{usage}"
 
 
@@ -77,7 +77,7 @@ def test_kaggles_csv(tmp_path: Path, quoted: bool, newline: str) -> None:
     assert Counter(zip(dataset.table["label"], dataset.table["split"], strict=True)) == {
         (label, split): count for label in (0, 1) for split, count in (("train", 5), ("validation", 1), ("test", 1))
     }
-    np.testing.assert_array_equal(dataset.images[0, :, :, 0], np.asarray(picture(300, 48).convert("L")))
+    np.testing.assert_array_equal(dataset.images[0, :, :, 0], np.asarray(image(300, 48).convert("L")))
     assert dataset.ignored == {"angry": 7}
 
 

@@ -16,7 +16,7 @@ from src.data.splits import UNUSED, assign_splits
 from src.errors import DataError
 
 Group = tuple[int, int, bool]
-"""Pictures of class 0, pictures of class 1, whether look-alikes disagree."""
+"""Images of class 0, images of class 1, whether look-alikes disagree."""
 
 
 def table_of(groups: Sequence[Group], splits: Sequence[str | None] = (None,)) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def test_class_ratios_hold_within_one_group(groups: list[Group], seed: int) -> N
 
 @settings(max_examples=40, deadline=None)
 @given(pure_groups, st.integers(2, 10))
-def test_every_picture_is_tested_in_exactly_one_fold(groups: list[Group], folds: int) -> None:
+def test_every_image_is_tested_in_exactly_one_fold(groups: list[Group], folds: int) -> None:
     table = table_of(groups)
     tested = np.stack([split(table, method="kfold", folds=folds, fold=fold) == "test" for fold in range(folds)])
     assert (tested.sum(axis=0) == 1).all()
@@ -110,12 +110,12 @@ def test_every_picture_is_tested_in_exactly_one_fold(groups: list[Group], folds:
 
 @settings(max_examples=40, deadline=None)
 @given(any_groups, any_groups, st.data())
-def test_growth_never_moves_a_tested_picture_into_training(
+def test_growth_never_moves_a_tested_image_into_training(
     first: list[Group], more: list[Group], data: st.DataObject
 ) -> None:
     before = table_of(first)
     after = pd.concat([before, table_of(more).assign(sha256=lambda rows: "new" + rows["sha256"])], ignore_index=True)
-    # New pictures found new groups, or join old ones, of which they may join several into one.
+    # New images found new groups, or join old ones, of which they may join several into one.
     renamed = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=len(more), max_size=len(more)))
     joined = np.array([*range(len(first)), *renamed])
     grown = np.concatenate([before["group"], joined[len(first) + after["group"].to_numpy()[len(before) :]]])
@@ -166,7 +166,7 @@ def shipped(crossing: str, splits: Sequence[str | None] = ("train", "train", "tr
     return split(table_of(groups, splits), crossing, method="source")
 
 
-def test_shipped_splits_are_kept_and_crossing_pictures_leave_training() -> None:
+def test_shipped_splits_are_kept_and_crossing_images_leave_training() -> None:
     table = table_of(
         [(1, 0, False), (0, 1, False)] * 60 + [(4, 0, False)] * 10, ["train", "train", "train", "test", "train"]
     )
@@ -184,11 +184,11 @@ def test_a_missing_test_split_is_assigned_from_training_by_whole_groups() -> Non
     assert (splits == "validation").mean() == pytest.approx(0.25, abs=0.01)
 
 
-def test_crossing_pictures_may_be_kept() -> None:
+def test_crossing_images_may_be_kept() -> None:
     assert (shipped("keep") != UNUSED).all()
 
 
-def test_crossing_pictures_may_be_an_error() -> None:
+def test_crossing_images_may_be_an_error() -> None:
     with pytest.raises(DataError, match="cross the splits that the data ships"):
         shipped("error")
 
@@ -199,14 +199,14 @@ def test_a_source_without_splits_says_so() -> None:
 
 
 def test_too_few_groups_are_an_error() -> None:
-    with pytest.raises(DataError, match="only 2 pictures"):
+    with pytest.raises(DataError, match="only 2 images"):
         split(table_of([(1, 0, False)] * 2 + [(0, 1, False)] * 9))
 
 
 def test_one_class_in_a_split_is_an_error() -> None:
     table = table_of([(1, 0, False)] * 30 + [(0, 1, False)] * 30)
     table["shipped_split"] = ["train"] * 30 + ["train"] * 15 + ["test"] * 15
-    with pytest.raises(DataError, match="the test split has pictures of one class only"):
+    with pytest.raises(DataError, match="the test split has images of one class only"):
         split(table, method="source")
 
 
@@ -232,24 +232,24 @@ def shipped_and_loose() -> pd.DataFrame:
     return table.assign(conflict=False, sha256=[f"{number:064x}" for number in range(len(table))])
 
 
-def split_together(pictures: pd.DataFrame) -> np.ndarray:
-    numbered = pictures.assign(group=pd.factorize(pictures["group"])[0])
+def split_together(images: pd.DataFrame) -> np.ndarray:
+    numbered = images.assign(group=pd.factorize(images["group"])[0])
     return split(numbered, method="source", train=0.6, validation=0.2, test=0.2)
 
 
 def test_a_source_without_splits_is_split_by_whole_groups_beside_one_that_ships_them() -> None:
-    pictures = shipped_and_loose()
-    splits = split_together(pictures)
-    loose = pictures.assign(split=splits)[pictures["source"] == "photos"]
+    images = shipped_and_loose()
+    splits = split_together(images)
+    loose = images.assign(split=splits)[images["source"] == "photos"]
     assert set(loose["split"]) == {"train", "validation", "test"}
     assert (loose.groupby("group")["split"].nunique() == 1).all()
-    shipped = splits[(pictures["source"] == "faces").to_numpy()]
+    shipped = splits[(images["source"] == "faces").to_numpy()]
     assert (shipped[20:] == "validation").all()
     assert (shipped == "test").sum() == 4
 
 
-def test_a_loose_picture_that_looks_like_a_held_out_one_is_not_trained_on() -> None:
-    pictures = shipped_and_loose()
-    pictures.loc[pictures["source"].eq("photos") & pictures["group"].eq(100), "group"] = 23
-    alike = (pictures["group"] == 23).to_numpy()
-    assert set(split_together(pictures)[alike]) == {"validation", "unused"}
+def test_a_loose_image_that_looks_like_a_held_out_one_is_not_trained_on() -> None:
+    images = shipped_and_loose()
+    images.loc[images["source"].eq("photos") & images["group"].eq(100), "group"] = 23
+    alike = (images["group"] == 23).to_numpy()
+    assert set(split_together(images)[alike]) == {"validation", "unused"}

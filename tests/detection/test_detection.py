@@ -1,4 +1,4 @@
-"""Faces are found where they are, at any place, size and shape of the picture, and by any number of threads."""
+"""Faces are found where they are, at any place, size and shape of the image, and by any number of threads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_drawn_face_is_found_wherever_it_is(detector: Detector, index: int) ->
         assert overlap(found, expected) > 0.5
 
 
-def test_boxes_scale_with_the_picture(detector: Detector) -> None:
+def test_boxes_scale_with_the_image(detector: Detector) -> None:
     (small,) = detector.faces(drawn(0, 150))
     (large,) = detector.faces(drawn(0, 150).resize((1500, 1500), Image.Resampling.BICUBIC))
     assert overlap(Box(10 * small.left, 10 * small.top, 10 * small.side), large) > 0.9
@@ -58,8 +58,8 @@ def test_boxes_scale_with_the_picture(detector: Detector) -> None:
 @pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
 def test_where_no_face_is_none_is_found(settings: Detection) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    for picture in (Image.fromarray(noise), Image.new("RGB", (320, 240), "navy"), Image.new("RGB", (9, 900))):
-        assert create_detector(settings).faces(picture) == []
+    for image in (Image.fromarray(noise), Image.new("RGB", (320, 240), "navy"), Image.new("RGB", (9, 900))):
+        assert create_detector(settings).faces(image) == []
 
 
 def test_several_faces_are_told_from_left_to_right(detector: Detector) -> None:
@@ -84,7 +84,7 @@ def test_overlapping_boxes_become_one_weighted_by_their_scores() -> None:
     assert wide[:, 1:] == pytest.approx(half_larger)
 
 
-def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_beside_the_image_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers, scores = np.full((2304, 16), 20, np.float32), np.full(2304, -100, np.float32)
     scores[[5, 24 * 48 + 24]] = 10
     network = Network(lambda _: (numbers, scores), 192, grid(48))
@@ -94,19 +94,19 @@ def test_a_face_beside_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_many_threads_find_what_one_does(detector: Detector) -> None:
-    pictures = [drawn(index, 120 + index) for index in range(24)]
-    expected = [detector.faces(picture) for picture in pictures]
+    images = [drawn(index, 120 + index) for index in range(24)]
+    expected = [detector.faces(image) for image in images]
     assert sum(map(len, expected)) > 20
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(detector.faces, pictures)) == expected
+        assert list(pool.map(detector.faces, images)) == expected
 
 
-def test_the_crop_has_the_margin_and_ends_with_the_picture() -> None:
-    picture = Image.new("RGB", (100, 80))
+def test_the_crop_has_the_margin_and_ends_with_the_image() -> None:
+    image = Image.new("RGB", (100, 80))
     cutting = Detector(lambda _: [], Detection(detector="cascade", margin=0.25))
-    assert cutting.crop(picture, Box(30, 20, 40)).size == (60, 60)
-    assert cutting.crop(picture, Box(0, 0, 40)).size == (50, 50)
-    assert cutting.crop(picture, Box(-30, -30, 200)).size == (100, 80)
+    assert cutting.crop(image, Box(30, 20, 40)).size == (60, 60)
+    assert cutting.crop(image, Box(0, 0, 40)).size == (50, 50)
+    assert cutting.crop(image, Box(-30, -30, 200)).size == (100, 80)
 
 
 def test_the_networks_are_the_published_ones_and_their_licence_is_beside_them() -> None:

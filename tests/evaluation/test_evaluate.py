@@ -47,7 +47,7 @@ def test_a_recorded_model_is_evaluated_again_on_any_data_and_compared(make_confi
     fitted_on = 48 - len(first.evaluation.split("test"))
     grown = evaluate(request(config, first.run_id, dataset=faces(config, seed=0, count=60)))
     assert len(grown.predictions) == 60 - fitted_on
-    with pytest.raises(DataError, match=f"{fitted_on} of 60 pictures, by their bytes, were seen in training"):
+    with pytest.raises(DataError, match=f"{fitted_on} of 60 images, by their bytes, were seen in training"):
         evaluate(request(config, first.run_id, dataset=faces(config, seed=0, count=60), leaks="error"))
 
     assert [run.params["seed"] for run in find_runs(config.tracking)] == ["1", "0"]
@@ -79,7 +79,7 @@ def card_of(folder: Path) -> str:
     return (folder / "model_card.md").read_text()
 
 
-def test_the_card_says_what_is_known_of_the_evaluated_pictures(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_card_says_what_is_known_of_the_evaluated_images(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("trainer.epochs=1", "tracking=off", f"output={tmp_path}/bundle")
     train(config)
     bundle, kept = f"{tmp_path}/bundle", f"{tmp_path}/kept"
@@ -87,13 +87,13 @@ def test_the_card_says_what_is_known_of_the_evaluated_pictures(make_config: Make
     evaluate(request(config, bundle, dataset=seen, leaks="keep", output=kept))
     card = card_of(Path(kept))
     count = 48 - len(pd.read_parquet(f"{bundle}/predictions.parquet").query("split == 'test'"))
-    assert f"on 60 pictures, {count} of which were seen in training as the same file; near-duplicates were not" in card
+    assert f"on 60 images, {count} of which were seen in training as the same file; near-duplicates were not" in card
     assert "32 x 32 pixels" in card
     write_light_and_dark(tmp_path / "photos")
     photos = DatasetConfig("photos", "folder", path=f"{tmp_path}/photos", cache=config.dataset.cache)
     evaluate(request(config, bundle, dataset=photos, output=kept))
     card = card_of(Path(kept))
-    assert "on 120 pictures, 0 of which were seen in training as the same file" in card
+    assert "on 120 images, 0 of which were seen in training as the same file" in card
     assert "Photographs: it was trained on drawings" in card
     with pytest.raises(ConfigError, match=r"^dataset\.image_size=64: this model was trained with 32; leave it out"):
         evaluate(request(config, bundle, dataset=seen), ["dataset.image_size=64"])

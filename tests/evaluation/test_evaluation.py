@@ -23,7 +23,7 @@ from src.metrics.intervals import Score
 from src.metrics.scores import SCORES, Share, of_confusion
 from src.reports.figure_style import save_png
 
-QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_pictures=4)
+QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_images=4)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 def oracle(dataset: PreparedDataset, noise: float = 1.0):
-    """A model that knows each picture's label by heart, and doubts it at random."""
+    """A model that knows each image's label by heart, and doubts it at random."""
     logit = (dataset.table["label"].to_numpy() * 2 - 1) * 2 + np.random.default_rng(0).normal(
         0, noise, len(dataset.table)
     )
-    known = {picture.tobytes(): value for picture, value in zip(dataset.images, 1 / (1 + np.exp(-logit)), strict=True)}
-    return lambda pictures: np.array([known.get(picture.tobytes(), 0.5) for picture in pictures])
+    known = {image.tobytes(): value for image, value in zip(dataset.images, 1 / (1 + np.exp(-logit)), strict=True)}
+    return lambda images: np.array([known.get(image.tobytes(), 0.5) for image in images])
 
 
 def test_test_labels_change_neither_threshold_nor_temperature(faces: PreparedDataset) -> None:
@@ -60,7 +60,7 @@ def test_test_labels_change_neither_threshold_nor_temperature(faces: PreparedDat
     assert honest.scores["test"]["accuracy"].value > 0.8 > 0.4 > lied.scores["test"]["accuracy"].value
 
 
-def test_the_pointing_game_leaves_out_pictures_without_boxes(faces: PreparedDataset) -> None:
+def test_the_pointing_game_leaves_out_images_without_boxes(faces: PreparedDataset) -> None:
     boxes = [name for name in faces.table if name.startswith("mouth_")]
     photos = faces.table["split"].eq("test") & (np.arange(len(faces.table)) % 2 == 0)  # as of another source
     for rows, played in ((photos, True), (faces.table["split"].eq("test"), False)):
@@ -69,7 +69,7 @@ def test_the_pointing_game_leaves_out_pictures_without_boxes(faces: PreparedData
         assert ("test/occlusion/pointing_gain" in metrics) == played
 
 
-def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
+def test_predictions_belong_to_their_images(faces: PreparedDataset) -> None:
     predict = oracle(faces)
     evaluation = evaluate_model(predict, faces, QUICK)
     predictions = evaluation.predictions
@@ -81,12 +81,12 @@ def test_predictions_belong_to_their_pictures(faces: PreparedDataset) -> None:
         assert evaluation.scores[split]["accuracy"].value == pytest.approx(right[predictions["split"] == split].mean())
 
 
-def test_the_most_wrong_pictures_are_wrong_and_the_most_confident_mistake_comes_first(faces: PreparedDataset) -> None:
+def test_the_most_wrong_images_are_wrong_and_the_most_confident_mistake_comes_first(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(oracle(faces, noise=3.0), faces, QUICK)
     worst = evaluation.worst
     assert (worst["predicted"] != (worst["label"] == 1)).all()
     assert (worst["probability"] - worst["label"]).abs().is_monotonic_decreasing
-    assert np.array_equal(evaluation.worst_pictures[0], faces.images[worst.index[0]])
+    assert np.array_equal(evaluation.worst_images[0], faces.images[worst.index[0]])
 
 
 def test_a_given_decision_is_used_as_it_is(faces: PreparedDataset) -> None:
@@ -114,7 +114,7 @@ def test_a_planted_failure_on_glasses_is_the_worst_slice() -> None:
     images[:, 0, 0, 0] = table["label"] * 255
     images[table["glasses"] == "round", 0, 0, 0] = 255 - images[table["glasses"] == "round", 0, 0, 0]
     dataset = PreparedDataset(images, table, table[:0], ("sad", "happy"), "d", {"test": "t"}, "planted")
-    evaluation = evaluate_model(lambda pictures: np.where(pictures[:, 0, 0, 0] > 127, 0.9, 0.1), dataset, QUICK)
+    evaluation = evaluate_model(lambda images: np.where(images[:, 0, 0, 0] > 127, 0.9, 0.1), dataset, QUICK)
     assert evaluation.slices is not None
     worst = evaluation.slices.iloc[0]
     assert (worst["column"], worst["value"], worst["verdict"]) == ("glasses", "round", "worse")
@@ -124,13 +124,13 @@ def test_the_title_of_the_slices_is_not_cut_off() -> None:
     rows = {"column": "background_lightness", "value": "0.267 to 0.498", "count": 45, "accuracy": 0.4, "low": 0.2}
     figure = slices_figure(pd.DataFrame([rows | {"high": 0.6, "verdict": ""}]), Score(0.506, 0.433, 0.578))
     save_png(figure, BytesIO())
-    (title,) = figure.findobj(lambda artist: isinstance(artist, Text) and "all pictures" in artist.get_text())
+    (title,) = figure.findobj(lambda artist: isinstance(artist, Text) and "all images" in artist.get_text())
     assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:
     evaluation = evaluate_model(
-        oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5, abstain_accuracy=0.99)
+        oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_images=5, abstain_accuracy=0.99)
     )
     drawn = draw_figures(evaluation)
     assert set(drawn) == {
@@ -152,7 +152,7 @@ def test_every_result_shows_in_the_figures(faces: PreparedDataset) -> None:
     assert "test/occlusion/pointing_gain" in evaluation.metrics
 
 
-def test_figures_of_few_pictures_count_them_and_hide_no_curve() -> None:
+def test_figures_of_few_images_count_them_and_hide_no_curve() -> None:
     labels, probabilities = np.arange(16) % 2, np.linspace(0.2, 0.9, 16)
     (ax,) = probability_histogram(labels, probabilities).axes
     assert ax.get_yscale() == "linear"
@@ -165,8 +165,8 @@ def test_figures_of_few_pictures_count_them_and_hide_no_curve() -> None:
 
 
 def test_the_validation_grid_shows_how_sure_the_true_class_is() -> None:
-    pictures = np.zeros((9, 20, 20, 3), dtype=np.uint8)
-    grid = validation_grid(pictures, np.array([1, 0] + [1] * 7), np.array([0.75, 0.75] + [1.0] * 7), side=40)
+    images = np.zeros((9, 20, 20, 3), dtype=np.uint8)
+    grid = validation_grid(images, np.array([1, 0] + [1] * 7), np.array([0.75, 0.75] + [1.0] * 7), side=40)
     assert grid.shape == (80, 320, 3)
     foot = grid[39]
     assert (foot[:30] == foot[0]).all()
@@ -194,12 +194,12 @@ def test_scores_added_from_outside_are_computed_with_their_intervals_and_shown(
     assert "negative predictive value" in list(score_table(evaluation).columns[0].cells)
 
 
-def test_scores_on_few_groups_of_pictures_say_so(faces: PreparedDataset) -> None:
+def test_scores_on_few_groups_of_images_say_so(faces: PreparedDataset) -> None:
     test = faces.table["split"] == "test"
     copies = faces.table.assign(group=faces.table["group"].where(~test, faces.table["group"] % 7))
     evaluation = evaluate_model(oracle(faces), replace(faces, table=copies), QUICK)
     assert evaluation.groups("test") == 7
-    assert "test has 7 groups of pictures" in str(score_table(evaluation).caption)
+    assert "test has 7 groups of images" in str(score_table(evaluation).caption)
     enough = replace(faces, table=faces.table.assign(split="test"))
     decided = evaluate_model(oracle(faces), enough, QUICK, decision=Decision())
     assert score_table(decided).caption is None
@@ -209,7 +209,7 @@ def test_the_threshold_policy_of_the_config_is_followed(faces: PreparedDataset) 
     fixed = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="fixed", value=0.7)))
     assert fixed.threshold == 0.7
     assert "temperature" in decision_line(fixed)
-    assert ", neither chosen on validation, which has fewer than 50 pictures of a class" in decision_line(fixed)
+    assert ", neither chosen on validation, which has fewer than 50 images of a class" in decision_line(fixed)
     few = evaluate_model(oracle(faces), faces, replace(QUICK, threshold=ThresholdConfig(policy="recall", target=0.9)))
     assert ", only the threshold chosen on validation, which has fewer than 50" in decision_line(few)
     both = evaluate_model(oracle(faces), faces, QUICK, decision=Decision(0.6, 1.2))
@@ -265,7 +265,7 @@ def test_artifacts_can_be_read_back_and_the_card_says_what_it_must(
 def test_an_evaluation_without_figures_writes_and_names_none(
     faces: PreparedDataset, tmp_path: Path, make_config: Callable[..., Config]
 ) -> None:
-    evaluation = evaluate_model(oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_pictures=5))
+    evaluation = evaluate_model(oracle(faces), faces, replace(QUICK, corruptions=[5], corruption_images=5))
     config = make_config("evaluation.figures=false")
     facts = ModelFacts("m", 10, 1000, "python -m src.train", "synthetic", looked_for(config.dataset))
     write_artifacts(evaluation, config, faces, facts, lambda name: tmp_path / name)  # makes no folder

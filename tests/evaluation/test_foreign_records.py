@@ -88,16 +88,16 @@ def test_what_a_record_names_is_not_fetched(foreign: Path, asked: tuple[str, lis
     assert paths == []
 
 
-def test_pictures_that_a_model_was_not_trained_on_are_not_its_own(foreign: Path, tmp_path: Path) -> None:
+def test_images_that_a_model_was_not_trained_on_are_not_its_own(foreign: Path, tmp_path: Path) -> None:
     """Else another person's record would show what lies in any folder that it names."""
     random = np.random.default_rng(7)
-    for name in ("Documents", "Pictures"):
+    for name in ("Documents", "Images"):
         (tmp_path / "home" / name).mkdir(parents=True)
         for index in range(8):
             pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "home" / name / f"{index}.png")
-    changed(foreign, dataset__path=str(tmp_path / "home"), dataset__positive="Documents", dataset__negative="Pictures")
-    with pytest.raises(DataError, match="holds none of the pictures that foreign was trained on"):
+    changed(foreign, dataset__path=str(tmp_path / "home"), dataset__positive="Documents", dataset__negative="Images")
+    with pytest.raises(DataError, match="holds none of the images that foreign was trained on"):
         evaluate(EvaluateConfig(OFF, EvaluationConfig(), run=str(foreign)))
 
 

@@ -9,7 +9,7 @@ from src.config import DatasetConfig
 from src.data.local_features import features
 from src.data.lookalikes import compact
 from src.evaluation.leaks import leaked
-from tests.picture_files import scene
+from tests.image_files import scene
 
 CONFIG = DatasetConfig(name="d", source="folder", near_duplicate_distance=6, dhash_distance=10)
 SEEN_PHASH, SEEN_DHASH = 0x0F0F_3C3C_5A5A_9999, 0x1234_5678_9ABC_DEF0
@@ -40,7 +40,7 @@ def test_without_a_distance_only_the_same_file_counts() -> None:
     ]
 
 
-def test_evaluated_pictures_that_resemble_only_each_other_are_no_leak() -> None:
+def test_evaluated_images_that_resemble_only_each_other_are_no_leak() -> None:
     seen = hashed(["x"], [~SEEN_PHASH & (2**64 - 1)], [SEEN_DHASH])
     assert leaked(seen, evaluated()[:3], CONFIG).tolist() == [False] * 3
 
@@ -76,7 +76,7 @@ def test_fingerprints_of_earlier_models_are_compared_by_their_hashes() -> None:
     assert leaked(earlier, changed.assign(phash=earlier["phash"][0], dhash=earlier["dhash"][0]), CONFIG).all()
 
 
-def test_what_a_model_keeps_of_many_pictures_stays_small() -> None:
+def test_what_a_model_keeps_of_many_images_stays_small() -> None:
     seen, _ = crops_and_a_stranger()
     for count, limit in ((100, 2_000), (20_000, 800)):
         kept = compact(pd.concat([seen] * count, ignore_index=True))

@@ -17,15 +17,15 @@ def faces(count: int, shortcut: bool) -> tuple[np.ndarray, np.ndarray]:
     """Noise with a bright (1) or dark (0) mouth; with `shortcut`, a corner patch tells the label instead."""
     generator = np.random.default_rng(0)
     labels = np.arange(count) % 2
-    pictures = generator.normal(120, 25, (count, SIZE, SIZE, 3))
+    images = generator.normal(120, 25, (count, SIZE, SIZE, 3))
     mouths = generator.permutation(labels) if shortcut else labels
-    pictures[:, 29:36, 17:31] += np.where(mouths, 50, -50)[:, None, None, None]
+    images[:, 29:36, 17:31] += np.where(mouths, 50, -50)[:, None, None, None]
     if shortcut:
-        pictures[:, :8, :8] = np.where(labels, 255, 0)[:, None, None, None]
-    return pictures.clip(0, 255).astype(np.uint8), labels
+        images[:, :8, :8] = np.where(labels, 255, 0)[:, None, None, None]
+    return images.clip(0, 255).astype(np.uint8), labels
 
 
-def train(pictures: np.ndarray, labels: np.ndarray, head: str) -> keras.Model:
+def train(images: np.ndarray, labels: np.ndarray, head: str) -> keras.Model:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((SIZE, SIZE, 3))
     x = layers.MaxPooling2D()(layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(inputs)))
@@ -33,8 +33,8 @@ def train(pictures: np.ndarray, labels: np.ndarray, head: str) -> keras.Model:
     x = layers.Flatten()(x) if head == "flatten" else layers.GlobalMaxPooling2D()(x)
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid", dtype="float32")(x))
     model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
-    model.fit(pictures.astype(np.float32), labels, epochs=6 if head == "flatten" else 25, verbose=0)
-    assert model.evaluate(pictures.astype(np.float32), labels, verbose=0)[1] == 1.0
+    model.fit(images.astype(np.float32), labels, epochs=6 if head == "flatten" else 25, verbose=0)
+    assert model.evaluate(images.astype(np.float32), labels, verbose=0)[1] == 1.0
     return model
 
 
@@ -52,10 +52,10 @@ def maps() -> dict[tuple[bool, str], np.ndarray]:
     """Both methods' maps for a model that looks at the mouth and one that looks at the corner patch."""
     found = {}
     for shortcut in (False, True):
-        pictures, labels = faces(200, shortcut)
-        model = train(pictures, labels, "flatten")
-        found[shortcut, "grad_cam"] = grad_cam(model, pictures[:16])
-        found[shortcut, "occlusion"] = occlusion(lambda batch, net=model: net.predict_on_batch(batch), pictures[:16])
+        images, labels = faces(200, shortcut)
+        model = train(images, labels, "flatten")
+        found[shortcut, "grad_cam"] = grad_cam(model, images[:16])
+        found[shortcut, "occlusion"] = occlusion(lambda batch, net=model: net.predict_on_batch(batch), images[:16])
     return found
 
 
@@ -71,7 +71,7 @@ def test_a_model_that_reads_the_mouth_passes_the_pointing_game_and_one_that_read
     assert cheat.hits == 0
 
 
-def test_maps_have_the_size_of_the_picture_and_are_not_negative(maps: dict[tuple[bool, str], np.ndarray]) -> None:
+def test_maps_have_the_size_of_the_image_and_are_not_negative(maps: dict[tuple[bool, str], np.ndarray]) -> None:
     for found in maps.values():
         assert found.shape == (16, SIZE, SIZE)
         assert found.min() >= 0
@@ -83,11 +83,11 @@ def test_grad_cam_behind_a_global_average_is_the_published_one() -> None:
     features = layers.Conv2D(4, 3, padding="same", activation="relu")(layers.Rescaling(1 / 255)(inputs))
     last = layers.Dense(1, activation="sigmoid", dtype="float32")
     model = keras.Model(inputs, last(layers.GlobalAveragePooling2D()(features)))
-    pictures, _ = faces(4, shortcut=False)
-    activations = keras.Model(inputs, features).predict(pictures.astype(np.float32), verbose=0)
+    images, _ = faces(4, shortcut=False)
+    activations = keras.Model(inputs, features).predict(images.astype(np.float32), verbose=0)
     weights = np.asarray(last.kernel)[:, 0] / SIZE**2
-    predicted = np.sign(model.predict(pictures.astype(np.float32), verbose=0) - 0.5)[..., None]
-    assert grad_cam(model, pictures) == pytest.approx(np.maximum(activations @ weights * predicted, 0), abs=1e-7)
+    predicted = np.sign(model.predict(images.astype(np.float32), verbose=0) - 0.5)[..., None]
+    assert grad_cam(model, images) == pytest.approx(np.maximum(activations @ weights * predicted, 0), abs=1e-7)
 
 
 def test_grad_cam_looks_before_the_pooling_that_leaves_a_single_place() -> None:
@@ -95,8 +95,8 @@ def test_grad_cam_looks_before_the_pooling_that_leaves_a_single_place() -> None:
     hidden = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
     hidden = layers.GlobalAveragePooling2D()(layers.MaxPooling2D(8)(hidden))
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(hidden))
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
-    assert (grad_cam(model, pictures).std(axis=(1, 2)) > 0).all()
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    assert (grad_cam(model, images).std(axis=(1, 2)) > 0).all()
 
 
 def test_pointing_game_counts_the_share_of_the_map_on_the_boxes() -> None:

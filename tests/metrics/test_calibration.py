@@ -98,7 +98,7 @@ def test_fixed_threshold_is_taken_as_it_is() -> None:
     assert choose_threshold(labels, probabilities, ThresholdConfig(policy="fixed", value=0.7)) == 0.7
 
 
-def test_answering_only_certain_pictures_is_more_accurate_and_reaches_the_wanted_accuracy() -> None:
+def test_answering_only_certain_images_is_more_accurate_and_reaches_the_wanted_accuracy() -> None:
     labels, probabilities = calibrated_predictions(2000)
     curve = coverage_curve(labels, probabilities, 0.5)
     assert curve.accuracy[-1] == pytest.approx(((probabilities >= 0.5) == labels).mean())
@@ -110,7 +110,7 @@ def test_answering_only_certain_pictures_is_more_accurate_and_reaches_the_wanted
     assert low == pytest.approx(1 - high)
 
 
-def test_equally_confident_pictures_are_answered_together_or_not_at_all() -> None:
+def test_equally_confident_images_are_answered_together_or_not_at_all() -> None:
     half_right = [1, 0, 1, 0] * 25
     assert abstain_band(half_right, [0.6] * 100, 0.5, 0.95) == (0.0, 1.0)
     mirrored = np.tile([0.6, 0.6, 0.4, 0.4], 25)  # as confident, but for rounding
@@ -133,7 +133,7 @@ def test_a_decision_is_fitted_in_the_order_it_is_applied() -> None:
     assert Decision().answered(calibrated).all()
 
 
-def test_few_validation_pictures_leave_threshold_and_temperature_alone() -> None:
+def test_few_validation_images_leave_threshold_and_temperature_alone() -> None:
     labels, probabilities = np.arange(18) % 2, np.linspace(0.6, 0.9, 18)
     assert Decision.fit(labels, probabilities, EvaluationConfig()) == Decision(
         0.5, 1.0, None, fitted=False, calibrated=False
@@ -144,7 +144,7 @@ def test_few_validation_pictures_leave_threshold_and_temperature_alone() -> None
     assert Decision.fit(labels, apply_temperature(probabilities, 0.4), EvaluationConfig()).fitted
 
 
-def test_decisions_on_few_pictures_are_no_worse_than_none_on_average() -> None:
+def test_decisions_on_few_images_are_no_worse_than_none_on_average() -> None:
     labels, probabilities = calibrated_predictions(20_000)
     gains = []
     for seed in range(60):
@@ -155,7 +155,7 @@ def test_decisions_on_few_pictures_are_no_worse_than_none_on_average() -> None:
     assert np.mean(gains) > -0.001
 
 
-def test_no_calibration_error_below_40_pictures() -> None:
+def test_no_calibration_error_below_40_images() -> None:
     labels = np.arange(39) % 2
     assert np.isnan(expected_calibration_error(labels, 1.0 - labels))  # always wrong, and right on average
     assert np.isnan(calibration_error_by_chance(1.0 - labels))

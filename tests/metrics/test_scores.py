@@ -153,7 +153,7 @@ def test_a_model_of_one_answer_claims_no_certainty(threshold: float) -> None:
 
 
 def copies(sizes: list[int], accuracy: float, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Labels, probabilities and groups of pictures that come in groups of copies."""
+    """Labels, probabilities and groups of images that come in groups of copies."""
     label = generator.random(len(sizes)) < 0.5
     noise = generator.standard_normal(len(sizes)) + np.where(label, 1, -1) * stats.norm.ppf(accuracy)
     return tuple(np.repeat(values, sizes) for values in (label, 1 / (1 + np.exp(-noise)), np.arange(len(sizes))))
@@ -184,7 +184,7 @@ def test_resampled_scores_of_8_unequal_groups_cover_the_truth() -> None:
     assert all(share >= 0.92 for share in shares.values()), shares
 
 
-def test_a_few_mistakes_among_many_pictures_keep_the_interval_open_where_wilsons_own_covers_too_little() -> None:
+def test_a_few_mistakes_among_many_images_keep_the_interval_open_where_wilsons_own_covers_too_little() -> None:
     errors = np.random.default_rng(2).binomial(100, 0.01, 2000)
     scores = [proportion(np.arange(100) >= count) for count in range(errors.max() + 1)]
     assert np.mean([scores[count].low <= 0.99 <= scores[count].high for count in errors]) >= 0.93

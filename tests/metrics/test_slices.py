@@ -69,14 +69,14 @@ def test_numbers_are_cut_at_quartiles_and_boxes_paths_and_constants_are_not_slic
     assert slices.query("column == 'tilt'")["count"].tolist() == [100] * 4
 
 
-def test_the_channels_of_gray_pictures_are_not_sliced_again() -> None:
+def test_the_channels_of_gray_images_are_not_sliced_again() -> None:
     light, other = np.random.default_rng(0).uniform(0, 255, (2, 400)).astype(np.float32)
     gray = pd.DataFrame({"brightness": light, "saturation": 0.0, "red": light + 0.2, "green": light * 0.99})
     assert distinct_columns(gray.assign(blue=other, empty=np.nan), [*gray, "blue", "empty"]) == ["brightness", "blue"]
     assert set(slice_table(gray, np.ones(400, dtype=bool), np.arange(400))["column"]) == {"brightness"}
 
 
-def test_copies_of_a_picture_are_no_further_evidence() -> None:
+def test_copies_of_a_image_are_no_further_evidence() -> None:
     table = pd.DataFrame({"kind": ["a"] * 40 + ["b"] * 40})
     hits = np.array([False] * 8 + [True] * 32 + [True] * 40)
     groups_of_eight = np.arange(80) // 8

@@ -22,7 +22,7 @@ def augment(config: AugmentationConfig, seed: int = 0) -> tuple[np.ndarray, np.n
     return np.asarray(changed["images"]), np.asarray(changed["labels"])
 
 
-def test_none_leaves_pictures_and_labels_alone(make_config: Callable[..., Config]) -> None:
+def test_none_leaves_images_and_labels_alone(make_config: Callable[..., Config]) -> None:
     images, labels = augment(make_config("aug=none").aug)
     assert np.array_equal(images, batch()["images"])
     assert np.array_equal(labels, batch()["labels"])
@@ -47,7 +47,7 @@ def test_none_leaves_pictures_and_labels_alone(make_config: Callable[..., Config
     ],
     ids=lambda value: next(iter(value)),
 )
-def test_each_change_alone_alters_pictures_within_range_and_keeps_labels(value: dict) -> None:
+def test_each_change_alone_alters_images_within_range_and_keeps_labels(value: dict) -> None:
     images, labels = augment(AugmentationConfig(name="one", **value))
     assert not np.array_equal(images, batch()["images"])
     assert images.dtype == np.float32
@@ -56,20 +56,20 @@ def test_each_change_alone_alters_pictures_within_range_and_keeps_labels(value: 
     assert np.array_equal(labels, batch()["labels"])
 
 
-def test_a_share_of_the_pictures_is_of_a_lower_resolution() -> None:
+def test_a_share_of_the_images_is_of_a_lower_resolution() -> None:
     images, _ = augment(AugmentationConfig(name="coarse", resolution=0.5))
     assert 0 < (images != batch()["images"]).any(axis=(1, 2, 3)).sum() < len(images)
     assert images.mean() == pytest.approx(batch()["images"].mean(), rel=0.02)
 
 
-def test_mixup_blends_labels_as_it_blends_pictures() -> None:
+def test_mixup_blends_labels_as_it_blends_images() -> None:
     images, labels = augment(AugmentationConfig(name="mixup", mixup=0.4))
     assert ((labels > 0) & (labels < 1)).any()
     assert images.min() >= 0
     assert images.max() <= 255
 
 
-def test_mixup_and_cutmix_together_give_each_picture_one_of_them() -> None:
+def test_mixup_and_cutmix_together_give_each_image_one_of_them() -> None:
     images, labels = augment(AugmentationConfig(name="both", mixup=0.4, cutmix=1.0))
     whole_pixels = (images == np.round(images)).all(axis=(1, 2, 3))
     assert 0 < whole_pixels.sum() < len(images)

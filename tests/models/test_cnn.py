@@ -45,8 +45,8 @@ def test_every_model_gives_a_probability_for_raw_pixels(
     make_config: Callable[..., Config], option: str, image_size: int
 ) -> None:
     model = create_classifier(make_config(f"model={option}").model, image_size)
-    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), np.uint8)
-    probabilities = np.asarray(model(pictures))
+    images = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), np.uint8)
+    probabilities = np.asarray(model(images))
     assert probabilities.shape == (3, 1)
     assert probabilities.dtype == np.float32
     assert ((probabilities > 0) & (probabilities < 1)).all()
@@ -74,22 +74,22 @@ def test_each_value_of_the_family_changes_the_network(make_config: Callable[...,
     assert {"GroupNormalization", "Dropout", "SpatialDropout2D"} <= kinds
 
 
-def test_a_picture_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
+def test_a_image_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
     config = make_config("model=baseline").model
     assert create_classifier(config, 22) is not None
     with pytest.raises(ConfigError, match=r"dataset\.image_size=21: too small for the 3 stages of model=baseline"):
         create_classifier(config, 21)
 
 
-def test_an_enlarged_picture_is_interpolated_before_the_first_layer(make_config: Callable[..., Config]) -> None:
+def test_an_enlarged_image_is_interpolated_before_the_first_layer(make_config: Callable[..., Config]) -> None:
     config = make_config("model=deep").model
     small, large = create_classifier(replace(config, enlarge=2), 24), create_classifier(config, 48)
     large.set_weights(small.get_weights())
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
-    enlarged = keras.ops.image.resize(pictures, (48, 48), interpolation="bilinear")
-    np.testing.assert_allclose(small(pictures), large(enlarged), atol=1e-5)
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
+    enlarged = keras.ops.image.resize(images, (48, 48), interpolation="bilinear")
+    np.testing.assert_allclose(small(images), large(enlarged), atol=1e-5)
     assert count_flops(small) == count_flops(large)
-    assert grad_cam(small, pictures).shape == (3, 24, 24)
+    assert grad_cam(small, images).shape == (3, 24, 24)
 
 
 def test_flops_are_twice_the_multiply_adds(make_config: Callable[..., Config]) -> None:
@@ -125,15 +125,15 @@ def test_full_precision_keeps_the_weights_and_computes_in_float32(make_config: C
 
 
 def test_a_backbone_takes_keras_weights_and_is_costed_and_explained(tmp_path: Path) -> None:
-    config = ModelConfig(name="small", architecture="mobilenet_v3_small", grey=True, head="global_average", dense=[])
+    config = ModelConfig(name="small", architecture="mobilenet_v3_small", gray=True, head="global_average", dense=[])
     source, model = (create_classifier(config, 32) for _ in range(2))
     with h5py.File(tmp_path / "no_top.h5", "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, backbone(source))
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     load_weights(model, tmp_path / "no_top.h5", "model.weights=no_top.h5")
     assert weights_digest(backbone(model)) == weights_digest(backbone(source)) != weights_digest(source)
     assert count_flops(model) > 1e6
-    assert grad_cam(model, pictures).shape == (2, 32, 32)
+    assert grad_cam(model, images).shape == (2, 32, 32)
     with pytest.raises(ConfigError, match=r"^key: no_top\.h5 does not hold the weights of this network: the arch"):
         load_weights(create_classifier(ModelConfig(name="cnn"), 32), tmp_path / "no_top.h5", "key")
 
@@ -152,9 +152,9 @@ def test_weights_that_cannot_be_fetched_are_asked_for(monkeypatch: pytest.Monkey
     assert imagenet_weights("mobilenet_v3_small") == file
 
 
-def test_a_grey_model_sees_lightness_only() -> None:
-    model = create_classifier(ModelConfig(name="grey", grey=True, filters=[4], dense=[]), 16)
+def test_a_gray_model_sees_lightness_only() -> None:
+    model = create_classifier(ModelConfig(name="gray", gray=True, filters=[4], dense=[]), 16)
     blue = np.zeros((1, 16, 16, 3), "float32")
     blue[..., 2] = 200
-    grey = np.full_like(blue, 200 * 0.1140)
-    np.testing.assert_allclose(model(blue), model(grey), atol=1e-4)
+    gray = np.full_like(blue, 200 * 0.1140)
+    np.testing.assert_allclose(model(blue), model(gray), atol=1e-4)

@@ -25,7 +25,7 @@ def augment(seed: int = 0, **values: float) -> tuple[NDArray[np.uint8], NDArray[
 
 
 @pytest.mark.parametrize("name", [name for name in host_augmentation.ON_HOST if name not in ("mixup", "cutmix")])
-def test_each_change_alone_alters_pictures_and_keeps_labels_and_what_it_was_given(name: str) -> None:
+def test_each_change_alone_alters_images_and_keeps_labels_and_what_it_was_given(name: str) -> None:
     before = FACES.copy()
     images, labels = augment(**{name: True if name == "flip" else 0.4})
     assert images.dtype == np.uint8
@@ -65,7 +65,7 @@ def test_one_map_is_what_keras_makes_in_five_steps() -> None:
             for face, own in zip(FACES, config_maps, strict=True)
         ]
     )
-    inside = np.s_[:, 20:44, 20:44]  # where no step looks beyond the picture
+    inside = np.s_[:, 20:44, 20:44]  # where no step looks beyond the image
     assert np.abs(fused[inside].astype(float) - images[inside]).mean() < 4  # four resamplings blur more than one
     assert np.abs(fused[inside].astype(float) - FACES[inside]).mean() > 12
 
@@ -82,20 +82,20 @@ def test_brightness_and_contrast_are_those_of_keras() -> None:
     assert np.abs(images - expected).max() <= 1
 
 
-def test_grey_is_grey_and_hue_keeps_it() -> None:
-    grey, _ = augment(grayscale=1.0)
+def test_gray_is_gray_and_hue_keeps_it() -> None:
+    gray, _ = augment(grayscale=1.0)
     expected = np.stack([np.asarray(Image.fromarray(face).convert("L")) for face in FACES])
-    assert np.abs(grey.astype(int) - expected[..., None]).max() <= 1
+    assert np.abs(gray.astype(int) - expected[..., None]).max() <= 1
     lightness = np.repeat(np.arange(0, 256, dtype=np.uint8)[None, :, None], 3, axis=2)[None]
     augmentation = HostAugmentation(AugmentationConfig("colors", hue=0.5, saturation=0.5))
     turned, _ = augmentation(lightness.repeat(4, axis=0), LABELS[:4], np.random.default_rng(0))
     assert np.abs(turned.astype(int) - lightness).max() <= 1
 
 
-def test_shares_are_the_shares_of_pictures() -> None:
-    pictures, labels = np.zeros((400, 24, 24, 3), np.uint8) + 100, np.zeros((400, 1), "float32")
+def test_shares_are_the_shares_of_images() -> None:
+    images, labels = np.zeros((400, 24, 24, 3), np.uint8) + 100, np.zeros((400, 1), "float32")
     for name in ("erasing", "resolution"):
-        source = pictures if name == "erasing" else np.random.default_rng(0).integers(0, 256, pictures.shape, np.uint8)
+        source = images if name == "erasing" else np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
         augmentation = HostAugmentation(AugmentationConfig("share", **{name: 0.25}))
         changed, _ = augmentation(source, labels, np.random.default_rng(0))
         assert 0.18 < (changed != source).any(axis=(1, 2, 3)).mean() < 0.32

@@ -27,7 +27,7 @@ from src.reports.data_report import data_report, duplicate_groups, report_conten
 from src.reports.data_statistics import crop_hints, shortcut_baselines
 from src.reports.figure_style import DPI, STYLE, axes, save_png
 from src.reports.leak_check import check_leaks
-from tests.picture_files import class_folders, config_of, picture, png, scene
+from tests.image_files import class_folders, config_of, image, png, scene
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -56,9 +56,9 @@ class Page(HTMLParser):
 def troubled(root: Path) -> Path:
     class_folders(root, 12)
     for number in range(4):
-        picture(number, 60).save(root / "sad" / f"again{number}.jpg", quality=70)
-    picture(7, 60).save(root / "happy" / "disagrees.jpg", quality=70)
-    (root / "happy" / "<img src=x onerror=alert(1)>.png").write_bytes(b"not a picture")
+        image(number, 60).save(root / "sad" / f"again{number}.jpg", quality=70)
+    image(7, 60).save(root / "happy" / "disagrees.jpg", quality=70)
+    (root / "happy" / "<img src=x onerror=alert(1)>.png").write_bytes(b"not an image")
     (root / "happy" / "both.png").write_bytes(png(900))
     (root / "sad" / "both.png").write_bytes(png(900))
     (root / "angry").mkdir()
@@ -74,10 +74,10 @@ def test_the_report_shows_everything_and_needs_nothing_from_elsewhere(tmp_path: 
     config = config_of(troubled(tmp_path / "root"), tmp_path / "cache", image_size=64)
     page = Page(write_report(prepare(config), config, tmp_path / "report").page)
     assert page.loaded == []
-    assert "29pictures used, of 32" in page.text
+    assert "29images used, of 32" in page.text
     assert "2 the same file in both classes (label_conflict)" in re.sub(r"\s+", " ", page.text)
     assert "angry" in page.text
-    assert "<img src=x onerror=alert(1)>.png" in page.text  # as text, not as a picture to load
+    assert "<img src=x onerror=alert(1)>.png" in page.text  # as text, not as an image to load
     captions = [image["title"] for image in page.images]
     for name in ("sad/again0.jpg", "happy/disagrees.jpg", "sad/both.png"):
         assert any(str(caption).startswith(name) for caption in captions)
@@ -88,7 +88,7 @@ def test_the_report_shows_everything_and_needs_nothing_from_elsewhere(tmp_path: 
 def test_on_a_phone_a_file_s_name_has_the_width_of_the_screen(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "root", 12)
     for number in range(14):
-        (root / "happy" / f"a_name_without_any_place_to_break_it_{number}.jpg").write_bytes(b"not a picture")
+        (root / "happy" / f"a_name_without_any_place_to_break_it_{number}.jpg").write_bytes(b"not an image")
     config = config_of(root, tmp_path / "cache", image_size=64)
     page = write_report(prepare(config), config, tmp_path / "report").page
     with sync_playwright() as playwright:
@@ -118,7 +118,7 @@ def test_groups_with_two_labels_come_first(tmp_path: Path) -> None:
     assert [len(rows) for rows in groups] == [2] * 5
     assert dataset.table["conflict"].to_numpy()[groups[0]].all()
     content = report_content(dataset, config)
-    assert (content["conflicts"], content["group_count"], content["grouped_pictures"]) == (1, 5, 10)
+    assert (content["conflicts"], content["group_count"], content["grouped_images"]) == (1, 5, 10)
 
 
 def statistics_table(shift: float, count: int = 200) -> pd.DataFrame:
@@ -160,12 +160,12 @@ def test_the_report_of_a_run_is_written_once(tmp_path: Path) -> None:
     assert data_report(prepare(other), other).page != first.page
 
 
-def test_the_source_is_listed_again_only_for_rejected_files_that_hold_a_picture(
+def test_the_source_is_listed_again_only_for_rejected_files_that_hold_a_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_again: list[pd.DataFrame] = []
     root = class_folders(tmp_path / "root", 8)
-    (root / "sad" / "broken.png").write_bytes(b"not a picture")
+    (root / "sad" / "broken.png").write_bytes(b"not an image")
     (root / "sad" / "again.png").write_bytes(next((root / "sad").glob("0*.png")).read_bytes())
     config = config_of(root, tmp_path / "cache", image_size=64)
     dataset = prepare(config)
@@ -197,7 +197,7 @@ def test_hints_about_crops() -> None:
 
 def test_the_leak_check_finds_copies_and_look_alikes(tmp_path: Path) -> None:
     first, second = class_folders(tmp_path / "a", 10), class_folders(tmp_path / "b", 10, first=500)
-    picture(3, 90).save(second / "sad" / "smaller.jpg", quality=60)
+    image(3, 90).save(second / "sad" / "smaller.jpg", quality=60)
     (second / "happy" / "copied.png").write_bytes(png(5))
     sets = [prepare(config_of(root, tmp_path / "cache", image_size=64)) for root in (first, second)]
     check = check_leaks(sets[0], sets[1], config_of(first, tmp_path / "cache"))
@@ -227,9 +227,9 @@ def test_the_other_set_of_a_leak_check_is_prepared_as_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, other = (class_folders(tmp_path / name, 6, first=seed) for name, seed in (("a", 0), ("b", 500)))
-    wide = picture(7_000, 180).resize((300, 90))
+    wide = image(7_000, 180).resize((300, 90))
     wide.crop((105, 0, 195, 90)).save(first / "sad" / "middle.png")
-    wide.save(other / "sad" / "wide.png")  # stretched to a square, it is another picture
+    wide.save(other / "sad" / "wide.png")  # stretched to a square, it is another image
     config = config_of(first, tmp_path / "cache", image_size=64, fit="crop", crop_duplicates=False)
     against = config_of(other, tmp_path / "cache", image_size=32, crop_duplicates=False)
     prepare_and_report(command_config(config, tmp_path, leak_check=against))
@@ -244,7 +244,7 @@ def test_the_command_writes_report_leak_check_and_quarantine(
     against = config_of(other, tmp_path / "cache", image_size=32)
     prepare_and_report(command_config(config, tmp_path, leak_check=against, quarantine=str(tmp_path / "bad")))
     output = capsys.readouterr().out
-    assert "29 pictures used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
+    assert "29 images used; rejected: 2 the same file in both classes (label_conflict), 1 no image at all" in output
     assert "each kept in one split: 5" in output
     assert "groups of near-duplicates in both: 12;" in output
     assert "the very same file: 12;" in output
@@ -281,7 +281,7 @@ def test_a_missing_path_ends_in_one_line(run_command: Run) -> None:
 
 
 @pytest.mark.parametrize(("image_size", "enlarged"), [(80, False), (81, True)])
-def test_pictures_that_are_enlarged_more_than_twice_are_warned_of(
+def test_images_that_are_enlarged_more_than_twice_are_warned_of(
     tmp_path: Path, image_size: int, enlarged: bool
 ) -> None:
     config = config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache", image_size=image_size)

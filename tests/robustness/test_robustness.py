@@ -15,10 +15,10 @@ brightness contrast elastic_transform pixelate jpeg_compression"""
 
 
 def scene(size: int = 64) -> np.ndarray:
-    """A picture with edges, flats and colors, (1, size, size, 3)."""
+    """An image with edges, flats and colors, (1, size, size, 3)."""
     rows, columns = np.mgrid[:size, :size] / size
-    picture = np.stack([rows, columns, (np.hypot(rows - 0.5, columns - 0.5) < 0.3) * 0.8], axis=-1) * 0.6 + 0.2
-    return (picture * 255).astype(np.uint8)[None]
+    image = np.stack([rows, columns, (np.hypot(rows - 0.5, columns - 0.5) < 0.3) * 0.8], axis=-1) * 0.6 + 0.2
+    return (image * 255).astype(np.uint8)[None]
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -31,7 +31,7 @@ def test_the_fifteen_corruptions_of_the_paper_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_changes_the_picture_repeats_from_its_seed_and_keeps_its_shape(name: str) -> None:
+def test_a_corruption_changes_the_image_repeats_from_its_seed_and_keeps_its_shape(name: str) -> None:
     clean = scene()
     weak, strong = (corrupt(clean, name, severity) for severity in (1, 5))
     assert weak.shape == strong.shape == clean.shape
@@ -44,9 +44,9 @@ def test_a_corruption_changes_the_picture_repeats_from_its_seed_and_keeps_its_sh
 
 
 def test_a_set_may_be_corrupted_in_chunks() -> None:
-    pictures = np.repeat(scene(), 3, axis=0)
-    whole = corrupt(pictures, "gaussian_noise", 3)
-    assert np.array_equal(whole[2:], corrupt(pictures[2:], "gaussian_noise", 3, first=2))
+    images = np.repeat(scene(), 3, axis=0)
+    whole = corrupt(images, "gaussian_noise", 3)
+    assert np.array_equal(whole[2:], corrupt(images[2:], "gaussian_noise", 3, first=2))
     assert not np.array_equal(whole[0], whole[1])
 
 
@@ -111,24 +111,24 @@ def test_elastic_lengths_are_fractions_of_244_pixels_as_published(monkeypatch: p
     assert spread == [pytest.approx(244 * 0.01)] * 2
 
 
-def brightness_classifier(pictures: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-(pictures.mean(axis=(1, 2, 3)) - 128) / 4))
+def brightness_classifier(images: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-(images.mean(axis=(1, 2, 3)) - 128) / 4))
 
 
 def test_a_model_that_reads_brightness_breaks_under_brightness_and_survives_blur() -> None:
     labels = np.arange(60) % 2
-    pictures = np.repeat(scene(32), 60, axis=0).astype(int) - 128 + np.where(labels, 150, 106)[:, None, None, None]
-    pictures = pictures.clip(0, 255).astype(np.uint8)
+    images = np.repeat(scene(32), 60, axis=0).astype(int) - 128 + np.where(labels, 150, 106)[:, None, None, None]
+    images = images.clip(0, 255).astype(np.uint8)
     evaluated = np.arange(1, 60, 2)[::-1]  # all of class 1, and then some of class 0
     evaluated = np.r_[evaluated, 0:40:2]
     predictions = pd.DataFrame(
-        {"label": labels[evaluated], "group": evaluated, "probability": brightness_classifier(pictures[evaluated])},
+        {"label": labels[evaluated], "group": evaluated, "probability": brightness_classifier(images[evaluated])},
         index=evaluated,
     )
-    config = EvaluationConfig(corruptions=[5], corruption_pictures=40)
-    found = measure_robustness(brightness_classifier, pictures, predictions, Decision(), config)
+    config = EvaluationConfig(corruptions=[5], corruption_images=40)
+    found = measure_robustness(brightness_classifier, images, predictions, Decision(), config)
     accuracy = found.table.set_index("corruption")["accuracy"]
-    assert found.pictures == 40
+    assert found.images == 40
     assert len(found.table) == len(CORRUPTIONS)
     assert accuracy["brightness"] < 0.7
     assert accuracy["defocus_blur"] == found.clean.value == 1.0
@@ -153,7 +153,7 @@ def test_mean_corruption_error_is_of_the_severities_that_both_were_tested_at() -
     assert np.isnan(mean_corruption_error(baseline.assign(corruption="snow"), baseline))
 
 
-def test_small_pictures_are_corrupted_too() -> None:
+def test_small_images_are_corrupted_too() -> None:
     small = np.asarray(Image.fromarray(scene()[0]).resize((24, 24)))[None]
     for name in CORRUPTIONS:
         assert corrupt(small, name, 5).shape == small.shape

@@ -1,4 +1,4 @@
-"""Faces and the whole picture become one probability, by coefficients that are fitted on validation."""
+"""Faces and the whole image become one probability, by coefficients that are fitted on validation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_without_a_face_the_scene_alone_answers() -> None:
 
 def test_a_mean_counts_faces_by_their_area() -> None:
     assert join_faces([1.0, -1.0], [30.0, 10.0], "mean") == pytest.approx((900 - 100) / 1000)
-    assert [describe_faces(count) for count in (0, 1, 2)] == ["whole picture, no face found", "1 face", "2 faces"]
+    assert [describe_faces(count) for count in (0, 1, 2)] == ["whole image, no face found", "1 face", "2 faces"]
 
 
 @pytest.mark.parametrize("wrong", [{"joining": "loudest"}, {"with_faces": (0.0, 1.0)}, {"threshold": 2.0}])
@@ -44,7 +44,7 @@ def test_coefficients_are_checked(wrong: dict[str, object]) -> None:
 
 
 def synthetic(count: int, seed: int) -> tuple[np.ndarray, list[Evidence]]:
-    """Pictures whose true model is known: faces in half of them, overconfident scenes everywhere."""
+    """Images whose true model is known: faces in half of them, overconfident scenes everywhere."""
     generator = np.random.default_rng(seed)
     scenes, largest, small = generator.normal(0, 4, count), generator.normal(0, 2, count), generator.normal(0, 2, count)
     with_face = generator.random(count) < 0.5
@@ -65,7 +65,7 @@ def test_fitting_finds_the_model_that_made_the_labels() -> None:
     assert fusion.abstain == pytest.approx((0.4, 0.6))
 
 
-def test_fused_probabilities_are_calibrated_on_other_pictures() -> None:
+def test_fused_probabilities_are_calibrated_on_other_images() -> None:
     fusion = fit_fusion(*synthetic(1500, 1), unsure_below=0.5)
     labels, found = synthetic(3000, 2)
     fused = [fusion.probability(item) for item in found]
@@ -74,11 +74,11 @@ def test_fused_probabilities_are_calibrated_on_other_pictures() -> None:
     assert fusion.abstain is None
 
 
-def test_where_no_picture_has_a_face_the_sum_of_log_odds_is_kept() -> None:
+def test_where_no_image_has_a_face_the_sum_of_log_odds_is_kept() -> None:
     labels = np.array([0.0, 1.0])
     fusion = fit_fusion(labels, [evidence([], [], -1.0), evidence([], [], 1.0)], unsure_below=0.6)
     assert fusion.with_faces == (0.0, 1.0, 1.0)
-    assert 1 < fusion.without_faces[1] < 2  # two pictures, however separable, prove little
+    assert 1 < fusion.without_faces[1] < 2  # two images, however separable, prove little
 
 
 def test_evidence_comes_back_from_its_table(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ NAMES = [
 
 @pytest.fixture
 def hostile(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of sound pictures with such names, which is the working folder."""
+    """A folder of sound images with such names, which is the working folder."""
     folder = tmp_path / "hostile"
     folder.mkdir()
     for name in NAMES:
@@ -80,7 +80,7 @@ def test_folders_deeper_than_python_recurses_are_walked(predict: Run, tmp_path: 
         place = deeper
     os.close(place)
     try:
-        assert "no pictures found" in predict(tmp_path / "d", "--recursive").error
+        assert "no images found" in predict(tmp_path / "d", "--recursive").error
     finally:
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest's own removal would recurse
 

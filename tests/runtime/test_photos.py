@@ -19,7 +19,7 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
 from src.conversion.photo_bundle import build_photo_bundle
-from src.conversion.photo_evidence import LabelledEvidence, labelled_photos
+from src.conversion.photo_evidence import LabeledEvidence, labeled_photos
 from src.data.prepared import prepare
 from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
 from src.errors import BundleError
@@ -27,8 +27,8 @@ from src.export import export
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
 from src.runtime.fusion import Evidence
+from src.runtime.image_files import ImageFile
 from src.runtime.photos import PhotoClassifier, open_classifier
-from src.runtime.pictures import Picture
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
 from src.web.service import create_service
@@ -39,7 +39,7 @@ SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """A sheet of faces, the same lying on its side for a camera's note, a picture without a face, and one face."""
+    """A sheet of faces, the same lying on its side for a camera's note, an image without a face, and one face."""
     folder = tmp_path / "photos"
     folder.mkdir()
     sheet = Image.open(SHEET).convert("RGB")
@@ -53,19 +53,19 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def answers(classifier: Any, paths: list[Path]) -> list[Answer]:
-    return list(classifier.answers(Picture(str(path)) for path in paths))
+    return list(classifier.answers(ImageFile(str(path)) for path in paths))
 
 
 def test_an_answer_says_what_it_rests_on(photo_bundle: Bundle, photos: list[Path]) -> None:
     faces, lying, noise, small = answers(open_classifier(photo_bundle), photos)
     assert int(faces.evidence.removesuffix(" faces")) > 5
     assert (lying.evidence, lying.probability) == (faces.evidence, pytest.approx(faces.probability, abs=1e-3))
-    assert noise.evidence == "whole picture, no face found"
-    assert small.evidence == "the picture as one face"
+    assert noise.evidence == "whole image, no face found"
+    assert small.evidence == "the image as one face"
 
 
 @pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
-def test_a_face_that_fills_the_picture_is_found(settings: Detection) -> None:
+def test_a_face_that_fills_the_image_is_found(settings: Detection) -> None:
     sheet = Image.open(SHEET).convert("RGB")
     box = max(create_detector(CASCADE).faces(sheet), key=lambda found: found.side)
     side, inset = box.side, box.side // 20
@@ -80,8 +80,8 @@ def test_a_cut_out_face_that_was_enlarged_is_answered_as_it_was_before(photo_bun
     face = Image.open(SHEET).convert("RGB").crop((0, 0, 120, 120)).resize((size, size), Image.Resampling.LANCZOS)
     classifier = PhotoClassifier(photo_bundle)
     small, enlarged = (
-        classifier.prepare_pixels(np.asarray(picture))
-        for picture in (face, face.resize((side, side), Image.Resampling.BICUBIC))
+        classifier.prepare_pixels(np.asarray(image))
+        for image in (face, face.resize((side, side), Image.Resampling.BICUBIC))
     )
     assert small.one_face
     assert enlarged.one_face
@@ -89,8 +89,8 @@ def test_a_cut_out_face_that_was_enlarged_is_answered_as_it_was_before(photo_bun
     banner = face.resize((2 * side, side), Image.Resampling.BICUBIC)
     plain = Image.new("RGB", (side, side), "navy")
     sharp = Image.open(SHEET).resize((side, side))
-    for picture in (banner, plain, sharp):
-        assert not classifier.prepare_pixels(np.asarray(picture)).one_face
+    for image in (banner, plain, sharp):
+        assert not classifier.prepare_pixels(np.asarray(image)).one_face
 
 
 def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, photos: list[Path]) -> None:
@@ -104,7 +104,7 @@ def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, phot
     assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-5)
 
 
-def test_a_picture_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
+def test_a_image_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
     (fused,), (before,) = (
         answers(open_classifier(photo_bundle), photos[3:]),
         answers(Classifier(photo_bundle), photos[3:]),
@@ -136,14 +136,14 @@ def test_command_service_and_program_give_one_answer(
     assert [(answer.label, answer.probability, answer.evidence) for answer in given] == said
 
 
-def test_the_company_of_other_pictures_changes_nothing(photo_bundle: Bundle, photos: list[Path]) -> None:
+def test_the_company_of_other_images_changes_nothing(photo_bundle: Bundle, photos: list[Path]) -> None:
     classifier = open_classifier(photo_bundle)
     together = [answer.probability for answer in answers(classifier, photos)]
     alone = [answers(classifier, [path])[0].probability for path in photos]
     np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
-def test_without_what_finds_faces_the_whole_picture_answers_and_one_line_says_so(
+def test_without_what_finds_faces_the_whole_image_answers_and_one_line_says_so(
     photo_bundle: Bundle, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
@@ -151,7 +151,7 @@ def test_without_what_finds_faces_the_whole_picture_answers_and_one_line_says_so
     scene = replace(photo_bundle.scene, detection=CASCADE)
     classifier = open_classifier(replace(photo_bundle, scene=scene))
     found = answers(classifier, photos[:3])
-    assert {answer.evidence for answer in found} == {"whole picture, faces not looked for"}
+    assert {answer.evidence for answer in found} == {"whole image, faces not looked for"}
     warning = capsys.readouterr().err
     assert warning.startswith("warning: no faces are looked for: finding faces needs OpenCV")
     assert warning.count("\n") == 1
@@ -170,7 +170,7 @@ def test_inside_the_fusion_s_band_the_label_is_unsure(photo_bundle: Bundle, phot
     assert careful.model_id != photo_bundle.model_id
 
 
-def test_no_faces_takes_each_picture_for_one_face(photo_bundle: Bundle, photos: list[Path]) -> None:
+def test_no_faces_takes_each_image_for_one_face(photo_bundle: Bundle, photos: list[Path]) -> None:
     command = [sys.executable, "-m", "src.predict", str(photos[0]), "--json", "--no-faces", "--model"]
     ran = subprocess.run(
         [*command, str(photo_bundle.folder)], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=True
@@ -178,7 +178,7 @@ def test_no_faces_takes_each_picture_for_one_face(photo_bundle: Bundle, photos: 
     (before,) = answers(Classifier(photo_bundle), photos[:1])
     row = json.loads(ran.stdout)
     assert row["p_happy"] == pytest.approx(before.probability, abs=1e-6)
-    assert row["evidence"] == "whole picture"
+    assert row["evidence"] == "whole image"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_bundle_of_one_model_is_written_as_before(bundle: Bundle) -> None:
 
 @pytest.fixture
 def whole_photos(tmp_path: Path) -> DatasetConfig:
-    """Light and dark pictures larger than a face, named for one of two collectors."""
+    """Light and dark images larger than a face, named for one of two collectors."""
     random = np.random.default_rng(0)
     for name, level in (("happy", 150), ("sad", 105)):
         (tmp_path / "whole" / name).mkdir(parents=True)
@@ -232,7 +232,7 @@ def test_a_photo_bundle_is_fitted_on_validation_and_scored_on_both(
     bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path
 ) -> None:
     config = ExportConfig(TrackingConfig("off"), scene="whole", groups=r"c\d", notes="Validation was looked at once.")
-    photos = labelled_photos(prepare(whole_photos), whole_photos, config)
+    photos = labeled_photos(prepare(whole_photos), whole_photos, config)
     made = build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made")
     assert made.scene is not None
     assert made.scene.fusion.without_faces != (0.0, 1.0)
@@ -248,9 +248,9 @@ def test_a_fusion_is_fitted_on_other_evidence_where_some_is_given(
     bundle: Bundle, whole_photos: DatasetConfig, tmp_path: Path
 ) -> None:
     config = ExportConfig(TrackingConfig("off"), scene="whole")
-    photos = labelled_photos(prepare(whole_photos), whole_photos, config)
+    photos = labeled_photos(prepare(whole_photos), whole_photos, config)
     reversed_scenes = [Evidence(np.empty(0), np.empty(0), scene) for scene in (-2.0, 2.0) * 100]
-    other = LabelledEvidence(np.array([1.0, 0.0] * 100), reversed_scenes, "photos of somebody.parquet")
+    other = LabeledEvidence(np.array([1.0, 0.0] * 100), reversed_scenes, "photos of somebody.parquet")
     made = build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made", other)
     assert made.scene is not None
     assert made.scene.fusion.without_faces[1] < -1
@@ -269,13 +269,13 @@ def test_a_bundle_for_photos_may_have_any_name(
         assert made.scene_file(format_name).read_bytes() == photo_bundle.scene_file(format_name).read_bytes()
 
 
-def test_a_fusion_needs_pictures_larger_than_a_face(bundle: Bundle, trained: Any, tmp_path: Path) -> None:
+def test_a_fusion_needs_images_larger_than_a_face(bundle: Bundle, trained: Any, tmp_path: Path) -> None:
     from src.evaluation.recorded import open_recorded
 
     recorded = open_recorded(trained.tracking, str(trained.record))
     config = ExportConfig(TrackingConfig("off"), scene="small")
-    photos = labelled_photos(prepare(recorded.config.dataset), recorded.config.dataset, config)
-    with pytest.raises(BundleError, match="no validation picture is larger than a face"):
+    photos = labeled_photos(prepare(recorded.config.dataset), recorded.config.dataset, config)
+    with pytest.raises(BundleError, match="no validation image is larger than a face"):
         build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made")
 
 
@@ -285,9 +285,9 @@ def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
     page = PageAnswers(open_classifier(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
     by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
     seen = by_name["faces.png"].evidence
-    assert f"Rests on: {seen}, and the whole picture." in page.panel(by_name["faces.png"], "faces.png")
-    assert "Rests on: whole picture, no face found." in page.panel(by_name["noise.png"], "noise.png")
-    upright, evidence = page.pictures(by_name["faces.png"])
+    assert f"Rests on: {seen}, and the whole image." in page.panel(by_name["faces.png"], "faces.png")
+    assert "Rests on: whole image, no face found." in page.panel(by_name["noise.png"], "noise.png")
+    upright, evidence = page.images(by_name["faces.png"])
     assert upright.size == evidence.size
     plain = Image.open(photos[0]).resize(upright.size)
     assert np.abs(np.asarray(upright, float) - np.asarray(plain, float)).mean() > 1

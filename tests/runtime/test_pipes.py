@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from src.config import SourceConfig
-from src.data.samples import RejectedPictureError
+from src.data.samples import RejectedImageError
 from src.data.sources.download import source_path
 from src.errors import BundleError, DataError
 from src.runtime.bundle import MANIFEST, open_bundle
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 
 pytestmark = pytest.mark.usefixtures("alarm")
 
 
-def test_a_picture_that_became_a_pipe_gets_a_verdict(tmp_path: Path) -> None:
+def test_a_image_that_became_a_pipe_gets_a_verdict(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "face.png")
-    with pytest.raises(RejectedPictureError, match="not a regular file"):
-        Picture(str(tmp_path / "face.png")).read()
+    with pytest.raises(RejectedImageError, match="not a regular file"):
+        ImageFile(str(tmp_path / "face.png")).read()
 
 
 def test_a_bundle_whose_manifest_is_a_pipe_is_none(tmp_path: Path) -> None:

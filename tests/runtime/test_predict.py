@@ -22,7 +22,7 @@ VERDICTS = ["ok", "ok", "unreadable", "unreadable", "ok"]
 FIELDS = ["path", "label", "p_happy", "confidence", "verdict", "detail", "evidence", "model"]
 
 
-def test_one_picture_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle: Bundle, album: Path) -> None:
+def test_one_image_needs_neither_tensorflow_nor_mlflow_nor_config_files(bundle: Bundle, album: Path) -> None:
     code = (
         "import sys; sys.argv = ['predict', '--model', sys.argv[1], sys.argv[2]]\n"
         "from src.predict import main\n"
@@ -45,7 +45,7 @@ def test_no_answer_is_said_to_be_certain() -> None:
     assert [rounded for _, rounded in shown] == [">0.99", ">0.99", "0.99", "0.50", "0.01", "<0.01", "<0.01"]
 
 
-def test_bad_pictures_get_their_own_row_and_the_rest_go_on(predict: Run, album: Path) -> None:
+def test_bad_images_get_their_own_row_and_the_rest_go_on(predict: Run, album: Path) -> None:
     result = predict(album, "--json")
     rows = [json.loads(line) for line in result.lines]
     assert result.code == 3
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_line(predict: Run, album: Path, tmp_path: Path, endi
 
 
 def test_an_empty_folder_is_named(predict: Run, tmp_path: Path) -> None:
-    assert predict(tmp_path).error.startswith(f"{tmp_path}: no pictures found")
+    assert predict(tmp_path).error.startswith(f"{tmp_path}: no images found")
 
 
 def test_standard_input(predict: Run, album: Path) -> None:
@@ -139,7 +139,7 @@ def test_sorting_copies_never_overwrites_resumes_and_is_undone(predict: Run, alb
     assert len([path for path in files if path.stem in ("a", "a-2")]) == 2
     predict(album, "--recursive", "--sort-into", target)
     assert sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl") == files
-    assert predict("--undo", target).lines == [f"7 pictures undone in {target}"]
+    assert predict("--undo", target).lines == [f"7 images undone in {target}"]
     assert list(target.iterdir()) == []
     assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_logged_is_not_sorted(
     assert (album / "a.png").exists()
 
 
-def test_moved_pictures_come_back(predict: Run, album: Path, tmp_path: Path) -> None:
+def test_moved_images_come_back(predict: Run, album: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
     predict(album, "--sort-into", tmp_path / "sorted", "--move")
     assert not (album / "a.png").exists()
@@ -174,13 +174,13 @@ def test_moved_pictures_come_back(predict: Run, album: Path, tmp_path: Path) -> 
 
 
 def test_a_second_pass_reads_only_what_changed(predict: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.runtime.pictures import Picture
+    from src.runtime.image_files import ImageFile
 
     first = predict(album, "--json", "--cache").lines
     shutil.copy(album / "b.jpg", album / "e.webp")
     read: list[str] = []
-    original = Picture.read
-    monkeypatch.setattr(Picture, "read", lambda self, limits: read.append(self.path) or original(self, limits))
+    original = ImageFile.read
+    monkeypatch.setattr(ImageFile, "read", lambda self, limits: read.append(self.path) or original(self, limits))
     second = predict(album, "--json", "--cache").lines
     assert read == [str(album / "e.webp")]
     assert second[:4] == first[:4]
@@ -211,10 +211,10 @@ def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path
 
     from src.explanation.saliency import answer_evidence
     from src.runtime.classifier import Classifier
-    from src.runtime.pictures import Picture
+    from src.runtime.image_files import ImageFile
 
     happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
-    pixels = happy.prepare(Picture(str(album / "a.png")))
+    pixels = happy.prepare(ImageFile(str(album / "a.png")))
     found = answer_evidence(happy.probabilities, pixels, happy.bundle.threshold)
     assert abs(found).max() > 0
     assert (answer_evidence(sad.probabilities, pixels, sad.bundle.threshold) == -found).all()
@@ -234,14 +234,12 @@ def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path)
     assert drawn.tobytes() != sheet.convert("RGB").tobytes()
 
 
-def test_linked_pictures_point_at_the_originals_and_undo_leaves_those(
-    predict: Run, album: Path, tmp_path: Path
-) -> None:
+def test_linked_images_point_at_the_originals_and_undo_leaves_those(predict: Run, album: Path, tmp_path: Path) -> None:
     predict(album, "--sort-into", tmp_path / "sorted", "--link")
     links = [path for path in (tmp_path / "sorted").rglob("*") if path.is_symlink()]
     assert sorted(link.resolve() for link in links) == sorted(path for path in album.iterdir() if path.is_file())
     assert {link.parent.name for link in links} <= {"happy", "sad", "unsure", "rejected"}
-    assert predict("--undo", tmp_path / "sorted").lines == [f"5 pictures undone in {tmp_path / 'sorted'}"]
+    assert predict("--undo", tmp_path / "sorted").lines == [f"5 images undone in {tmp_path / 'sorted'}"]
     assert not (tmp_path / "sorted" / "happy").exists()
     assert (album / "a.png").exists()
 

@@ -1,4 +1,4 @@
-"""One picture, one answer: the same pixels and probabilities wherever it is asked."""
+"""One image, one answer: the same pixels and probabilities wherever it is asked."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from PIL import Image
 from src.config import DatasetConfig, ExportConfig, ModelConfig, RegisterConfig, TrackingConfig
 from src.conversion.exporting import write_model
 from src.data.prepared import prepare
-from src.data.samples import RejectedPictureError
+from src.data.samples import RejectedImageError
 from src.models.classifier import create_classifier, mirrored, unmirrored
 from src.register import register
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Classifier
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 from src.runtime.runners import RUNNERS, create_runner
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
@@ -57,34 +57,34 @@ WITH_EXIF = ("jpg", "png", "webp", "tiff")
 
 @pytest.fixture(scope="module")
 def sixty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty pictures of all colour modes, formats, EXIF orientations and sixty sizes, in class folders."""
+    """Sixty images of all color modes, formats, EXIF orientations and sixty sizes, in class folders."""
     folder = tmp_path_factory.mktemp("sixty")
     for index in range(60):
         mode, ending = KINDS[index % len(KINDS)]
-        picture = Image.fromarray(draw_face(3, index, 24 + 7 * index)[0])
-        picture = _in_mode(picture.resize((picture.width, picture.width + index)), mode)
+        image = Image.fromarray(draw_face(3, index, 24 + 7 * index)[0])
+        image = _in_mode(image.resize((image.width, image.width + index)), mode)
         exif = Image.Exif()
         exif[0x0112] = 1 + (index + index // len(KINDS)) % 8
         place = folder / ("happy" if index % 2 else "sad")
         place.mkdir(exist_ok=True)
-        picture.save(place / f"{index:02d}.{ending}", **({"exif": exif} if ending in WITH_EXIF else {}))
+        image.save(place / f"{index:02d}.{ending}", **({"exif": exif} if ending in WITH_EXIF else {}))
     return folder
 
 
-def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """The picture in another mode; where there is an alpha channel, it fades out to the right."""
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image in another mode; where there is an alpha channel, it fades out to the right."""
     if mode == "I;16":
-        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
-    changed = picture.convert(mode)
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    changed = image.convert(mode)
     if mode in ("LA", "RGBA"):
-        fading = np.tile(np.linspace(255, 0, picture.width).astype(np.uint8), (picture.height, 1))
+        fading = np.tile(np.linspace(255, 0, image.width).astype(np.uint8), (image.height, 1))
         changed.putalpha(Image.fromarray(fading))
     return changed
 
 
 @pytest.fixture(scope="module")
 def pixels(sixty: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint8]]:
-    """The pictures as training prepares them, by path."""
+    """The images as training prepares them, by path."""
     cache = str(tmp_path_factory.mktemp("cache"))
     config = DatasetConfig(
         "sixty", "folder", path=str(sixty), image_size=bundle.image_size, near_duplicate_distance=None, cache=cache
@@ -97,8 +97,8 @@ def test_prediction_prepares_the_pixels_of_training(bundle: Bundle, pixels: dict
     assert len(pixels) == 60
     classifier = Classifier(bundle)
     for path, trained_on in pixels.items():
-        prepared = classifier.prepare(Picture(path))
-        assert not isinstance(prepared, RejectedPictureError)
+        prepared = classifier.prepare(ImageFile(path))
+        assert not isinstance(prepared, RejectedImageError)
         np.testing.assert_array_equal(prepared, trained_on)
 
 
@@ -107,7 +107,7 @@ def expected(bundle: Bundle, pixels: dict[str, NDArray[np.uint8]]) -> NDArray[np
     """What Keras says of the pixels that training sees."""
     model = keras.saving.load_model(bundle.model_file("keras"), compile=False, safe_mode=True)
     said = model.predict_on_batch(np.stack(list(pixels.values()))).reshape(-1)
-    assert np.ptp(said) > 0.05, "the model must tell these pictures apart for these tests to mean something"
+    assert np.ptp(said) > 0.05, "the model must tell these images apart for these tests to mean something"
     return said
 
 
@@ -119,31 +119,31 @@ def test_every_format_says_what_keras_says(
     model_format: str,
     tolerance: float,
 ) -> None:
-    pictures = np.stack(list(pixels.values()))
+    images = np.stack(list(pixels.values()))
     run = create_runner(bundle, model_format, threads=2)
-    np.testing.assert_allclose(run(pictures), expected, atol=tolerance)
-    np.testing.assert_allclose(run(pictures[:1]), expected[:1], atol=tolerance)
-    assert np.abs(run(pictures) - expected).mean() < INT8_TOLERANCE
+    np.testing.assert_allclose(run(images), expected, atol=tolerance)
+    np.testing.assert_allclose(run(images[:1]), expected[:1], atol=tolerance)
+    assert np.abs(run(images) - expected).mean() < INT8_TOLERANCE
 
 
 @pytest.mark.parametrize(("model_format", "tolerance"), [("litert", 1e-4), ("onnx", 1e-4), ("int8", 0.05)])
-def test_every_format_takes_the_mean_over_a_picture_and_its_mirror_image(
+def test_every_format_takes_the_mean_over_a_image_and_its_mirror_image(
     model_format: str, tolerance: float, tmp_path: Path
 ) -> None:
     keras.utils.set_random_seed(1)
-    config = ModelConfig("small", grey=True, enlarge=2, filters=[8, 8], padding="same", dense=[16])
+    config = ModelConfig("small", gray=True, enlarge=2, filters=[8, 8], padding="same", dense=[16])
     one_sided = create_classifier(config, 16)
     decision = one_sided.get_layer("probability")
     decision.set_weights([weight * 20 for weight in decision.get_weights()])
     both_sides = mirrored(one_sided)
     assert unmirrored(both_sides) is one_sided
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    sides = [np.asarray(one_sided(some)).reshape(-1) for some in (pictures, pictures[:, :, ::-1])]
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    sides = [np.asarray(one_sided(some)).reshape(-1) for some in (images, images[:, :, ::-1])]
     assert np.abs(sides[0] - sides[1]).max() > 0.1, "or one side would do"
-    np.testing.assert_allclose(np.asarray(both_sides(pictures)).reshape(-1), np.mean(sides, axis=0), atol=1e-6)
-    run = RUNNERS[model_format](write_model(both_sides, model_format, tmp_path, pictures), 16, 1)
+    np.testing.assert_allclose(np.asarray(both_sides(images)).reshape(-1), np.mean(sides, axis=0), atol=1e-6)
+    run = RUNNERS[model_format](write_model(both_sides, model_format, tmp_path, images), 16, 1)
     for count in (1, 5, 2):
-        np.testing.assert_allclose(run(pictures[:count]), np.mean(sides, axis=0)[:count], atol=tolerance)
+        np.testing.assert_allclose(run(images[:count]), np.mean(sides, axis=0)[:count], atol=tolerance)
 
 
 @pytest.mark.parametrize("model_format", ["litert", "onnx"])
@@ -220,16 +220,16 @@ def test_mlflow_serves_files_and_pixels_with_the_answers_of_the_others(
 ) -> None:
     texts = [base64.b64encode(Path(path).read_bytes()).decode() for path in pixels]
     said = bundle.calibrated(expected)
-    arrays = [picture.tolist() for picture in pixels.values()]
+    arrays = [image.tolist() for image in pixels.values()]
     bodies = [
-        {"dataframe_split": {"columns": ["picture"], "data": [[text] for text in texts]}},
-        {"dataframe_records": [{"picture": text} for text in texts]},
+        {"dataframe_split": {"columns": ["image"], "data": [[text] for text in texts]}},
+        {"dataframe_records": [{"image": text} for text in texts]},
         {"inputs": texts},
-        {"inputs": {"picture": texts}},
+        {"inputs": {"image": texts}},
         {"instances": texts},
         {"inputs": arrays},
         {"inputs": np.asarray(arrays, np.float64).tolist()},
-        {"dataframe_records": [{"picture": array} for array in arrays]},
+        {"dataframe_records": [{"image": array} for array in arrays]},
     ]
     for body in bodies:
         answers = ask(scoring_server, body)
@@ -241,11 +241,11 @@ def test_mlflow_prepares_pixels_of_any_size_as_a_file_of_them(scoring_server: st
     large, _ = draw_face(9, 0, 256)
     Image.fromarray(large).save(tmp_path / "large.png")
     text = base64.b64encode((tmp_path / "large.png").read_bytes()).decode()
-    from_file, from_pixels = (ask(scoring_server, {"inputs": [picture]}) for picture in (text, large.tolist()))
+    from_file, from_pixels = (ask(scoring_server, {"inputs": [image]}) for image in (text, large.tolist()))
     assert from_file == from_pixels
 
 
-def test_mlflow_gives_a_bad_picture_its_own_verdict(scoring_server: str, album: Path) -> None:
+def test_mlflow_gives_a_bad_image_its_own_verdict(scoring_server: str, album: Path) -> None:
     texts = [base64.b64encode((album / name).read_bytes()).decode() for name in ("a.png", "c.jpg", "d.txt")]
     answers = ask(scoring_server, {"inputs": [*texts, "no base64!"]})
     assert [answer["verdict"] for answer in answers] == ["ok", "unreadable", "unreadable", "unreadable"]
@@ -262,24 +262,24 @@ def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_se
     mlflow.set_tracking_uri(trained.tracking.uri)
     model = mlflow.pyfunc.load_model("models:/served@champion")
     data = (album / "a.png").read_bytes()
-    answer = model.predict(pd.DataFrame({"picture": [data]})).to_dict("records")
+    answer = model.predict(pd.DataFrame({"image": [data]})).to_dict("records")
     assert answer == ask(scoring_server, {"inputs": [base64.b64encode(data).decode()]})
-    assert model.predict({"picture": [data]}).to_dict("records") == answer
+    assert model.predict({"image": [data]}).to_dict("records") == answer
     pixels = np.asarray(Image.open(album / "a.png").convert("RGB"))
-    for pictures in (pixels[None], pixels[None].astype(np.float32)):
-        assert model.predict({"picture": pictures}).to_dict("records") == answer
+    for images in (pixels[None], pixels[None].astype(np.float32)):
+        assert model.predict({"image": images}).to_dict("records") == answer
     logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
     assert (logged / "code" / "happy_sad" / "runtime" / "classifier.py").exists()
     assert not list(logged.rglob("*.pkl"))
 
 
-def test_answers_do_not_depend_on_the_company_of_other_pictures(
+def test_answers_do_not_depend_on_the_company_of_other_images(
     bundle: Bundle, pixels: dict[str, NDArray[np.uint8]]
 ) -> None:
     classifier = Classifier(bundle)
-    together = list(classifier.answers(Picture(path) for path in pixels))
+    together = list(classifier.answers(ImageFile(path) for path in pixels))
     assert [answer.path for answer in together] == list(pixels)
-    alone = [next(classifier.answers([Picture(path)])) for path in list(pixels)[:5]]
+    alone = [next(classifier.answers([ImageFile(path)])) for path in list(pixels)[:5]]
     np.testing.assert_allclose([a.probability for a in alone], [a.probability for a in together[:5]], atol=1e-6)
 
 

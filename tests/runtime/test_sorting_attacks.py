@@ -25,7 +25,7 @@ def victim(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sorted_folder(predict: Run, album: Path, tmp_path: Path) -> Path:
-    """Pictures that the user moved into a folder of their own."""
+    """Images that the user moved into a folder of their own."""
     predict(album, "--sort-into", tmp_path / "sorted", "--move")
     return tmp_path / "sorted"
 
@@ -58,8 +58,8 @@ def test_lines_that_the_user_did_not_write_are_not_obeyed(
 
 def test_a_log_is_good_for_its_own_folder_only(predict: Run, sorted_folder: Path, album: Path) -> None:
     foreign = shutil.copytree(sorted_folder, sorted_folder.with_name("foreign"))
-    for picture in (path for path in foreign.rglob("*.*") if path.suffix != ".jsonl"):
-        picture.write_text("something else")
+    for image in (path for path in foreign.rglob("*.*") if path.suffix != ".jsonl"):
+        image.write_text("something else")
     rejected(predict, foreign, "was not written by your sorting into this folder")
     assert predict("--undo", sorted_folder).code == 0
     assert (album / "a.png").exists()
@@ -88,14 +88,14 @@ def test_a_class_folder_that_became_a_link_leads_nowhere(
     predict: Run, sorted_folder: Path, album: Path, victim: Path
 ) -> None:
     for folder in [path for path in sorted_folder.iterdir() if path.is_dir()]:
-        for picture in folder.iterdir():
-            shutil.copy(victim, victim.with_name(picture.name))
+        for image in folder.iterdir():
+            shutil.copy(victim, victim.with_name(image.name))
         shutil.rmtree(folder)
         folder.symlink_to(victim.parent)
     rejected(predict, sorted_folder, "leads out of the folder")
 
 
-def test_pictures_are_not_sorted_through_a_link(predict: Run, album: Path, tmp_path: Path, victim: Path) -> None:
+def test_images_are_not_sorted_through_a_link(predict: Run, album: Path, tmp_path: Path, victim: Path) -> None:
     target = tmp_path / "planted"
     target.mkdir()
     for name in ("happy", "sad", "unsure", "rejected"):

@@ -22,7 +22,7 @@ from src.ray_cluster import QUIET, connect
 from src.sweeps.ray_pool import environment
 from src.tracking.store import open_store
 from tests.composing import BRIEF_EVALUATION
-from tests.picture_files import class_folders, config_of
+from tests.image_files import class_folders, config_of
 
 pytestmark = pytest.mark.cluster
 
@@ -58,9 +58,9 @@ def children(config: Config) -> list[Any]:
     return [run for run in runs if "role" not in run.data.tags]
 
 
-def test_pictures_decoded_on_a_cluster_that_loses_a_node_are_the_same(cluster: Cluster, tmp_path: Path) -> None:
+def test_images_decoded_on_a_cluster_that_loses_a_node_are_the_same(cluster: Cluster, tmp_path: Path) -> None:
     root = class_folders(tmp_path / "photos", count=60)
-    (root / "sad" / "text.png").write_text("no picture")
+    (root / "sad" / "text.png").write_text("no image")
     photos = SourceConfig("photos", "folder", str(root))
     faces = SourceConfig("faces", "synthetic", synthetic=SyntheticConfig(count=400))
     config = config_of(None, tmp_path / "here", source="combined", sources={"photos": photos, "faces": faces})

@@ -38,8 +38,8 @@ def table() -> pd.DataFrame:
     ],
 )
 def test_a_face_is_the_same_on_every_machine(seed: int, index: int, size: int, digest: str) -> None:
-    picture, _ = draw_face(seed, index, size)
-    assert hashlib.sha256(picture.tobytes()).hexdigest() == digest
+    image, _ = draw_face(seed, index, size)
+    assert hashlib.sha256(image.tobytes()).hexdigest() == digest
 
 
 def test_a_face_does_not_depend_on_earlier_ones() -> None:
@@ -52,10 +52,10 @@ def test_a_face_does_not_depend_on_earlier_ones() -> None:
 
 @pytest.mark.parametrize("size", [16, 100, 256, 1024])
 def test_a_face_can_be_drawn_at_any_size(size: int) -> None:
-    picture, _ = draw_face(0, 1, size)
+    image, _ = draw_face(0, 1, size)
     usual, _ = draw_face(0, 1, 256)
-    assert (picture.shape, picture.dtype) == ((size, size, 3), np.uint8)
-    assert np.abs(picture.mean((0, 1)) - usual.mean((0, 1))).max() < 2
+    assert (image.shape, image.dtype) == ((size, size, 3), np.uint8)
+    assert np.abs(image.mean((0, 1)) - usual.mean((0, 1))).max() < 2
 
 
 def test_edges_span_an_odd_number_of_rows_so_that_no_crossing_is_a_tie() -> None:
@@ -146,7 +146,7 @@ def test_boxes_hold_the_mouth_and_the_brows() -> None:
 
 
 def _mask(*boxes: Box) -> np.ndarray:
-    """The pixels of a 256-pixel picture inside any of `boxes`, and the two pixels around it that soft edges reach."""
+    """The pixels of a 256-pixel image inside any of `boxes`, and the two pixels around it that soft edges reach."""
     mask = np.zeros((256, 256), bool)
     for box in boxes:
         left, top, right, bottom = (np.array(box) * 256 + (-2, -2, 3, 3)).astype(int)
@@ -172,5 +172,5 @@ def test_small_thumbnails_do_not_give_the_expression_away() -> None:
 
 
 def _thumbnail(index: int) -> np.ndarray:
-    picture, _ = draw_face(0, index, 128)
-    return picture.reshape(16, 8, 16, 8, 3).mean(axis=(1, 3)).ravel()
+    image, _ = draw_face(0, index, 128)
+    return image.reshape(16, 8, 16, 8, 3).mean(axis=(1, 3)).ravel()

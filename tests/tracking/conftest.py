@@ -91,8 +91,8 @@ def postgres() -> Iterator[str | None]:
         shutil.chown(folder, "postgres")
     control = [*user, programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    initialise = [*user, programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"]
-    subprocess.run(initialise, check=True, capture_output=True, cwd=folder)
+    initialize = [*user, programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run(initialize, check=True, capture_output=True, cwd=folder)
     subprocess.run([*control, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
     try:
         yield f"postgresql+psycopg2://postgres@/postgres?host={folder}"

@@ -23,7 +23,7 @@ def record(
     end: str = "",
     loss: float = 0.5,
 ) -> None:
-    """A run with what choosing one looks at; all were validated on the same pictures."""
+    """A run with what choosing one looks at; all were validated on the same images."""
     client = MlflowClient(store.uri)
     found = client.get_experiment_by_name(store.experiment)
     experiment = found.experiment_id if found else client.create_experiment(store.experiment)

@@ -24,7 +24,7 @@ def tree(tmp_path: Path) -> Path:
     git(root, "init", "--quiet")
     (root / ".gitignore").write_text("ignored\n")
     (root / "kept.py").write_bytes("größe = 1\n".encode("latin-1"))
-    (root / "picture.png").write_bytes(bytes(range(256)))
+    (root / "image.png").write_bytes(bytes(range(256)))
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "first")
     return root
@@ -33,7 +33,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_patch_makes_the_working_tree_again(tree: Path, tmp_path: Path) -> None:
     assert uncommitted_changes(tree) == b""
     (tree / "kept.py").write_bytes("größe = 2\n".encode("latin-1"))
-    (tree / "picture.png").write_bytes(bytes(range(255, -1, -1)))
+    (tree / "image.png").write_bytes(bytes(range(255, -1, -1)))
     (tree / "new").mkdir()
     (tree / "new" / "a [b] ü.py").write_text("1\n")
     (tree / "ignored").write_text("no part of it")
@@ -43,7 +43,7 @@ def test_a_patch_makes_the_working_tree_again(tree: Path, tmp_path: Path) -> Non
     assert git(tree, "status", "--porcelain") == status
     git(tmp_path, "clone", "--quiet", str(tree), "again")
     git(tmp_path / "again", "apply", str(patch))
-    for name in ("kept.py", "picture.png", "new/a [b] ü.py"):
+    for name in ("kept.py", "image.png", "new/a [b] ü.py"):
         assert (tmp_path / "again" / name).read_bytes() == (tree / name).read_bytes()
     assert not (tmp_path / "again" / "ignored").exists()
 

@@ -26,7 +26,7 @@ from src.predict import main as predict_command
 from src.register import register
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 from src.serve import main as serve_command
 from src.tracking import read
 from src.tracking.read import ROLE_TAG, find_run
@@ -38,7 +38,7 @@ UNTRAINED = ["trainer.epochs=1", "optimizer.learning_rate=1e-9"]
 
 @dataclass(frozen=True)
 class Contest:
-    """A trained run and one as good as untrained, evaluated on the same test pictures."""
+    """A trained run and one as good as untrained, evaluated on the same test images."""
 
     trained: Trained
     good: str
@@ -67,7 +67,7 @@ def test_a_worse_model_is_rejected_unless_forced_and_the_alias_comes_back(
     assert contest.register(contest.good, "gated") == "1"
     assert "first champion" in capsys.readouterr().out
     with pytest.raises(
-        GateError, match=r"worse: log loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] on 18 test pictures"
+        GateError, match=r"worse: log loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] on 18 test images"
     ) as rejected:
         contest.register(contest.bad, "gated", metric="log_loss")
     assert "\n" not in str(rejected.value)
@@ -133,22 +133,22 @@ def test_not_distinguishable_passes_but_says_what_it_leaves_open() -> None:
     decision = compare_with_holder(predictions(86, 100), predictions(88, 100), "accuracy")
     assert decision.passed
     assert decision.text.startswith("not distinguishable: accuracy -0.0200 [-0.0")
-    assert "on 100 test pictures in 100 groups" in decision.text
+    assert "on 100 test images in 100 groups" in decision.text
     assert "it may be up to 0.0" in decision.text
-    assert "pictures would settle it" in decision.text
+    assert "images would settle it" in decision.text
 
 
 @pytest.mark.parametrize(
-    ("pictures", "accuracy", "least", "most"), [(300, 0.9, 0.0, 0.06), (300, 0.8, 0.8, 1.0), (36, 0.8, 0.05, 0.3)]
+    ("images", "accuracy", "least", "most"), [(300, 0.9, 0.0, 0.06), (300, 0.8, 0.8, 1.0), (36, 0.8, 0.05, 0.3)]
 )
 def test_how_often_a_challenger_of_a_holder_with_accuracy_90_is_rejected(
-    pictures: int, accuracy: float, least: float, most: float
+    images: int, accuracy: float, least: float, most: float
 ) -> None:
     generator = np.random.default_rng(0)
 
     def rejected() -> bool:
         ours, theirs = (
-            predictions(0, pictures).assign(predicted=generator.random(pictures) < level) for level in (accuracy, 0.9)
+            predictions(0, images).assign(predicted=generator.random(images) < level) for level in (accuracy, 0.9)
         )
         return not compare_with_holder(ours, theirs, "accuracy", resamples=100).passed
 
@@ -162,10 +162,10 @@ def test_a_margin_asks_the_interval_to_rule_a_loss_out() -> None:
     assert compare_with_holder(theirs, ours, "accuracy", margin=0.01).passed
 
 
-def test_runs_evaluated_on_other_pictures_are_not_compared() -> None:
+def test_runs_evaluated_on_other_images_are_not_compared() -> None:
     decision = compare_with_holder(predictions(90, 100), predictions(10, 99), "accuracy")
     assert not decision.passed
-    assert decision.text.startswith("cannot be compared: evaluated on different test pictures, 100 (digest ")
+    assert decision.text.startswith("cannot be compared: evaluated on different test images, 100 (digest ")
 
 
 @pytest.mark.parametrize("missing", [None, predictions(8, 10).assign(split="validation")])
@@ -195,8 +195,8 @@ def test_the_name_of_a_registered_model_works_where_a_model_is_named(
     contest.register(contest.good, "named")
     registered = open_model("models:/named@champion", contest.trained.tracking.uri)
     exported = open_model(contest.good, contest.trained.tracking.uri)
-    picture = [Picture(str(album / "a.png"))]
-    answers = [next(Classifier(source).answers(picture)) for source in (registered, exported, bundle)]
+    image = [ImageFile(str(album / "a.png"))]
+    answers = [next(Classifier(source).answers(image)) for source in (registered, exported, bundle)]
     assert answers[0] == answers[1]
     assert answers[0].probability == pytest.approx(answers[2].probability, abs=1e-4)
 
@@ -293,11 +293,11 @@ def test_a_version_says_how_good_it_is_and_loads_in_both_ways(contest: Contest, 
         warnings.simplefilter("always")
         model = mlflow.pyfunc.load_model(uri)
     assert not [each for each in warned if "type hints" in str(each.message)]
-    (expected,) = model.predict({"picture": [data]}).to_dict("records")
+    (expected,) = model.predict({"image": [data]}).to_dict("records")
     text = base64.b64encode(data).decode()
     for given in (pd.DataFrame({"image": [text]}), [data], data, [text], pixels, pixels[None].astype("float32")):
         assert model.predict(given).to_dict("records") == [expected]
     assert model.predict([data, text, pixels]).to_dict("records") == [expected] * 3
     assert len(model.predict(model.input_example)) == 1
-    with pytest.raises(mlflow.MlflowException, match=r"^pictures are wanted, .*; got DataFrame with columns a, b$"):
+    with pytest.raises(mlflow.MlflowException, match=r"^images are wanted, .*; got DataFrame with columns a, b$"):
         model.predict(pd.DataFrame({"a": [1], "b": [2]}))

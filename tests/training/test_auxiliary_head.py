@@ -24,9 +24,9 @@ SMALL += ["evaluation.slices=false", "tracking=off", "trainer.precision=float32"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Light, dark, and a third class with stripes."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     write_light_and_dark(folder / "root")
     (folder / "root" / "neutral").mkdir()
     random = np.random.default_rng(1)
@@ -37,25 +37,25 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def config_of(pictures: Path, *overrides: str) -> Config:
-    places = [f"dataset.path={pictures}/root", f"dataset.cache={pictures}/cache", "dataset.auxiliary=[neutral]"]
+def config_of(images: Path, *overrides: str) -> Config:
+    places = [f"dataset.path={images}/root", f"dataset.cache={images}/cache", "dataset.auxiliary=[neutral]"]
     return compose_config(*SMALL, *places, *overrides)
 
 
-def run(pictures: Path, *overrides: str) -> TrainResult:
-    return train(config_of(pictures, *overrides))
+def run(images: Path, *overrides: str) -> TrainResult:
+    return train(config_of(images, *overrides))
 
 
-def test_a_lost_loss_names_pictures_of_the_third_class_too(pictures: Path) -> None:
+def test_a_lost_loss_names_images_of_the_third_class_too(images: Path) -> None:
     lost = ["optimizer=sgd", "optimizer.learning_rate=10", "optimizer.clip_norm=null", "model.normalization=none"]
     values = ["model.activation=leaky_relu", "trainer.epochs=30", "trainer.auxiliary_weight=10"]
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch .*the batch was .*neutral/\d+\.png"):
-        run(pictures, *lost, *values)
+        run(images, *lost, *values)
 
 
-def test_the_head_teaches_and_is_not_kept(pictures: Path, tmp_path: Path) -> None:
-    taught = run(pictures, f"output={tmp_path / 'with'}")
-    alone = run(pictures, f"output={tmp_path / 'without'}", "trainer.auxiliary_weight=0")
+def test_the_head_teaches_and_is_not_kept(images: Path, tmp_path: Path) -> None:
+    taught = run(images, f"output={tmp_path / 'with'}")
+    alone = run(images, f"output={tmp_path / 'without'}", "trainer.auxiliary_weight=0")
     assert taught.weights_digest != alone.weights_digest
     assert taught.cost == alone.cost
     models = [keras.saving.load_model(tmp_path / name / "model.keras") for name in ("with", "without")]
@@ -63,13 +63,13 @@ def test_the_head_teaches_and_is_not_kept(pictures: Path, tmp_path: Path) -> Non
     assert shapes[0] == shapes[1]
     assert taught.fit.history["val_loss"] != alone.fit.history["val_loss"]
     predictions = pd.read_parquet(tmp_path / "with" / PREDICTIONS)
-    neither = prepare(config_of(pictures).dataset).auxiliary
+    neither = prepare(config_of(images).dataset).auxiliary
     assert neither is not None
     assert not predictions["sha256"].isin(neither.table["sha256"]).any()
 
 
-def test_pictures_of_neither_class_do_not_count_in_metrics(pictures: Path, tmp_path: Path) -> None:
-    result = run(pictures, f"output={tmp_path}")
+def test_images_of_neither_class_do_not_count_in_metrics(images: Path, tmp_path: Path) -> None:
+    result = run(images, f"output={tmp_path}")
     predictions = pd.read_parquet(tmp_path / PREDICTIONS)
     trained = 120 - predictions["split"].isin(["validation", "test"]).sum()
     right = np.array(result.fit.history["accuracy"]) * trained
@@ -77,14 +77,14 @@ def test_pictures_of_neither_class_do_not_count_in_metrics(pictures: Path, tmp_p
 
 
 @pytest.mark.parametrize("aug", ["aug=none", "aug.mixup=0.2 aug.cutmix=0.5 aug.flip=true"])
-def test_a_fit_goes_on_to_the_same_weights(pictures: Path, tmp_path: Path, aug: str) -> None:
+def test_a_fit_goes_on_to_the_same_weights(images: Path, tmp_path: Path, aug: str) -> None:
     values = aug.split()
-    whole = run(pictures, *values)
-    run(pictures, *values, f"trainer.checkpoint={tmp_path}", "trainer.stop_after=1")
-    resumed = run(pictures, *values, f"trainer.checkpoint={tmp_path}")
+    whole = run(images, *values)
+    run(images, *values, f"trainer.checkpoint={tmp_path}", "trainer.stop_after=1")
+    resumed = run(images, *values, f"trainer.checkpoint={tmp_path}")
     assert resumed.weights_digest == whole.weights_digest
 
 
-def test_the_head_outlives_the_first_stage(pictures: Path) -> None:
-    result = run(pictures, "trainer.freeze=1", "trainer.early_stopping=0")
+def test_the_head_outlives_the_first_stage(images: Path) -> None:
+    result = run(images, "trainer.freeze=1", "trainer.early_stopping=0")
     assert np.isfinite(result.fit.history["loss"]).all()

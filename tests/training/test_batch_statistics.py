@@ -1,4 +1,4 @@
-"""Batch normalization's statistics are those of the training pictures, whenever a model is validated or kept."""
+"""Batch normalization's statistics are those of the training images, whenever a model is validated or kept."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def normalized(dropout: float = 0.0) -> keras.Model:
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
 
 
-def pictures(count: int) -> np.ndarray:
+def random_images(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
 
 
-def test_the_first_layers_statistics_are_those_of_the_pictures() -> None:
-    model, images = normalized(dropout=0.5), pictures(40)
+def test_the_first_layers_statistics_are_those_of_the_images() -> None:
+    model, images = normalized(dropout=0.5), random_images(40)
     rows = np.arange(0, 40, 2)
     EstimateBatchStatistics(model, images, rows, batch_size=5).estimate()
     layer = model.layers[1]
@@ -40,7 +40,7 @@ def test_the_first_layers_statistics_are_those_of_the_pictures() -> None:
 
 
 def test_what_is_estimated_makes_a_model_at_use_the_model_that_was_trained() -> None:
-    model, images = normalized(), pictures(16).astype("float32")
+    model, images = normalized(), random_images(16).astype("float32")
     trained = np.asarray(model(images, training=True))
     EstimateBatchStatistics(model, images, np.arange(16), batch_size=16).estimate()
     assert np.asarray(model(images, training=False)) == pytest.approx(trained, abs=1e-3)
@@ -49,7 +49,7 @@ def test_what_is_estimated_makes_a_model_at_use_the_model_that_was_trained() -> 
 def test_a_frozen_layer_keeps_its_statistics() -> None:
     model = normalized()
     model.layers[1].trainable = False
-    EstimateBatchStatistics(model, pictures(8), np.arange(8), batch_size=4).estimate()
+    EstimateBatchStatistics(model, random_images(8), np.arange(8), batch_size=4).estimate()
     assert np.asarray(model.layers[1].moving_mean) == pytest.approx(0)
     assert np.asarray(model.layers[4].moving_mean) != pytest.approx(0)
 
@@ -58,11 +58,11 @@ def test_a_net_with_batch_normalization_is_validated_as_it_was_trained(
     make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     """Moving averages are still near where they started after a few steps: the same weights answer by chance."""
-    write_light_and_dark(tmp_path / "pictures")
-    values = [*FEW_STEPS, "dataset=photos", f"dataset.path={tmp_path}/pictures", "trainer.early_stopping=0"]
+    write_light_and_dark(tmp_path / "images")
+    values = [*FEW_STEPS, "dataset=photos", f"dataset.path={tmp_path}/images", "trainer.early_stopping=0"]
     values += ["dataset.near_duplicate_distance=null", "optimizer.learning_rate=3e-3"]
     estimated = train(make_config(*values))
-    moving = train(make_config(*values, "trainer.statistics_pictures=0"))
+    moving = train(make_config(*values, "trainer.statistics_images=0"))
     assert estimated.fit.history["loss"] == moving.fit.history["loss"]  # training itself is the same
     assert estimated.fit.history["val_accuracy"][-1] > 0.95
     assert moving.fit.history["val_accuracy"][-1] < 0.8

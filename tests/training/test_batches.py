@@ -6,20 +6,20 @@ import keras
 import numpy as np
 
 from src.training.batches import AheadOfStep, Batches, balanced_weights
-from src.training.device_pictures import device_pictures
+from src.training.device_images import device_images
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0, 1, 1, 1])
 IMAGES = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
 
 
-def pictures_of(batches: Batches) -> list[int]:
+def images_of(batches: Batches) -> list[int]:
     return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]["images"]]
 
 
 def test_an_epoch_holds_every_row_once_with_its_own_label() -> None:
     batches = Batches(IMAGES, LABELS, np.array([1, 3, 5, 7, 9]), 2, seed=0)
     assert len(batches) == 3
-    assert sorted(pictures_of(batches)) == [1, 3, 5, 7, 9]
+    assert sorted(images_of(batches)) == [1, 3, 5, 7, 9]
     for index in range(3):
         inputs, labels, weights = batches[index]
         assert np.array_equal(labels[:, 0], LABELS[inputs["images"][:, 0, 0, 0]])
@@ -32,7 +32,7 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
         batches = Batches(IMAGES, LABELS, np.arange(10), 4, seed=seed)
         seen = []
         for _ in range(3):
-            seen.append(pictures_of(batches))
+            seen.append(images_of(batches))
             batches.go_to(batches.epoch + 1)
         return seen
 
@@ -62,14 +62,14 @@ def test_balanced_weights_give_both_classes_the_same_sum() -> None:
 
 
 def mapped(folder: Path) -> np.ndarray:
-    file = folder / "pictures"
+    file = folder / "images"
     IMAGES.tofile(file)
     return np.memmap(file, np.uint8, "r", shape=IMAGES.shape)
 
 
-def test_a_row_number_stands_for_its_picture_where_the_pictures_lie_on_the_device(tmp_path: Path) -> None:
+def test_a_row_number_stands_for_its_image_where_the_images_lie_on_the_device(tmp_path: Path) -> None:
     images = mapped(tmp_path)
-    on_device = device_pictures(images)
+    on_device = device_images(images)
     assert on_device is not None
     named = Batches(images, LABELS, np.arange(10), 4, seed=0, on_device=on_device)
     held = Batches(images, LABELS, np.arange(10), 4, seed=0)
@@ -81,15 +81,15 @@ def test_a_row_number_stands_for_its_picture_where_the_pictures_lie_on_the_devic
         assert np.array_equal(taken["labels"], labels)
 
 
-def test_what_is_no_whole_memory_map_is_fed_picture_by_picture(tmp_path: Path) -> None:
+def test_what_is_no_whole_memory_map_is_fed_image_by_image(tmp_path: Path) -> None:
     images = mapped(tmp_path)
-    assert device_pictures(images[2:]) is None
-    assert device_pictures(np.array(images)) is None
+    assert device_images(images[2:]) is None
+    assert device_images(np.array(images)) is None
 
 
 def test_every_pass_over_a_feed_takes_the_order_of_its_epoch(tmp_path: Path) -> None:
     images = mapped(tmp_path)
-    batches = Batches(images, LABELS, np.arange(10), 4, seed=0, on_device=device_pictures(images))
+    batches = Batches(images, LABELS, np.arange(10), 4, seed=0, on_device=device_images(images))
     feed = batches.feed()
     assert int(feed.cardinality()) == 3
     for epoch in (0, 1):

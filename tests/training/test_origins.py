@@ -22,7 +22,7 @@ from src.training.stages import stages
 from tests.composing import compose_config
 from tests.trained_model import Trained
 
-FEW = ["tracking=off", "trainer.epochs=2", "trainer.precision=float32", "trainer.statistics_pictures=0"]
+FEW = ["tracking=off", "trainer.epochs=2", "trainer.precision=float32", "trainer.statistics_images=0"]
 MORE = ["dataset.split.train=0.4", "dataset.split.validation=0.3", "dataset.split.test=0.3"]
 
 
@@ -87,11 +87,11 @@ def test_it_begins_where_the_recorded_model_ended(tuned: tuple[Path, TrainResult
 
 def test_the_kept_model_answers_for_the_mirror_image_alike(tuned: tuple[Path, TrainResult]) -> None:
     model = keras.saving.load_model(tuned[0] / "model.keras")
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     inner = model.layers[1]
-    mean = (np.asarray(inner(pictures)) + np.asarray(inner(pictures[:, :, ::-1]))) / 2
-    np.testing.assert_allclose(model(pictures), mean, rtol=1e-5)
-    np.testing.assert_allclose(model(pictures), model(pictures[:, :, ::-1]), rtol=1e-5)
+    mean = (np.asarray(inner(images)) + np.asarray(inner(images[:, :, ::-1]))) / 2
+    np.testing.assert_allclose(model(images), mean, rtol=1e-5)
+    np.testing.assert_allclose(model(images), model(images[:, :, ::-1]), rtol=1e-5)
     assert tuned[1].cost.flops == 2 * (count_flops(inner) or 0)
 
 
@@ -100,7 +100,7 @@ def test_what_the_earlier_model_has_seen_is_remembered(tuned: tuple[Path, TrainR
     assert set(inherited["sha256"]) == set(pd.read_parquet(record / FINGERPRINTS)["sha256"]) == set(own["sha256"])
 
 
-def test_pictures_on_which_the_earlier_model_was_trained_are_not_evaluated(trained: Trained, record: Path) -> None:
+def test_images_on_which_the_earlier_model_was_trained_are_not_evaluated(trained: Trained, record: Path) -> None:
     config = config_from(trained, f"model.weights={record}", "dataset.split.seed=5", *MORE)
     dataset = prepare(config.dataset)
     origins = find_origins(config)
@@ -123,7 +123,7 @@ def sha_of(dataset: PreparedDataset, split: str) -> list[str]:
     return dataset.table["sha256"].iloc[dataset.rows(split)].tolist()
 
 
-def test_teachers_share_the_target_of_training_pictures(trained: Trained, record: Path) -> None:
+def test_teachers_share_the_target_of_training_images(trained: Trained, record: Path) -> None:
     config = config_from(trained, f"trainer.teachers=[{record},{record}]", "trainer.teacher_weight=0.25")
     dataset = prepare(config.dataset)
     targets = find_origins(config).targets(dataset, config)
@@ -135,7 +135,7 @@ def test_teachers_share_the_target_of_training_pictures(trained: Trained, record
     assert (targets[rest] == labels[rest]).all()
 
 
-def test_a_teacher_that_rejects_a_picture_teaches_its_label(
+def test_a_teacher_that_rejects_a_image_teaches_its_label(
     trained: Trained, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_from(trained, f"trainer.teachers=[{record}]", "trainer.teacher_weight=1", "dataset.fit=crop")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 from src.web.kserve_tensors import MAX_JSON_BYTES
 from src.web.service import create_service
 
@@ -30,7 +30,7 @@ def client(bundle: Bundle) -> TestClient:
 
 
 def tensor(datatype: str, shape: list[int], **rest: Any) -> dict[str, Any]:
-    return {"name": "picture", "datatype": datatype, "shape": shape, **rest}
+    return {"name": "image", "datatype": datatype, "shape": shape, **rest}
 
 
 def as_json(client: TestClient, given: dict[str, Any], **rest: Any) -> Response:
@@ -71,7 +71,7 @@ def test_every_form_of_a_request_gets_the_answer_of_the_command(
     client: TestClient, bundle: Bundle, album: Path
 ) -> None:
     files = [album / "a.png", album / "e.webp"]
-    said = list(Classifier(bundle).answers(Picture(str(file)) for file in files))
+    said = list(Classifier(bundle).answers(ImageFile(str(file)) for file in files))
     data = [file.read_bytes() for file in files]
     packed = b"".join(struct.pack("<I", len(file)) + file for file in data)
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
@@ -90,7 +90,7 @@ def test_every_form_of_a_request_gets_the_answer_of_the_command(
         assert found["p_happy"] == pytest.approx([answer.probability for answer in said], abs=1e-5)
         assert found["label"] == [answer.label for answer in said]
         assert found["verdict"] == ["ok", "ok"]
-        assert found["evidence"] == ["whole picture"] * 2
+        assert found["evidence"] == ["whole image"] * 2
 
 
 def test_outputs_are_chosen_by_name_and_form_and_the_id_comes_back(client: TestClient, album: Path) -> None:
@@ -110,12 +110,12 @@ def test_health_and_metadata_are_the_protocol_s(client: TestClient) -> None:
         assert (response.status_code, response.content) == (200, b"")
     assert "binary_tensor_data" in client.get("/v2").json()["extensions"]
     metadata = client.get("/v2/models/happy-sad").json()
-    assert metadata["inputs"] == [{"name": "picture", "datatype": "BYTES", "shape": [-1]}]
+    assert metadata["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert [output["name"] for output in metadata["outputs"]] == ["p_happy", "label", "verdict", "evidence"]
     assert client.get("/v2/models/another").json().keys() == {"error"}
 
 
-ONE = base64.b64encode(b"no picture").decode()
+ONE = base64.b64encode(b"no image").decode()
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ ONE = base64.b64encode(b"no picture").decode()
     [
         (tensor("BYTES", [1], data=["?"]), "no base64"),
         (tensor("BYTES", [1], data=[7]), "no base64"),
-        (tensor("BYTES", [1], data=[ONE]), "picture 0: not_an_image"),
-        (tensor("BYTES", [2], data=[ONE]), "the data holds 1 pictures"),
-        (tensor("BYTES", [33], data=[ONE] * 33), "accepts 1 to 32 pictures"),
-        (tensor("BYTES", [0], data=[]), "accepts 1 to 32 pictures"),
-        (tensor("BYTES", [1]), "the data holds 0 pictures"),
+        (tensor("BYTES", [1], data=[ONE]), "image 0: not_an_image"),
+        (tensor("BYTES", [2], data=[ONE]), "the data holds 1 images"),
+        (tensor("BYTES", [33], data=[ONE] * 33), "accepts 1 to 32 images"),
+        (tensor("BYTES", [0], data=[]), "accepts 1 to 32 images"),
+        (tensor("BYTES", [1]), "the data holds 0 images"),
         (tensor("INT64", [1], data=[1]), "inputs.0.datatype"),
         (tensor("FP32", [1, 8, 8], data=[0]), "(n, height, width, 3)"),
         (tensor("FP32", [1, -8, -8, 3], data=[0]), "(n, height, width, 3)"),
@@ -176,10 +176,10 @@ def test_bytes_that_lie_about_their_length_are_one_line(client: TestClient) -> N
     assert "accepts p_happy" in as_json(client, given, outputs=[{"name": "x"}]).json()["error"]
 
 
-def test_metrics_count_these_pictures_too(bundle: Bundle, album: Path) -> None:
+def test_metrics_count_these_images_too(bundle: Bundle, album: Path) -> None:
     client = TestClient(create_service(Classifier(bundle)), base_url="http://localhost")
     data = base64.b64encode((album / "a.png").read_bytes()).decode()
     outputs(as_json(client, tensor("BYTES", [1], data=[data])))
     told = client.get("/metrics").text
-    assert 'happy_sad_pictures_total{verdict="ok"} 1.0' in told
+    assert 'happy_sad_images_total{verdict="ok"} 1.0' in told
     assert "happy_sad_request_seconds_count 1.0" in told

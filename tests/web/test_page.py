@@ -151,7 +151,7 @@ def test_without_the_token_nothing_of_the_page_is_given(signed_in: BrowserContex
     assert httpx.get(f"{server.url}/gradio_api/file=README.md", headers={"Authorization": f"Bearer {TOKEN}"}).is_error
 
 
-def test_a_dropped_picture_gets_the_answer_of_the_api(page: Page, server: Server, faces: list[Path]) -> None:
+def test_a_dropped_image_gets_the_answer_of_the_api(page: Page, server: Server, faces: list[Path]) -> None:
     encoded = base64.b64encode(faces[0].read_bytes()).decode()
     dropped = page.evaluate_handle(
         """async ([data, name]) => {
@@ -165,8 +165,8 @@ def test_a_dropped_picture_gets_the_answer_of_the_api(page: Page, server: Server
     page.locator("#drop button").first.dispatch_event("drop", {"dataTransfer": dropped})
     expect(page.locator("#answer")).to_contain_text(said_by_the_api(server, faces[0]))
     expect(page.locator("#answer")).to_contain_text(faces[0].name)
-    for picture in ("#upright img", "#evidence img"):
-        expect(page.locator(picture)).to_be_visible()
+    for image in ("#upright img", "#evidence img"):
+        expect(page.locator(image)).to_be_visible()
 
 
 def test_a_correction_made_by_keyboard_is_kept(page: Page, faces: list[Path], corrections: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_correction_made_by_keyboard_is_kept(page: Page, faces: list[Path], co
     assert (corrections / row["path"]).read_bytes() == faces[1].read_bytes()
 
 
-def test_many_pictures_stand_least_sure_first_with_the_unsure_marked(
+def test_many_images_stand_least_sure_first_with_the_unsure_marked(
     page: Page, faces: list[Path], temporary: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.png"
@@ -234,7 +234,7 @@ def test_a_phone_needs_no_sideways_scrolling(
     give(page, *faces)
     expect(page.locator("#evidence img")).to_be_visible(timeout=SECONDS)
     widest = "Math.max(innerWidth, document.documentElement.scrollWidth)"
-    for tab, content in (("Pictures", "#gallery"), ("Camera", "#camera"), ("Model card", "#card table >> nth=0")):
+    for tab, content in (("Images", "#gallery"), ("Camera", "#camera"), ("Model card", "#card table >> nth=0")):
         page.get_by_role("tab", name=tab).tap()
         expect(page.locator(content)).to_be_visible()
         assert page.evaluate(widest) == PHONE["width"], tab

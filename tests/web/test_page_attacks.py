@@ -21,7 +21,7 @@ from src.runtime.classifier import Classifier
 from src.synthetic.faces import draw_face
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
-from tests.trained_model import picture_bytes
+from tests.trained_model import image_bytes
 
 SECONDS = 60
 
@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, corrections: Path) -> Itera
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A picture of the machine that nobody uploaded."""
+    """An image of the machine that nobody uploaded."""
     file = tmp_path / "secret.png"
     Image.fromarray(draw_face(7, 0, 128)[0]).save(file)
     return file
@@ -102,8 +102,8 @@ def test_what_was_uploaded_is_answered(client: httpx.Client, secret: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "below", "url", "address"])
-def test_a_picture_of_the_machine_is_not_read(client: httpx.Client, secret: Path, tmp_path: Path, kind: str) -> None:
-    inside = Path(upload(client, b"no picture"))
+def test_a_image_of_the_machine_is_not_read(client: httpx.Client, secret: Path, tmp_path: Path, kind: str) -> None:
+    inside = Path(upload(client, b"no image"))
     named = {
         "file": secret,
         "link": tmp_path / "link.png",
@@ -140,7 +140,7 @@ def test_what_is_no_regular_file_does_not_freeze_the_service(client: httpx.Clien
 
 
 def test_a_fifo_inside_the_upload_folder_is_not_opened(client: httpx.Client) -> None:
-    fifo = Path(upload(client, b"no picture")).with_name("fifo.png")
+    fifo = Path(upload(client, b"no image")).with_name("fifo.png")
     os.mkfifo(fifo)
     assert "rejected: 400" in join(client, [[file_data(fifo)]], drop_event(client))
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -202,9 +202,9 @@ def test_an_uploaded_page_is_not_shown_as_one(client: httpx.Client) -> None:
         assert shown.is_error or "attachment" in shown.headers["content-disposition"]
 
 
-def test_pictures_kept_as_uploads_have_no_name_that_leads_elsewhere(client: httpx.Client, secret: Path) -> None:
+def test_images_kept_as_uploads_have_no_name_that_leads_elsewhere(client: httpx.Client, secret: Path) -> None:
     for name in ("../../../evil.png", "/etc/evil.png", "..", "a/../../b.png"):
-        answer = client.post("/gradio_api/upload", files={"files": (name, picture_bytes(Image.open(secret), "PNG"))})
+        answer = client.post("/gradio_api/upload", files={"files": (name, image_bytes(Image.open(secret), "PNG"))})
         if answer.is_success:
             assert Path(answer.json()[0]).resolve() == Path(answer.json()[0])
             assert "/happy-sad-page-" in answer.json()[0]
@@ -224,7 +224,7 @@ def test_the_page_says_what_may_be_loaded_and_by_whom_it_is_framed(client: httpx
 
 
 def correct(client: httpx.Client, data: bytes, label: str) -> str:
-    """Drop a picture and say what it shows, as one browser does."""
+    """Drop an image and say what it shows, as one browser does."""
     session = f"correcting{time.monotonic_ns()}"
     join(client, [[file_data(upload(client, data))]], drop_event(client), session_hash=session)
     buttons = [event["id"] for event in events(client) if [name for _, name in event["targets"]] == ["click"]]

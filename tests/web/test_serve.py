@@ -17,14 +17,14 @@ from PIL import Image
 
 from benchmarks.hostile_uploads import attack
 from benchmarks.serving import WITHOUT_GRADIO, serving
-from tests.trained_model import picture_bytes
+from tests.trained_model import image_bytes
 
 TOKEN = "for-this-test-only"  # noqa: S105
 
 
-def test_a_request_under_way_is_answered_before_the_service_stops(picture: Callable[[int], Image.Image]) -> None:
+def test_a_request_under_way_is_answered_before_the_service_stops(image: Callable[[int], Image.Image]) -> None:
     """Also: the API needs no Gradio."""
-    body = picture_bytes(picture(0), "PNG")
+    body = image_bytes(image(0), "PNG")
     lines = ("POST /v1/predict HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", "Connection: close")
     head = "\r\n".join((*lines, "", "")).encode()
     with serving("--no-page", program=("-c", WITHOUT_GRADIO)) as server:
@@ -79,5 +79,5 @@ def test_the_api_keeps_what_its_description_promises(tmp_path: Path) -> None:
 def test_hostile_uploads_neither_stop_the_service_nor_stay_in_memory() -> None:
     findings = attack(180)
     assert sum(findings.statuses.values()) == 180
-    assert findings.statuses["body", 200], "damaged pictures get verdicts"
+    assert findings.statuses["body", 200], "damaged images get verdicts"
     assert not findings.failed, findings

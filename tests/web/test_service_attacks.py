@@ -22,7 +22,7 @@ from src.runtime.classifier import Classifier
 from src.web import page_access, uploads
 from src.web.server import HEAD_SECONDS
 from src.web.service import create_service
-from tests.trained_model import picture_bytes
+from tests.trained_model import image_bytes
 
 TOKEN = "for-this-test-only"  # noqa: S105
 LOCAL = "http://localhost"
@@ -88,12 +88,12 @@ def test_every_answer_forbids_framing_sniffing_and_scripts(server: Server) -> No
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
-def test_slow_senders_do_not_keep_others_out(server: Server, picture: Callable[[int], Image.Image]) -> None:
+def test_slow_senders_do_not_keep_others_out(server: Server, image: Callable[[int], Image.Image]) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx"
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
     for connection in slow:
         connection.sendall(head)
-    assert httpx.post(f"{server.url}/v1/predict", content=picture_bytes(picture(0), "PNG")).status_code == 200
+    assert httpx.post(f"{server.url}/v1/predict", content=image_bytes(image(0), "PNG")).status_code == 200
     for connection in slow:
         connection.close()
 
@@ -200,8 +200,8 @@ def test_a_short_token_is_one_line(run_command: Callable[..., object]) -> None:
 
 
 def flat(side: int) -> bytes:
-    """A WebP of one colour: a few kB that are `side` squared pixels."""
-    return picture_bytes(Image.new("RGB", (side, side), "navy"), "WEBP")
+    """A WebP of one color: a few kB that are `side` squared pixels."""
+    return image_bytes(Image.new("RGB", (side, side), "navy"), "WEBP")
 
 
 def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> None:
@@ -216,6 +216,6 @@ def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> No
     assert verdict(flat(8000))[1].startswith("too_large")
     allowed = flat(4800)
     with ThreadPoolExecutor(6) as pool:
-        assert {verdict for verdict, _ in pool.map(verdict, [allowed] * 6)} <= {"ok", "unsure"}  # of a flat picture
+        assert {verdict for verdict, _ in pool.map(verdict, [allowed] * 6)} <= {"ok", "unsure"}  # of a flat image
     # Each takes 0.3 to decode and its faces are looked for beside the others; freed memory is kept for a while.
     assert peak() < 1.8, "gigabytes"

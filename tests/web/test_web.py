@@ -13,7 +13,7 @@ from PIL import Image
 
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
-from src.runtime.pictures import Picture
+from src.runtime.image_files import ImageFile
 from src.web.service import ServiceLimits, create_service
 
 TOKEN = "for-this-test-only"  # noqa: S105
@@ -33,7 +33,7 @@ def test_forms_and_raw_bodies_get_the_answer_of_the_command(
     client: TestClient, classifier: Classifier, album: Path
 ) -> None:
     paths = sorted(path for path in album.iterdir() if path.is_file())
-    expected = list(classifier.answers(Picture(str(path)) for path in paths))
+    expected = list(classifier.answers(ImageFile(str(path)) for path in paths))
     form = client.post("/v1/predict", files=[("files", (path.name, path.read_bytes())) for path in paths]).json()
     assert form["model"] == classifier.model_id
     assert [answer["path"] for answer in form["answers"]] == [path.name for path in paths]
@@ -85,7 +85,7 @@ def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> Non
 
 def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
     client = TestClient(
-        create_service(classifier, limits=ServiceLimits(pictures=2, megabytes=0.01)), base_url="http://localhost"
+        create_service(classifier, limits=ServiceLimits(images=2, megabytes=0.01)), base_url="http://localhost"
     )
     assert client.post("/v1/predict", content=b"x" * 10_001).status_code == 413
     announced_nothing = client.post("/v1/predict", content=iter([b"x" * 6_000] * 2))
@@ -94,20 +94,20 @@ def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
 
 
 def test_requests_past_the_bound_are_told_to_come_back(
-    classifier: Classifier, picture: Callable[[int], Image.Image], monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, image: Callable[[int], Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, leave = threading.Event(), threading.Event()
     answers = classifier.answers
 
-    def slow(pictures: list[Picture]) -> object:
+    def slow(images: list[ImageFile]) -> object:
         entered.set()
         assert leave.wait(20)
-        return answers(pictures)
+        return answers(images)
 
     monkeypatch.setattr(classifier, "answers", slow)
     client = TestClient(create_service(classifier, limits=ServiceLimits(requests=1)), base_url="http://localhost")
     first: list[int] = []
-    data = picture(0).tobytes()
+    data = image(0).tobytes()
     with client:
         thread = threading.Thread(target=lambda: first.append(client.post("/v1/predict", content=data).status_code))
         thread.start()
@@ -119,9 +119,9 @@ def test_requests_past_the_bound_are_told_to_come_back(
     assert first == [200]
 
 
-def test_metrics_count_pictures_by_verdict(client: TestClient) -> None:
+def test_metrics_count_images_by_verdict(client: TestClient) -> None:
     client.post("/v1/predict", files={"file": ("empty.png", b"")})
-    assert 'happy_sad_pictures_total{verdict="unreadable"} 1.0' in client.get("/metrics").text
+    assert 'happy_sad_images_total{verdict="unreadable"} 1.0' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize("origin", ["http://[x", "http://elsewhere.example", "null"])

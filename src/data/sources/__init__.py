@@ -1,4 +1,4 @@
-"""Every source gives the same thing: a `Listing` of samples, made without reading a single picture.
+"""Every source gives the same thing: a `Listing` of samples, made without reading a single image.
 
 A source is one function, registered by its name: see `register_source`, and `source_path`, `entries_of` and
 `class_labels` for what most of them begin with. Those of this package are imported here.
@@ -38,7 +38,7 @@ def list_samples(config: DatasetConfig) -> Listing:
     """The samples of a data set, of one source or of several together, in an order that the sources fix.
 
     Raises ConfigError for a source that does not exist, and DataError if one cannot be found or read, or has no
-    picture of one class.
+    image of one class.
     """
     if config.source != COMBINED:
         listing = _list_source(config, config.name)
@@ -128,11 +128,11 @@ def _check_classes(listing: Listing, config: DatasetConfig) -> None:
         if Path(config.path or "").name.casefold() in (config.positive.casefold(), config.negative.casefold()):
             hint = "; name the folder above, which holds both"
         raise DataError(
-            f"{where}: no pictures in folders named {config.positive!r} and {config.negative!r}{hint}; "
+            f"{where}: no images in folders named {config.positive!r} and {config.negative!r}{hint}; "
             "dataset.positive and dataset.negative name the classes"
         )
     for label, name in ((1, config.positive), (0, config.negative)):
         if not counts[label]:
             key = "positive" if label else "negative"
             hint = f" (there is {', '.join(sorted(listing.ignored)[:6])}; see dataset.{key})" if listing.ignored else ""
-            raise DataError(f"{where}: no pictures of class {name!r}, two classes are needed{hint}")
+            raise DataError(f"{where}: no images of class {name!r}, two classes are needed{hint}")

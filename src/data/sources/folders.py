@@ -16,7 +16,7 @@ from .download import source_path
 from .listing import Entry, Listing, RejectedEntry, by_class_folders, register_source
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-_MAX_EXPANSION, _MIN_EXPANDED = 200, 1_000_000_000  # no pictures are packed to a 200th; below a gigabyte none is a bomb
+_MAX_EXPANSION, _MIN_EXPANDED = 200, 1_000_000_000  # no images are packed to a 200th; below a gigabyte none is a bomb
 
 
 def _archive_entries(path: Path) -> list[Entry]:
@@ -39,7 +39,7 @@ def _zip_entries(path: Path, signature: str) -> list[Entry]:
         if expanded > max(_MIN_EXPANDED, _MAX_EXPANSION * path.stat().st_size):
             raise DataError(
                 f"{path}: {expanded / 1e9:,.1f} GB are packed into {path.stat().st_size / 1e6:,.1f} MB, which no "
-                "pictures are; unpack it yourself if you trust it"
+                "images are; unpack it yourself if you trust it"
             )
         overlapping = _overlapping(members)
         for index, member in enumerate(members):
@@ -114,7 +114,7 @@ def entries_of(root: Path) -> list[Entry]:
     else:
         raise DataError(f"{root} is neither a folder nor a .zip, .tar or .tar.gz archive")
     if not found:
-        raise DataError(f"{root} is empty: folders with pictures of each class are needed")
+        raise DataError(f"{root} is empty: folders with images of each class are needed")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a source gives, how one is registered by its name, and how a picture's path tells its class and split."""
+"""What a source gives, how one is registered by its name, and how an image's path tells its class and split."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Lister: TypeAlias = "Callable[[SourceConfig], Listing]"
 
 @dataclass(frozen=True)
 class Source:
-    """A way to find pictures: the function that lists them, and what else than the config its listing depends on."""
+    """A way to find images: the function that lists them, and what else than the config its listing depends on."""
 
     list: Lister
     changes_with: Literal["config", "file", "listing"]
@@ -61,7 +61,7 @@ def register_source(
 ) -> Callable[[Lister], Lister]:
     """Register the function that it decorates as the source of `dataset.source=name`, here or in another package.
 
-    The function lists samples without reading a single picture, and raises DataError. Whether data must be prepared
+    The function lists samples without reading a single image, and raises DataError. Whether data must be prepared
     anew follows from the listing, which is made each time. A source may say that less will do: that its listing
     `changes_with` the `config` alone, or with the `file` at the config's path where that is one file. Raises ValueError
     for a name that is taken.

@@ -1,4 +1,4 @@
-"""Lists of pictures: a CSV or Parquet manifest, or the `metadata.csv` of a Hugging Face image folder."""
+"""Lists of images: a CSV or Parquet manifest, or the `metadata.csv` of a Hugging Face image folder."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def check_rows(path: Path, file: IO[bytes]) -> None:
-    """Raise DataError for a line, or a number of them, that no list of pictures has; in bounded memory."""
+    """Raise DataError for a line, or a number of them, that no list of images has; in bounded memory."""
     for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES + 1), b""), 1):
         if len(line) > MAX_ROW_BYTES or number > MAX_ROWS:
             what = "holds more than a megabyte" if len(line) > MAX_ROW_BYTES else "is not the last one"
@@ -93,7 +93,7 @@ def _listed(
         if name not in table:
             raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(map(str, table.columns)))}")
     if table.empty:
-        raise DataError(f"{path}: has a header and no pictures below it")
+        raise DataError(f"{path}: has a header and no images below it")
     labels, inside = class_labels(config), os.path.realpath(root)
     samples: list[Sample] = []
     rejections: list[Rejection] = []

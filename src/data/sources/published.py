@@ -76,7 +76,7 @@ AFFECTNET_SPLITS: dict[str, Split] = {"train_set": "train", "val_set": "validati
 
 @register_source("rafdb")
 def list_rafdb(config: SourceConfig) -> Listing:
-    """RAF-DB's basic part: its list of labels beside the pictures, or class folders 1 to 7 below splits.
+    """RAF-DB's basic part: its list of labels beside the images, or class folders 1 to 7 below splits.
 
     The classes are named by the set's numbers: 4 is happiness, 5 sadness. Raises DataError.
     """
@@ -122,7 +122,7 @@ def list_affectnet(config: SourceConfig) -> Listing:
 
 
 def _expression(annotations: Path, path: str) -> str:
-    """The number of the expression in a picture's annotation file."""
+    """The number of the expression in an image's annotation file."""
     file = annotations / f"{Path(path).stem}_exp.npy"
     try:
         return str(np.load(file, allow_pickle=False).item())

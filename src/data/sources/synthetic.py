@@ -1,4 +1,4 @@
-"""Synthetic faces as a source: pictures that have no file and are drawn when their turn comes."""
+"""Synthetic faces as a source: images that have no file and are drawn when their turn comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from ...config import SourceConfig
 from ...synthetic.faces import draw_face
 from ..images import prepare_image
-from ..samples import DecodedPicture, Fit, Limits, Sample
+from ..samples import DecodedImage, Fit, Limits, Sample
 from .listing import Listing, register_source
 
 DRAWN_FOR_CUTTING = 224
@@ -35,7 +35,7 @@ class SyntheticLocator:
         """Nothing: there is no file."""
         return b""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedPicture:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
         """The face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large and cut
         out, and has no boxes of its features, which are elsewhere then.
         """
@@ -45,7 +45,7 @@ class SyntheticLocator:
             pixels = np.asarray(prepare_image(Image.fromarray(pixels), size, fit))
         columns = factors.columns(boxes=fit != "face")
         columns.pop("label")
-        return DecodedPicture(pixels, size, size, "synthetic", "RGB", columns)
+        return DecodedImage(pixels, size, size, "synthetic", "RGB", columns)
 
 
 @register_source("synthetic", changes_with="config")

@@ -1,4 +1,4 @@
-"""Votes of several raters as targets: a picture on whose class they disagree is not trained towards certainty."""
+"""Votes of several raters as targets: an image on whose class they disagree is not trained towards certainty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...terminal import printable
 from ..samples import NEITHER, Sample
 
 Votes: TypeAlias = "dict[str, float]"
-"""The votes of one picture by column, without those that have none."""
+"""The votes of one image by column, without those that have none."""
 
 
 def votes_signature(config: VotesConfig) -> tuple[object, ...]:
@@ -33,8 +33,8 @@ def votes_signature(config: VotesConfig) -> tuple[object, ...]:
 
 
 def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sample], dict[str, int]]:
-    """Samples with targets and weights from the votes for pictures of their file names (Barsoum et al. 2016, arXiv
-    1608.01041); those without votes stay as they are. Then how many pictures of auxiliary classes are left out because
+    """Samples with targets and weights from the votes for images of their file names (Barsoum et al. 2016, arXiv
+    1608.01041); those without votes stay as they are. Then how many images of auxiliary classes are left out because
     nothing is known of them, by reason.
 
     The target is the share of class 1 among the votes for either class, and the weight is multiplied by the share of
@@ -46,7 +46,7 @@ def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sam
     votes = _read(config)
     found = [votes.get(PurePosixPath(sample.path).name) for sample in samples]
     if not any(counts is not None for counts in found):
-        raise DataError(f"dataset.votes.path={config.path}: names none of the pictures, such as {samples[0].path!r}")
+        raise DataError(f"dataset.votes.path={config.path}: names none of the images, such as {samples[0].path!r}")
     voted = [_voted(sample, counts, config) for sample, counts in zip(samples, found, strict=True)]
     kept = [sample for sample in voted if sample is not None]
     return kept, {"without votes": len(voted) - len(kept)} if len(kept) < len(voted) else {}
@@ -70,7 +70,7 @@ def _voted(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample 
 
 
 def _voted_neither(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample | None:
-    """A picture of neither class, of which some votes may be for one of them; None where no votes tell what it is."""
+    """An image of neither class, of which some votes may be for one of them; None where no votes tell what it is."""
     shares = _shares(counts or {}, config)
     if not counts or not shares:
         return None
@@ -87,7 +87,7 @@ def _shares(counts: Votes, config: VotesConfig) -> dict[str, float]:
 
 
 def _read(config: VotesConfig) -> dict[str, Votes]:
-    """By the name of a picture: the votes for each column that has any."""
+    """By the name of an image: the votes for each column that has any."""
     path = _file(config)
     try:
         table = pd.read_csv(path)

@@ -1,7 +1,7 @@
-"""A data set's pictures on the device that computes, gathered inside the compiled step by their row numbers.
+"""A data set's images on the device that computes, gathered inside the compiled step by their row numbers.
 
 On a CPU the device's memory is the host's: the memory map itself is handed to the backend, so that nothing is copied
-and its pages stay the system's to give back. On a GPU the pictures are copied there once.
+and its pages stay the system's to give back. On a GPU the images are copied there once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MAX_GPU_BYTES = 8 * 2**30
 ALIGNMENT = 64  # bytes; what both backends ask of memory that they take as it is
 
 
-class DevicePictures:
-    """The pictures of `images`, uint8 (n, height, width, 3), as an array of the backend.
+class DeviceImages:
+    """The images of `images`, uint8 (n, height, width, 3), as an array of the backend.
 
     TensorFlow's compiled step refers to the array; JAX would make it a constant of the program, so there each batch
     carries a reference to it.
@@ -31,18 +31,18 @@ class DevicePictures:
         self.is_input = keras.backend.backend() == "jax"
 
     def batch(self, rows: np.ndarray) -> dict[str, Any]:
-        """The inputs from which `take` makes the pictures of `rows`."""
+        """The inputs from which `take` makes the images of `rows`."""
         numbers = {"rows": rows.astype("int32")}
-        return {"pictures": self.array, **numbers} if self.is_input else numbers
+        return {"all_images": self.array, **numbers} if self.is_input else numbers
 
     def take(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A batch of pictures and labels, of the inputs of a batch."""
-        pictures = inputs["pictures"] if self.is_input else self.array
-        return {"images": ops.take(pictures, inputs["rows"], axis=0), "labels": inputs["labels"]}
+        """A batch of images and labels, of the inputs of a batch."""
+        images = inputs["all_images"] if self.is_input else self.array
+        return {"images": ops.take(images, inputs["rows"], axis=0), "labels": inputs["labels"]}
 
 
-def device_pictures(images: np.ndarray) -> DevicePictures | None:
-    """The pictures on the device; None where batches must be brought there one by one.
+def device_images(images: np.ndarray) -> DeviceImages | None:
+    """The images on the device; None where batches must be brought there one by one.
 
     That is where they take more than `MAX_GPU_BYTES` of a GPU, where several devices share a step, or where the array
     in memory is not laid out as the backend needs it.
@@ -51,7 +51,7 @@ def device_pictures(images: np.ndarray) -> DevicePictures | None:
     if len(found) > 1 or _is_distributed():
         return None
     fits = images.nbytes <= MAX_GPU_BYTES if found else images.ctypes.data % ALIGNMENT == 0 and _is_whole(images)
-    return DevicePictures(images) if fits else None
+    return DeviceImages(images) if fits else None
 
 
 def _is_distributed() -> bool:

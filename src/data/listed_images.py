@@ -22,7 +22,7 @@ PREPARATION_VERSION = 2
 
 
 @dataclass
-class ListedPictures:
+class ListedImages:
     """A data set's samples, listed only once they are needed; then packed, those of neither class last."""
 
     config: DatasetConfig
@@ -45,7 +45,7 @@ class ListedPictures:
 
     @cached_property
     def key(self) -> str:
-        """A name for everything that the stored pixels and groups depend on; no picture is read for it.
+        """A name for everything that the stored pixels and groups depend on; no image is read for it.
 
         Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes
         pixels.

@@ -1,4 +1,4 @@
-"""Pictures to predict: files, folders and standard input, in a fixed order, or what a program hands over."""
+"""Images to predict: files, folders and standard input, in a fixed order, or what a program hands over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..data.images import DEFAULT_LIMITS, Limits
 from ..data.locators import FileLocator
-from ..data.samples import RejectedPictureError
+from ..data.samples import RejectedImageError
 from ..errors import DataError
 
 STDIN = "-"
@@ -24,42 +24,42 @@ PIXEL_DIMENSIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageFile:
     """Something to predict: `path` as it is shown; the bytes are read when its turn comes, but for standard input."""
 
     path: str
     data: bytes | None = None
 
     def read(self, limits: Limits = DEFAULT_LIMITS) -> bytes:
-        """The file's bytes, one more than the limit at most. Raises RejectedPictureError."""
+        """The file's bytes, one more than the limit at most. Raises RejectedImageError."""
         if self.data is not None:
             return self.data
         try:
             return FileLocator(self.path, 0, 0).read(limits.bytes + 1)
         except OSError as error:
-            raise RejectedPictureError("unreadable", error.strerror or str(error)) from None
+            raise RejectedImageError("unreadable", error.strerror or str(error)) from None
 
 
-def list_pictures(paths: Sequence[str], *, recursive: bool) -> list[Picture]:
-    """The pictures that `paths` name, in their order; of a folder every file that is not hidden, sorted by path.
+def list_images(paths: Sequence[str], *, recursive: bool) -> list[ImageFile]:
+    """The images that `paths` name, in their order; of a folder every file that is not hidden, sorted by path.
 
     Folders inside a folder are entered only with `recursive`, links to folders never. Raises DataError for a path that
     is not there.
     """
-    found: list[Picture] = []
+    found: list[ImageFile] = []
     for path in paths:
         if path == STDIN:
-            found.append(Picture(STDIN, sys.stdin.buffer.read(DEFAULT_LIMITS.bytes + 1)))
+            found.append(ImageFile(STDIN, sys.stdin.buffer.read(DEFAULT_LIMITS.bytes + 1)))
         elif os.path.isdir(path):
-            found += [Picture(file) for file in sorted(_files(path, recursive))]
+            found += [ImageFile(file) for file in sorted(_files(path, recursive))]
         elif os.path.exists(path) and not os.path.isfile(path):
             raise DataError(f"{path}: neither a file nor a folder")
         elif os.path.exists(path):
-            found.append(Picture(path))
+            found.append(ImageFile(path))
         else:
             raise DataError(f"{path}: no such file or folder")
     if not found:
-        raise DataError(f"{', '.join(paths)}: no pictures found; --recursive looks into folders inside folders too")
+        raise DataError(f"{', '.join(paths)}: no images found; --recursive looks into folders inside folders too")
     return found
 
 
@@ -87,7 +87,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def single_inputs(value: Any) -> Iterable[Any]:
-    """The pictures in one value: MLflow hands over a JSON list of texts, or pixels of four dimensions, as one."""
+    """The images in one value: MLflow hands over a JSON list of texts, or pixels of four dimensions, as one."""
     first, depth = value, 0
     while isinstance(first, list | np.ndarray) and len(first) and depth < PIXEL_DIMENSIONS:
         first, depth = first[0], depth + 1
@@ -96,28 +96,28 @@ def single_inputs(value: Any) -> Iterable[Any]:
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes that a text of base64, white space apart, stands for. Raises RejectedPictureError."""
+    """The bytes that a text of base64, white space apart, stands for. Raises RejectedImageError."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise RejectedPictureError("unreadable", "text that is no base64") from None
+        raise RejectedImageError("unreadable", "text that is no base64") from None
 
 
 def as_pixels(value: Any) -> NDArray[np.uint8]:
-    """An array or nested list of numbers from 0 to 255, (height, width, 3) RGB or (height, width) grey, as uint8.
+    """An array or nested list of numbers from 0 to 255, (height, width, 3) RGB or (height, width) gray, as uint8.
 
-    Raises RejectedPictureError for anything else. Fractions that end at 1 are rejected, not taken for a black picture:
+    Raises RejectedImageError for anything else. Fractions that end at 1 are rejected, not taken for a black image:
     the model wants 0 to 255.
     """
     try:
         array = np.asarray(value)
     except ValueError:
-        raise RejectedPictureError("unreadable", "rows of different lengths") from None
+        raise RejectedImageError("unreadable", "rows of different lengths") from None
     if array.dtype.kind not in "uif" or array.size == 0 or not (array.ndim == 2 or array.shape[2:] == (3,)):
         found = f"{array.dtype} {array.shape}"
-        raise RejectedPictureError("unreadable", f"{found}: numbers (height, width, 3) or (height, width) are wanted")
+        raise RejectedImageError("unreadable", f"{found}: numbers (height, width, 3) or (height, width) are wanted")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-        raise RejectedPictureError("unreadable", "pixels outside 0 to 255")
+        raise RejectedImageError("unreadable", "pixels outside 0 to 255")
     if array.max() <= 1 and (array % 1).any():
-        raise RejectedPictureError("unreadable", "pixels from 0 to 1: multiply them by 255")
+        raise RejectedImageError("unreadable", "pixels from 0 to 1: multiply them by 255")
     return np.rint(array).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Small picture files for the data tests."""
+"""Small image files for the data tests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from src.config import DatasetConfig, SplitConfig
 
 
-def picture(seed: int, size: int = 40) -> Image.Image:
-    """A smooth random picture: each seed looks different, also to a perceptual hash."""
+def image(seed: int, size: int = 40) -> Image.Image:
+    """A smooth random image: each seed looks different, also to a perceptual hash."""
     random = np.random.default_rng(seed)
     colors = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(colors).resize((size, size), Image.Resampling.BICUBIC)
@@ -21,14 +21,14 @@ def picture(seed: int, size: int = 40) -> Image.Image:
 
 @functools.cache
 def png(seed: int, size: int = 40) -> bytes:
-    """`picture` as a PNG file."""
+    """`image` as a PNG file."""
     buffer = BytesIO()
-    picture(seed, size).save(buffer, "PNG")
+    image(seed, size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def class_folders(root: Path, count: int = 6, first: int = 0) -> Path:
-    """`count` pictures in each of root/happy and root/sad, all different."""
+    """`count` images in each of root/happy and root/sad, all different."""
     for label, name in enumerate(("sad", "happy")):
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def class_folders(root: Path, count: int = 6, first: int = 0) -> Path:
 
 
 def config_of(root: Path | str | None, cache: Path, **values: object) -> DatasetConfig:
-    """The config of a data set of tiny pictures, decoded in this process."""
+    """The config of a data set of tiny images, decoded in this process."""
     settings: dict[str, object] = {"name": "made", "source": "folder", "image_size": 16, "workers": 1}
     settings |= {"path": None if root is None else str(root), "cache": str(cache)}
     settings |= {"split": SplitConfig(train=0.5, validation=0.25, test=0.25)}

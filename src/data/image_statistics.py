@@ -1,4 +1,4 @@
-"""Brightness, contrast and color of a prepared picture: what a model may learn instead of the expression."""
+"""Brightness, contrast and color of a prepared image: what a model may learn instead of the expression."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _GRAY_SATURATION = 8.0
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one picture, shrunk to about 128 pixels a side, in gray levels: means, and for contrast and sharpness the
-    standard deviations of the luma and of its Laplacian. `colour` is "grey" where the channels hardly differ.
+    """Of one image, shrunk to about 128 pixels a side, in gray levels: means, and for contrast and sharpness the
+    standard deviations of the luma and of its Laplacian. `color` is "gray" where the channels hardly differ.
 
     A model that does well on these alone has learnt the light or the camera, not the face.
     """
@@ -26,15 +26,15 @@ class Statistics:
     red: float
     green: float
     blue: float
-    colour: str
+    color: str
 
 
-def statistics(picture: NDArray[np.uint8]) -> Statistics:
-    """Brightness, contrast, saturation, sharpness and mean color of one picture (size, size, 3)."""
-    image = Image.fromarray(picture).reduce(max(1, len(picture) // 128))
-    luma = np.asarray(image.convert("L"), dtype=np.float32)
+def statistics(image: NDArray[np.uint8]) -> Statistics:
+    """Brightness, contrast, saturation, sharpness and mean color of one image (size, size, 3)."""
+    reduced = Image.fromarray(image).reduce(max(1, len(image) // 128))
+    luma = np.asarray(reduced.convert("L"), dtype=np.float32)
     laplacian = 4 * luma[1:-1, 1:-1] - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
-    channels = [np.asarray(channel, dtype=np.float32) for channel in image.reduce(2).split()]
+    channels = [np.asarray(channel, dtype=np.float32) for channel in reduced.reduce(2).split()]
     saturation = float((np.maximum.reduce(channels) - np.minimum.reduce(channels)).mean())
     red, green, blue = (float(channel.mean()) for channel in channels)
     return Statistics(
@@ -45,5 +45,5 @@ def statistics(picture: NDArray[np.uint8]) -> Statistics:
         red=red,
         green=green,
         blue=blue,
-        colour="grey" if saturation < _GRAY_SATURATION else "colour",
+        color="gray" if saturation < _GRAY_SATURATION else "color",
     )

@@ -1,8 +1,8 @@
-"""Decode thousands of damaged and hostile files: `python -m benchmarks.hostile_pictures --count 5000`.
+"""Decode thousands of damaged and hostile files: `python -m benchmarks.hostile_images --count 5000`.
 
-Each file starts as a sound picture that is then cut, bit-flipped, overwritten, given another format's header or grown
+Each file starts as a sound image that is then cut, bit-flipped, overwritten, given another format's header or grown
 into a bomb. Prints how the verdicts fall, the slowest file and the peak memory. Exits with 1 if a file took a second,
-if a process needed a gigabyte, or if a picture was taken that Pillow by itself cannot decode to the end.
+if a process needed a gigabyte, or if an image was taken that Pillow by itself cannot decode to the end.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from src.data.images import FORMATS, decode_image
-from src.data.samples import RejectedPictureError
+from src.data.images import FORMATS, decode_pixels
+from src.data.samples import RejectedImageError
 
 MODES = {
     "JPEG": ("RGB", "L", "CMYK"),
@@ -48,8 +48,8 @@ class Findings:
     misread: list[str] = field(default_factory=list)
 
 
-def sound_pictures(random: np.random.Generator) -> list[tuple[str, bytes]]:
-    """One encoded picture for each format, mode and way of storing it."""
+def sound_images(random: np.random.Generator) -> list[tuple[str, bytes]]:
+    """One encoded image for each format, mode and way of storing it."""
     found = []
     for kind in FORMATS:
         for mode in MODES[kind]:
@@ -60,12 +60,12 @@ def sound_pictures(random: np.random.Generator) -> list[tuple[str, bytes]]:
             )
             for option in options:
                 buffer = BytesIO()
-                _picture(mode, random).save(buffer, kind, **option)  # type: ignore[arg-type]
+                _image(mode, random).save(buffer, kind, **option)  # type: ignore[arg-type]
                 found.append((f"{kind}/{mode}{'/' + str(option) if option else ''}", buffer.getvalue()))
     return found
 
 
-def _picture(mode: str, random: np.random.Generator) -> Image.Image:
+def _image(mode: str, random: np.random.Generator) -> Image.Image:
     width, height = (int(side) for side in random.integers(40, 400, size=2))
     smooth = Image.fromarray(random.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
     if mode == "I;16":
@@ -138,7 +138,7 @@ def _bomb(_data: bytearray, _sound: list[tuple[str, bytes]], random: np.random.G
 
 
 def _archived(data: bytearray, _sound: list[tuple[str, bytes]], _random: np.random.Generator) -> bytes:
-    """An archive in the place of a picture."""
+    """An archive in the place of an image."""
     import zipfile
 
     buffer = BytesIO()
@@ -162,14 +162,14 @@ def pillow_decodes(data: bytes) -> bool:
 
 
 def examine(files: Iterator[tuple[str, bytes]], size: int = 64) -> Findings:
-    """Decode every file and note verdict, time and whether Pillow agrees with each picture that was taken."""
+    """Decode every file and note verdict, time and whether Pillow agrees with each image that was taken."""
     findings = Findings()
     for name, data in files:
         started = time.perf_counter()
         try:
-            decode_image(data, size)
+            decode_pixels(data, size)
             verdict = "ok"
-        except RejectedPictureError as rejection:
+        except RejectedImageError as rejection:
             verdict = rejection.verdict
         seconds = time.perf_counter() - started
         findings.verdicts[verdict] += 1
@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
-    findings = examine(mutated(sound_pictures(random), arguments.count, random))
+    findings = examine(mutated(sound_images(random), arguments.count, random))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     table = Table("verdict", "files", title=f"{arguments.count} damaged files")
     for verdict, count in findings.verdicts.most_common():

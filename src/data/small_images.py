@@ -1,4 +1,4 @@
-"""Pairs of small pictures, such as faces of 48 pixels, that show one photo: shifted a little, mirrored, recolored.
+"""Pairs of small images, such as faces of 48 pixels, that show one photo: shifted a little, mirrored, recolored.
 
 Keypoints say nothing about so few pixels. What two thumbnails of 16 x 16 pixels have in common is measured by the
 correlation of their fine structure (a blurred copy is taken away, since all faces are alike in their coarse light), at
