@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup train test lint bench ui tracking-server lock clean
+.PHONY: help setup train test test-integration lint bench ui tracking-server lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -13,8 +13,11 @@ setup: .venv/base.done ## make .venv with what running needs
 train: .venv/base.done ## train the tutorial's CNN on drawn faces: python -m src.train ARGS
 	$(BIN)/python -m src.train $(ARGS)
 
-test: .venv/dev.done ## run the tests, a process a core: pytest ARGS
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+test: .venv/dev.done ## run the tests but those of test-integration, a process a core: pytest ARGS
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not integration" $(ARGS)
+
+test-integration: .venv/dev.done ## run the tests that start clusters, databases, browsers, environments: pytest ARGS
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m integration $(ARGS)
 
 lint: .venv/dev.done ## check style and types: ruff, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

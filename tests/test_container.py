@@ -18,7 +18,7 @@ import pytest
 from benchmarks.serving import serving
 from src.config import PROJECT_ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 IMAGE = "happy-sad-test"
 TOKEN = "for-this-test-only"  # noqa: S105

@@ -17,7 +17,7 @@ from src.config import PROJECT_ROOT
 from src.synthetic.faces import draw_face
 from tests.composing import BRIEF_EVALUATION, TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "src", "conf", "experiments", "models", "hydra_plugins")
 PLACES = {"src": "happy_sad", "conf": "happy_sad/conf", "experiments": "happy_sad/conf/experiment"}

@@ -24,7 +24,7 @@ from src.tracking.store import open_store
 from tests.composing import BRIEF_EVALUATION
 from tests.image_files import class_folders, config_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.integration
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster

@@ -12,7 +12,7 @@ from hydra.version import _UNSPECIFIED_, VersionBase
 from src.config import PROJECT_ROOT
 from src.ray_cluster import QUIET
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.integration
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster

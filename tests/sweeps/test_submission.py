@@ -13,7 +13,7 @@ from src.tracking.store import open_store
 from src.train import main
 from tests.composing import BRIEF_EVALUATION
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.integration
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
 SMALL += BRIEF_EVALUATION

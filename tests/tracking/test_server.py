@@ -25,7 +25,7 @@ from src.tracking.store import check_server, open_store
 from src.train import train
 from src.training import callbacks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 if TYPE_CHECKING:
     from tests.tracking.conftest import TrackingServer

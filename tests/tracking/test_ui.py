@@ -23,7 +23,7 @@ from tests.tracking.conftest import START_SECONDS, TrackingServer, free_port
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_ui_answers_on_the_store_with_its_table_of_scores(empty_store: Path, tmp_path: Path) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     arguments = ["--port", str(free_port()), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
@@ -57,7 +57,7 @@ def _asked(address: str) -> dict[str, dict[str, list[dict[str, str]]]]:
             time.sleep(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_server_has_a_ui_already_and_is_only_named(server: TrackingServer, run_command: Run) -> None:
     said = run_command("src.ui", MLFLOW_TRACKING_URI=server.uri)
     assert said.returncode == 0, said.stderr

@@ -14,7 +14,7 @@ import pytest
 from src.config import PROJECT_ROOT
 from tests.composing import BRIEF_EVALUATION
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 TINY_RUN = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", *BRIEF_EVALUATION]
 
