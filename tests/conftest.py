@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging.config
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
-from src.config import PROJECT_ROOT, Config
+from src.config import Config
 from src.search import session
 from tests.composing import TINY, compose_config, private_places
+from tests.processes import start
 
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):  # the user's own
     os.environ.pop(name, None)
@@ -31,14 +34,45 @@ def no_handler_closes_what_pytest_captures() -> None:
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its schema and no runs; making one takes seconds, copying it none."""
-    import mlflow
+Make = Callable[[Path], None]
 
-    database = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """Make a folder by its name once for all processes of the session, whichever asks first."""
+
+    def make(name: str, fill: Make) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        with FileLock(base / f"{name}.lock"):
+            if not (base / f"{name}.made").exists():
+                shutil.rmtree(base / name, ignore_errors=True)
+                (base / name).mkdir()
+                fill(base / name)
+                (base / f"{name}.made").touch()
+        return base / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def empty_store(made_once: Callable[[str, Make], Path]) -> Path:
+    """An MLflow database with its schema and no runs; making one takes seconds, copying it none."""
+
+    def fill(folder: Path) -> None:
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once("empty_store", fill) / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def no_precision_is_left_behind() -> Iterator[None]:
+    """A run sets Keras's global precision, which would be that of the next test's models."""
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture
@@ -81,17 +115,5 @@ def alarm() -> Iterator[None]:
 
 @pytest.fixture
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command of ours as a user would, in a process of its own."""
-
-    def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    """Run a command of ours as a user would, in a process of its own: `tests/processes.py`."""
+    return lambda module, *arguments, **environment: start(module, *arguments, **environment).wait()

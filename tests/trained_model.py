@@ -18,7 +18,7 @@ from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
 from src.detection.detectors import BLAZEFACE
 from src.evaluation import recorded
-from src.runtime.bundle import CARD, Bundle, Scene, write_manifest
+from src.runtime.bundle import CARD, Bundle, Scene, open_bundle, write_manifest
 from src.runtime.fusion import Fusion
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
@@ -48,6 +48,9 @@ def _kept_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+
+
 @dataclass(frozen=True)
 class Trained:
     """A small trained model: its run in a private store, and its record as `output=` leaves it."""
@@ -68,34 +71,59 @@ def train_small(overrides: list[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Trained:
-    """One small training, recorded both ways."""
-    folder = tmp_path_factory.mktemp("trained")
-    write_light_and_dark(folder / "images")
-    (folder / "store").mkdir()
-    shutil.copy(empty_store, folder / "store" / "mlflow.db")
-    tracking = TrackingConfig("local", uri=f"sqlite:///{folder}/store/mlflow.db")
-    places = [f"dataset.path={folder}/images", f"dataset.cache={folder}/cache", f"tracking.uri={tracking.uri}"]
-    overrides = [*SMALL, *places]
-    run_id = train_small([*overrides, f"output={folder}/record"])
-    return Trained(tracking, run_id, folder / "record", overrides)
+def trained_once(made_once: MadeOnce, empty_store: Path) -> Trained:
+    """One small training for all processes of the session, recorded both ways. Tests only read it."""
+
+    def fill(folder: Path) -> None:
+        write_light_and_dark(folder / "images")
+        (folder / "store").mkdir()
+        shutil.copy(empty_store, folder / "store" / "mlflow.db")
+        run_id = train_small([*overrides(folder), f"output={folder}/record"])
+        models = model_folder(find_run(TrackingConfig("local", uri=store(folder)), run_id))
+        assert models is not None
+        shutil.copy(next(models.rglob("*.keras")), folder / "record" / "model.keras")
+        (folder / "run_id").write_text(run_id)
+
+    def store(folder: Path) -> str:
+        return f"sqlite:///{folder}/store/mlflow.db"
+
+    def overrides(folder: Path) -> list[str]:
+        places = [f"dataset.path={folder}/images", f"dataset.cache={folder}/cache", f"tracking.uri={store(folder)}"]
+        return [*SMALL, *places]
+
+    folder = made_once("trained", fill)
+    tracking = TrackingConfig("local", uri=store(folder))
+    return Trained(tracking, (folder / "run_id").read_text(), folder / "record", overrides(folder))
+
+
+@pytest.fixture(scope="module")
+def trained(trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The small training in a copy of its store, to which the tests of a module may add."""
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    shutil.copy(trained_once.tracking.uri.removeprefix("sqlite:///"), database)
+    uri = f"sqlite:///{database}"
+    return replace(
+        trained_once,
+        tracking=replace(trained_once.tracking, uri=uri),
+        overrides=[*trained_once.overrides[:-1], f"tracking.uri={uri}"],
+    )
 
 
 @pytest.fixture(scope="session")
-def record(trained: Trained) -> Path:
+def record(trained_once: Trained) -> Path:
     """The record of a small trained run, as `tracking=off` leaves it."""
-    models = model_folder(find_run(trained.tracking, trained.run_id))
-    assert models is not None
-    shutil.copy(next(models.rglob("*.keras")), trained.record / "model.keras")
-    return trained.record
+    return trained_once.record
 
 
 @pytest.fixture(scope="session")
-def bundle(record: Path) -> Bundle:
+def bundle(record: Path, made_once: MadeOnce) -> Bundle:
     """Its bundle, with all formats."""
     from src.export import export
 
-    return export(ExportConfig(TrackingConfig("off"), run=str(record), output=str(record.parent / "small")))
+    def fill(folder: Path) -> None:
+        export(ExportConfig(TrackingConfig("off"), run=str(record), output=str(folder / "small")))
+
+    return open_bundle(made_once("bundle", fill) / "small")
 
 
 @pytest.fixture(scope="session")
