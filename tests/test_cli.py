@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,20 @@ from src.__main__ import main as happy_sad
 from src.cli.hydra_command import hydra_command
 from src.cli.value_help import _with_paths, value_comments
 from src.config import CONF, PROJECT_ROOT, Config
-from src.train import main
 
 Answer = tuple[int, str, str]
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
-    """The exit code, stdout and stderr of `python -m src.train ARGUMENTS`, called in this process."""
-    monkeypatch.setattr(sys, "argv", ["src/train.py", *arguments])
+HYDRA_COMMANDS = ["train", "tune", "compare", "evaluate", "export", "prepare", "register", "rerun", "audit"]
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "train"
+) -> Answer:
+    """Return exit code, stdout and stderr of `python -m src.COMMAND ARGUMENTS`, called in this process."""
+    monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
     try:
-        main()
+        import_module(f"src.{command}").main()
         code = 0
     except SystemExit as stop:
         code = int(stop.code or 0)
@@ -36,52 +41,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 
 
 @pytest.mark.parametrize(
-    ("argument", "line"),
-    [
-        (
-            "model=deeep",
-            "mobile, mobilenet_v3_small, residual; did you mean deep?",
-        ),
-        ("modle=deep", "modle: no such key; did you mean model?"),
-        ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: accepts a number, above 0 and at most 10"),
-        ("dataset.image_size=0", "dataset.image_size=0: accepts an integer, at least 8 and at most 1024"),
-        ("optimizer.momentun=0", "optimizer.momentun: no such key; did you mean optimizer.momentum?"),
-        ("+color=red", "color: no such key"),
-        ("optimizer.learning_rate", "optimizer.learning_rate: not understood; write key=value"),
-        ("experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
-        ("+experiment=nothing_like_it", "experiment=nothing_like_it: accepts"),
-        ("seed=${nowhere}", "seed"),
-        ("dataset=0", "dataset=0: accepts affectnet, combined"),
-        ("aug=1.0", "aug=1.0: accepts light, none, photos, randaugment, strong"),
-        ("optimizer=nan", "optimizer=nan: accepts adam, adamw, sgd"),
-        ("+experiment=0", "experiment=0: accepts"),
-        ("model=null", "model=null: accepts baseline"),
-        ("@seed=1", "@seed=1: not understood; write key=value"),
-        ("model.filters._target_.filters=[8,16]", "model.filters._target_.filters=[8,16]': cannot be composed"),
-        ("model.filters=[8,16", "model.filters=[8,16: accepts a list of 1 to 8 items"),
-        ("trainer.frozen='('", "frozen=(: no regular expression: missing )"),
-        ("--seed=1", "--seed=1: no such option; a value is set by seed=1"),
-        ("dataset.path=a,b", """several values make a sweep; add -m, or as one text: 'dataset.path="a,b"'"""),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str, line: str
-) -> None:
-    code, out, err = call(monkeypatch, capsys, argument)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert line in err
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     "arguments",
     [
         ["tracking=server", "tracking.uri=http://me:hunter2@tracking.example"],
-        ["tracking={uri: 'postgresql+psycopg2://me:hunter2@host/mlflow'}"],
         ["-m", "seed=0,1", 'tracking.uri="mysql://host/mlflow?user=me&password=hunter2"'],
         ["tracking.uri=${oc.env:THE_STORE}", "print_config=true"],
-        ["dataset=photos", "dataset.url=https://me:hunter2@host/faces.zip"],
         ["https://me:hunter2@host/faces.zip"],
     ],
 )
@@ -96,14 +60,6 @@ def test_a_password_is_rejected_before_anything_repeats_or_records_it(
     assert err.count("\n") == 1
 
 
-def test_a_mistake_in_a_sweep_stops_it_before_the_first_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = call(monkeypatch, capsys, "-m", "seed=0,1", "optimizer.learning_rate=abc")
-    assert (code, out) == (2, "")
-    assert err.startswith("error: optimizer.learning_rate=abc")
-
-
 def test_print_config_shows_the_run_without_running_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,9 +68,7 @@ def test_print_config_shows_the_run_without_running_it(
     assert OmegaConf.create(out).model.name == "deep"
 
 
-@pytest.mark.parametrize(
-    "path", ["/data/My (Fotos)", "/data/a=b", "/data/ü 😀, c", "~/x", 'a"b', "a'b", "/x\\", 'a\\"b)', "{x", "a, b"]
-)
+@pytest.mark.parametrize("path", ["/data/My (Fotos)", "/data/a=b", "/data/ü 😀, c", "~/x", 'a\\"b)', "{x"])
 def test_a_path_is_taken_as_it_is_or_the_message_shows_how_to_quote_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str
 ) -> None:
@@ -169,7 +123,7 @@ def random_override(generator: random.Random) -> str:
     return f"{prefix}{key}{equals}{generator.choice(values)}"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_line_of_overrides_ends_in_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
@@ -223,9 +177,7 @@ def test_another_launcher_runs_the_jobs_and_says_what_it_leaves_out(
 
 SLEEPER = """
 import time
-from src.__main__ import main as happy_sad
 from src.cli.hydra_command import hydra_command
-from src.cli.value_help import _with_paths, value_comments
 from src.config import CompareConfig
 def sleep(config, overrides):
     print("asleep", flush=True)
@@ -258,15 +210,13 @@ def test_help_lists_groups_and_options(monkeypatch: pytest.MonkeyPatch, capsys: 
     )
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "tune", "compare", "evaluate", "export", "prepare", "register", "rerun", "audit"]
-)
-def test_help_describes_every_value_within_the_width_of_a_terminal(command: str) -> None:
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_help_describes_every_value_within_the_width_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """Keys of a search's space are described below it; those above other keys describe themselves."""
-    shown = subprocess.run(
-        [sys.executable, "-m", f"src.{command}", "--help"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    lines = shown.partition("== Values ==\n")[2].split("\n\n\n")[0].split("\n")
+    _, out, _ = call(monkeypatch, capsys, "--help", command=command)
+    lines = out.partition("== Values ==\n")[2].split("\n\n\n")[0].split("\n")
     described = dict(_with_paths(lines))
     undescribed = [
         path for path, line in described.items() if ": " in line and " # " not in line and not path.startswith("space")
@@ -280,17 +230,18 @@ def test_help_describes_a_value_and_not_what_another_option_makes_of_it() -> Non
     assert value_comments("config")["dataset.split.method"] == "stratified, kfold, hashed, source or column"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["model=deeep"], ["seed=-1"], ["print_config=true"]])
-def test_nothing_heavy_is_imported_before_a_run_starts(arguments: list[str]) -> None:
+def test_nothing_heavy_is_imported_before_a_run_starts() -> None:
     code = (
-        "import sys; sys.argv = ['src/train.py', *sys.argv[1:]]\n"
+        "import sys\n"
         "from src.train import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
+        "for argument in ('--help', 'model=deeep', 'seed=-1', 'print_config=true'):\n"
+        "    sys.argv = ['src/train.py', argument]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'sklearn', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
-    answer = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 
 
@@ -303,29 +254,3 @@ def test_help_into_a_pipe_that_closes_leaves_no_traceback() -> None:
     )  # fmt: skip
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, "")
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("python -m src.tr", "src.train "),
-        ("python -m src.train model=d", "model=deep "),
-        ("python -m src.train seed=1 optimizer.l", "optimizer.learning_rate="),
-        ("python -m src.predict photo.jpg --sort", "--sort-into "),
-        ("happy-sad ui --", "--port "),
-        ("happy-sad train aug=", "aug=strong "),
-        ("happy-sad comp", "compare "),
-        ("happy-sad train exp", "experiment="),
-        ("happy-sad train +exp", "+experiment="),
-        ("happy-sad train experiment=scenes_", "experiment=scenes_from_imagenet "),
-        ("happy-sad train hydr", "hydra/"),
-        ("happy-sad train ~mod", "~model "),
-    ],
-)
-def test_the_tab_key_offers_commands_groups_options_and_values(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, offered: str
-) -> None:
-    monkeypatch.setenv("COMP_LINE", line)
-    monkeypatch.setattr(sys, "argv", ["happy-sad", "--complete"])
-    happy_sad()
-    assert offered in capsys.readouterr().out.split("\n")
