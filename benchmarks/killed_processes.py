@@ -105,7 +105,7 @@ def _moment(place: Path) -> str:
     if any("end" in event for event in events):
         return "uploading"
     states = list((place / "checkpoints").glob("*/partial.npz"))
-    epochs = max((event["step"] for event in events if "fit/loss" in event.get("metrics", {})), default=0)
+    epochs = max((event["step"] for event in events if "loss" in event.get("metrics", {})), default=0)
     return "writing the state" if states else "evaluating" if epochs == EPOCHS else "fitting" if epochs else "building"
 
 

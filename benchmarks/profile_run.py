@@ -88,7 +88,7 @@ def main(*overrides: str) -> None:
         started, processor = time.perf_counter(), time.process_time()
         for name, place in BEFORE_KERAS.items():
             parts.watch(name, place, watch_the_rest if "Keras" in name else None)
-        from src.train import train
+        from src.training.run import train
 
         train(config)
         parts.seconds["the whole run"] = (time.perf_counter() - started, time.process_time() - processor)

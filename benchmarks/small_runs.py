@@ -123,7 +123,7 @@ def runs_of(uri: Path | str) -> list[mlflow.entities.Run]:
 
 def losses(run_id: str) -> list[int]:
     """The epochs that a run of the store that was asked last has a loss of, in the order of recording."""
-    return [point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "fit/loss")]
+    return [point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
 
 
 def is_whole(found: mlflow.entities.Run, digest: str) -> bool:

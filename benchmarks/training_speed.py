@@ -123,8 +123,7 @@ def bare(config: Config) -> Callable[[], float]:
     """`train_on_batch` on images in memory, with nothing around it: an epoch a call. Its first epoch is over."""
     from src.models.augmentation import Augmentation
     from src.models.classifier import create_classifier
-    from src.training.stages import stages
-    from src.training.training_model import TrainingModel, compile_model
+    from src.training.model import TrainingModel, compile_model, stages
 
     _set_precision(config)
     dataset = _dataset(config)

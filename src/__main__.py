@@ -31,14 +31,6 @@ def main() -> None:
         sys.argv[:2] = [f"{sys.argv[0]} {name}"]
         importlib.import_module(f".{name}", __package__).main()
         return
-    if name in ("--completion", "--complete"):
-        from .cli.completion import bash_script, completions
-
-        if name == "--completion":
-            print(bash_script(), end="")
-        else:
-            completions(list(COMMANDS), lambda command: importlib.import_module(f".{command}", __package__))
-        return
     if name not in ("--help", "-h"):
         from .terminal import stop
 
@@ -48,7 +40,7 @@ def main() -> None:
     print("usage: happy-sad COMMAND ...\n")
     for command, purpose in COMMANDS.items():
         print(f"  {command:10}{purpose}")
-    print("\nhappy-sad COMMAND --help describes a command; happy-sad --completion prints a completion script for bash.")
+    print("\nhappy-sad COMMAND --help describes a command.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import CONF, CompareConfig, Config, ConfigType, EvaluateConfig
+from .config.identity import Request
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .comparison.comparison import Comparison
     from .evaluation.evaluation import Evaluation
-    from .train import TrainResult
+    from .training.run import TrainResult
 
 __all__ = ["compare", "evaluate", "load_model", "predict", "train"]
 
@@ -35,9 +36,10 @@ def train(*overrides: str) -> TrainResult:
     `evaluation` the predictions, `run_id` the run in MLflow. Raises ConfigError, DataError, TrainingError or
     TrackingError.
     """
-    from .train import train as run
+    from .training.run import train as run
 
-    return run(_composed(overrides, Config, "config"), list(overrides))
+    config = _composed(overrides, Config, "config")
+    return run(config, Request.of("train", config, overrides))
 
 
 def evaluate(run: str = "latest", *overrides: str) -> Evaluation:
@@ -47,10 +49,14 @@ def evaluate(run: str = "latest", *overrides: str) -> Evaluation:
     `scores["test"]["accuracy"]` of the result has value, low and high. Raises DataError or TrackingError.
     """
     from .cli.composition import quoted
-    from .evaluate import evaluate as run_evaluation
+    from .training.backend import start_backend
 
     given = [quoted("run", run), *overrides]
-    return run_evaluation(_composed(given, EvaluateConfig, "evaluate"), given)
+    config = _composed(given, EvaluateConfig, "evaluate")
+    start_backend()
+    from .evaluation.reevaluation import evaluate as run_evaluation
+
+    return run_evaluation(config, Request.of("evaluate", config, given))
 
 
 def compare(*overrides: str) -> Comparison:
@@ -58,7 +64,8 @@ def compare(*overrides: str) -> Comparison:
 
     `rankings` of the result has the candidates, the best first, with their intervals and pairs. Raises TrackingError.
     """
-    from .compare import as_override, compare_runs
+    from .compare import as_override
+    from .comparison.run_comparison import compare_runs
 
     return compare_runs(_composed([as_override(each) for each in overrides], CompareConfig, "compare"))
 

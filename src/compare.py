@@ -7,23 +7,9 @@ Reads recorded runs, compares those evaluated on the same test images, writes on
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .cli.hydra_command import hydra_command
 from .config import CompareConfig
-
-if TYPE_CHECKING:
-    from .comparison.comparison import Comparison
-
-
-def compare_runs(config: CompareConfig, _: Sequence[str] = ()) -> Comparison:
-    """Compare the runs that `config` names and write the page. Raises TrackingError where there are none to compare."""
-    from .comparison import run_comparison
-    from .tracking.store import say_store
-
-    say_store(config.tracking)
-    return run_comparison.compare_runs(config)
 
 
 def as_override(argument: str) -> str:
@@ -40,7 +26,7 @@ def as_override(argument: str) -> str:
 def main() -> None:
     """Run the command on `sys.argv`."""
     sys.argv[1:] = [as_override(argument) for argument in sys.argv[1:]]
-    hydra_command(compare_runs, schema=CompareConfig, config_name="compare")()
+    hydra_command("compare", ".comparison.run_comparison:compare_runs", schema=CompareConfig)()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli.typer_command import typer_command
+from .cli.hydra_command import typer_command
 from .config import PROJECT_ROOT
 from .errors import ConfigError, DataError
 from .terminal import printable

@@ -5,94 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from .cli.hydra_command import hydra_command
 from .config import RegisterConfig
 
-if TYPE_CHECKING:
-    from .comparison.gate import GateResult
-    from .tracking.read import RecordedRun
-    from .tracking.registry import Version
-
-BY_CHANCE = "test/balanced_accuracy_low"
-
-
-def register(config: RegisterConfig, _: Sequence[str] = ()) -> Version:
-    """The version that holds the alias afterwards. Raises GateError, TrackingError, DataError or BundleError."""
-    from .tracking import registry
-    from .tracking.store import say_store
-
-    say_store(config.tracking)
-    alias = f"models:/{config.name}@{config.alias}"
-    if config.rollback:
-        version, loser = registry.roll_back(config.tracking, config.name, config.alias)
-        print(f"{alias} is {version} again (run {version.run_id}); {loser} held it")
-        return version
-
-    from .conversion.opening import export_run
-    from .evaluation.recorded import open_recorded
-    from .tracking.read import find_run
-
-    run = find_run(config.tracking, config.run)
-    held = registry.holder(config.tracking, config.name, config.alias)
-    if held is not None and held.run_id == run.id:
-        print(f"{alias} is the model of run {run.name} already: {held}")
-        return held
-    tags = _pass_gate(config, run, held)
-    if run.metrics.get(BY_CHANCE, 1.0) <= 0.5:
-        print(f"warning: the interval of {run.name}'s balanced accuracy on test does not rule out chance")
-    bundle = export_run(run, config.tracking)
-    recorded = open_recorded(config.tracking, run.id)
-    version = registry.add_version(config.tracking, run, bundle.folder, recorded.file, config.name)
-    registry.move_alias(config.tracking, version, config.alias, tags)
-    before = f"; {held} held it before" if held else ""
-    print(f"{alias} is now {version}, {bundle.model_id} of run {run.id}{before}")
-    return version
-
-
-def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -> dict[str, str]:
-    """What to record of the comparison with the holder. Raises GateError where the run does not pass."""
-    from .errors import GateError
-
-    if held is None:
-        print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
-        return {"verdict": "first"}
-    result = _compare_with_holder(config, run, held)
-    line = f"{run.name} against {held}: {result.text}"
-    if not result.passed and not config.force:
-        raise GateError(f"{line}; {config.alias} stays {held} (force=true reason=... moves it all the same)")
-    print(line)
-    if result.passed:
-        return {"verdict": result.text}
-    print(f"moved by force: {config.reason or 'no reason given'}")
-    return {"verdict": result.text, "forced": config.reason or "no reason given"}
-
-
-def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateResult:
-    from .comparison.gate import GateResult, compare_with_holder
-    from .errors import TrackingError
-    from .evaluation.artifacts import PREDICTIONS
-    from .tracking.read import find_run, read_table
-
-    try:
-        holder = find_run(config.tracking, held.run_id or "")
-        theirs = read_table(holder, PREDICTIONS)
-    except TrackingError:  # the run was deleted
-        theirs = None
-    else:
-        if (there := _classes(holder)) != (here := _classes(run)):
-            return GateResult(False, f"cannot be compared: it tells {here}, the other {there}")
-    ours = read_table(run, PREDICTIONS)
-    return compare_with_holder(ours, theirs, config.metric, resamples=config.resamples, margin=config.margin)
-
-
-def _classes(run: RecordedRun) -> str:
-    return " from ".join(run.params.get(f"dataset.{role}", role) for role in ("positive", "negative"))
-
-
-main = hydra_command(register, schema=RegisterConfig, config_name="register")
+main = hydra_command("register", ".conversion.registration:register", schema=RegisterConfig)
 
 if __name__ == "__main__":
     main()

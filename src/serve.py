@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli.typer_command import typer_command
+from .cli.hydra_command import typer_command
 from .config import PROJECT_ROOT
 from .errors import BundleError, ConfigError
 

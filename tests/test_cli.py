@@ -16,9 +16,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from src.__main__ import main as happy_sad
-from src.cli.hydra_command import hydra_command
-from src.cli.value_help import _with_paths, value_comments
+from src.cli.hydra_command import _with_paths, hydra_command, value_comments
 from src.config import CONF, PROJECT_ROOT, Config
+from src.config.identity import Request
 
 Answer = tuple[int, str, str]
 
@@ -152,9 +152,9 @@ def test_an_unknown_command_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert (stop.value.code, capsys.readouterr().err) == (2, "error: 'pred': no such command; did you mean predict?\n")
 
 
-def instant(config: Config, overrides: list[str]) -> int:
+def instant(config: Config, request: Request) -> int:
     """A training that takes no time."""
-    print(f"seed {config.seed} of {overrides}")
+    print(f"seed {config.seed} of {list(request.overrides)}")
     return config.seed
 
 
@@ -168,7 +168,9 @@ def test_another_launcher_runs_the_jobs_and_says_what_it_leaves_out(
     arguments = ["-m", "hydra/launcher=basic", "seed=3,4", f"hydra.sweep.dir={tmp_path}"]
     arguments += ["+hydra.callbacks.info._target_=hydra.experimental.callbacks.PickleJobInfoCallback"]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments, "hydra.output_subdir=.hydra"])
-    hydra_command(instant, schema=Config, objective=score)()
+    hydra_command(
+        "train", "tests.test_cli:instant", schema=Config, config_name="config", objective="tests.test_cli:score"
+    )()
     notice = "hydra/launcher=basic: records each job by itself; hydra/launcher=workers makes them one sweep\n"
     assert capsys.readouterr().out == f"{notice}seed 3 of ['seed=3']\nseed 4 of ['seed=4']\n"
     job = pickle.loads((tmp_path / "1" / ".hydra" / "job_return.pickle").read_bytes())  # noqa: S301
@@ -179,10 +181,11 @@ SLEEPER = """
 import time
 from src.cli.hydra_command import hydra_command
 from src.config import CompareConfig
-def sleep(config, overrides):
+def sleep(config, request):
     print("asleep", flush=True)
     time.sleep(60)
-hydra_command(sleep, schema=CompareConfig, config_name="compare")()
+if __name__ == "__main__":
+    hydra_command("compare", "sleeper:sleep", schema=CompareConfig)()
 """
 
 

@@ -23,7 +23,7 @@ from src.config import (
     with_absolute_paths,
 )
 from src.config.identity import run_name
-from src.config.launching import Objective
+from src.config.run import Objective
 from src.errors import ConfigError
 from src.metrics.scores import SCORES
 from tests.composing import compose_config

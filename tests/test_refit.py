@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from src.config import ExportConfig
+from src.conversion.export import export
 from src.conversion.photo_bundle import face_part, scene_part
 from src.detection.detectors import BLAZEFACE
 from src.errors import BundleError, ConfigError
-from src.export import export
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
 from src.runtime.image_files import ImageFile
 from src.runtime.photos import open_classifier

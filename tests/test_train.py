@@ -16,13 +16,15 @@ import pytest
 import yaml
 
 from src.config import Config, plain, with_absolute_paths
+from src.config.identity import Request
 from src.data.prepared import prepare
 from src.errors import TrainingError
 from src.evaluation.summary import looked_for
 from src.tracking.store import open_store
-from src.train import TrainResult, main, train
+from src.train import main
 from src.training import callbacks, fit
 from src.training.batches import Batches
+from src.training.run import TrainResult, train
 from tests.composing import TINY, compose_config, private_places
 
 MakeConfig = Callable[..., Config]
@@ -35,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tup
     config = compose_config(
         *TINY, *private_places(tmp_path_factory.mktemp("finished"), empty_store), *overrides, FIGURES
     )
-    return config, train(config, overrides)
+    return config, train(config, Request.of("train", config, overrides))
 
 
 def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResult], tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_a_run_is_read_back_from_mlflow_whole(finished: tuple[Config, TrainResul
     assert run.data.params["seed"] == "0"
     assert not any(name.startswith(("tracking", "output")) for name in run.data.params)
 
-    history = mlflow.MlflowClient().get_metric_history(result.run_id, "fit/val_loss")
+    history = mlflow.MlflowClient().get_metric_history(result.run_id, "val_loss")
     assert [point.step for point in history] == [1, 2]
     assert [point.value for point in history] == result.fit.history["val_loss"]
     accuracy = result.evaluation.scores["test"]["accuracy"]

@@ -63,7 +63,7 @@ class Trained:
 
 def train_small(overrides: list[str]) -> str:
     """Train with the given overrides and return the run's id."""
-    from src.train import train
+    from src.training.run import train
 
     run_id = train(compose_config(*overrides)).run_id
     assert run_id is not None
@@ -118,7 +118,7 @@ def record(trained_once: Trained) -> Path:
 @pytest.fixture(scope="session")
 def bundle(record: Path, made_once: MadeOnce) -> Bundle:
     """Its bundle, with all formats."""
-    from src.export import export
+    from src.conversion.export import export
 
     def fill(folder: Path) -> None:
         export(ExportConfig(TrackingConfig("off"), run=str(record), output=str(folder / "small")))

@@ -113,11 +113,11 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
         return pd.read_parquet(kept)
     arguments.work.mkdir(parents=True, exist_ok=True)
     kept.parent.with_suffix(SETTINGS).write_text(json.dumps(settings_of_fold(arguments, fold), indent=1))
+    from src.conversion.export import export
     from src.conversion.photo_evidence import labeled_photos, photo_evidence, with_answers, write_evidence
     from src.data.prepared import prepare
-    from src.export import export
     from src.runtime.photos import PhotoClassifier
-    from src.train import train
+    from src.training.run import train
 
     config = config_of_fold(arguments, fold)
     if not (kept.parent / "model.keras").exists():

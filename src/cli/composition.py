@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ..config import CONF, ConfigType, suggest, to_config, unknown_key
-from ..config.passwords import reject_password
+from ..config.base import reject_password
 from ..errors import ConfigError
 
 if TYPE_CHECKING:

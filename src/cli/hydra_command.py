@@ -10,9 +10,10 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
 
 import hydra
+import typer
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -20,11 +21,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config import CONF, ConfigType, to_config, typed
+from ..config import CONF, PACKAGE_NAME, ConfigType, to_config, typed
+from ..config.identity import Request
 from ..errors import ConfigError, UserError
 from ..terminal import INTERRUPTED, TERMINATED, stop
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
-from .value_help import with_comments
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,22 +35,27 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a run as Ctrl-C does: recorded as killed."""
 
 
-class HydraCommand(Generic[ConfigType]):
-    """`function(config, overrides)` as Hydra calls it: with each composed tree, in whichever process.
+def named(name: str) -> Callable[..., Any]:
+    """Return the function that `module:function` names, importing the module; `.module` is one of this package's."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module, PACKAGE_NAME), function)
+    return found
 
+
+class HydraCommand(Generic[ConfigType]):
+    """`function(config, request)` as Hydra calls it: with each composed tree, in whichever process.
+
+    Function and objective are names, imported once their config is right, so that a mistake is reported at once.
     `objective(config, result)` is what an optimizing sweeper gets of a job. A launcher enters into `closing` what is
-    to end with the command. Pickled by the function's name in a module that can be imported.
+    to end with the command.
     """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        schema: type[ConfigType],
-        objective: Callable[[ConfigType, Any], float | None] | None = None,
+        self, command: str, function: str, schema: type[ConfigType], objective: str | None, *, backend: bool
     ) -> None:
-        self.function, self.schema = importable(function), schema
-        self.objective = importable(objective) if objective else None
-        self.__module__ = self.function.__module__  # by which Hydra names the job
+        self.command, self.function, self.schema, self.objective = command, function, schema, objective
+        self.backend = backend
+        self.__module__ = f"{PACKAGE_NAME}.{command}"  # by which Hydra names the job
         self.closing = contextlib.ExitStack()
         self.begun = False
 
@@ -75,43 +81,41 @@ class HydraCommand(Generic[ConfigType]):
         if settings.mode is RunMode.MULTIRUN and self.objective and settings.job.num == 0:
             launcher = settings.runtime.choices["hydra/launcher"]
             print(f"hydra/launcher={launcher}: records each job by itself; hydra/launcher=workers makes them one sweep")
-        result = self.function(config, list(settings.overrides.task))
-        return self.objective(config, result) if self.objective else None
-
-
-def importable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as its module has it when it is imported: what `python -m` runs is `__main__` to nobody else."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if function.__module__ != "__main__" or spec is None:
-        return function
-    found: Callable[..., Any] = getattr(importlib.import_module(spec.name), function.__name__)
-    return found
+        if self.backend:
+            named(".training.backend:start_backend")()  # quietly, before anything else imports Keras
+        result = named(self.function)(config, Request.of(self.command, config, settings.overrides.task))
+        return named(self.objective)(config, result) if self.objective else None
 
 
 def hydra_command(
-    function: Callable[..., Any],
+    command: str,
+    function: str,
     *,
     schema: type[ConfigType],
-    config_name: str = "config",
-    objective: Callable[[ConfigType, Any], float | None] | None = None,
+    config_name: str | None = None,
+    objective: str | None = None,
+    backend: bool = False,
 ) -> Callable[[], None]:
-    """Make a console entry point of `function(config, overrides)`.
+    """Make the console entry point of `command`, which calls `function(config, request)`, named as `module:function`.
+
+    With `backend`, Keras is started before that module is imported.
 
     Hydra composes `conf/<config_name>.yaml` with the command line; the result is checked against `schema`. A UserError
     ends the process with its own exit code and one line on stderr (2 for a mistake in the config, 1 otherwise),
     Ctrl-C with 130, SIGTERM with 143; any other exception is a defect and keeps its traceback.
     """
+    config_name = config_name or command
 
     def entry() -> None:
         # Hydra's own error report prints and exits by itself; in this mode it lets the exception through to us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         signal.signal(signal.SIGTERM, _terminate)
         OmegaConf.register_new_resolver("groups", group_options, replace=True)
-        command = HydraCommand(function, schema, objective)
-        main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(command)
+        task = HydraCommand(command, function, schema, objective, backend=backend)
+        main = hydra.main(config_path=str(CONF), config_name=config_name, version_base=None)(task)
         if {"--help", "-h"} & set(sys.argv[1:]):
             main = _commented_help(main, config_name)
-        _end_in_one_line(main, command)
+        _end_in_one_line(main, task)
 
     return entry
 
@@ -179,3 +183,73 @@ def _check_options(arguments: Sequence[str]) -> None:
 
     parser.error = fail  # type: ignore[method-assign]
     parser.parse_args(arguments)
+
+
+VALUES = "== Values =="
+LINE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<rest>.*)")
+COMMENT = re.compile(r"(?:^|\s)# (?P<words>.+)$")
+
+
+def with_comments(help_text: str, config_name: str) -> str:
+    """The help with the comment of each value behind it."""
+    before, heading, shown = help_text.partition(VALUES)
+    if not heading:
+        return help_text
+    comments = value_comments(config_name)
+    lines = [
+        f"{line:<44} # {comments[path]}" if path in comments and "#" not in line else line
+        for path, line in _with_paths(shown.split("\n"))
+    ]
+    return before + heading + "\n".join(lines)
+
+
+def value_comments(config_name: str) -> dict[str, str]:
+    """Dotted key -> comment, of the groups and of `conf/<config_name>.yaml`.
+
+    An option that begins from no other says what a value is; another one's comment may be about its own value.
+    """
+    options = [file for file in CONF.glob("*/*.yaml") if file.parent.name != "experiment"]
+    options.sort(key=lambda file: ("defaults:" in file.read_text(), file))
+    files = [(f"{file.parent.name}.", file) for file in options]
+    files += [("cluster.", CONF / "cluster.yaml"), ("", CONF / f"{config_name}.yaml")]
+    found: dict[str, str] = {}
+    for prefix, file in files:
+        for path, line in _with_paths(file.read_text().split("\n")):
+            if path and (comment := COMMENT.search(line)):
+                found.setdefault(prefix + path, comment["words"])
+    return found
+
+
+def _with_paths(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Each line of a YAML text with the dotted key that it holds; empty where it holds none."""
+    parents: list[tuple[int, str]] = []
+    for line in lines:
+        match = LINE.fullmatch(line)
+        if match is None:
+            yield "", line
+            continue
+        indent = len(match["indent"])
+        parents = [*(parent for parent in parents if parent[0] < indent), (indent, match["key"])]
+        yield ".".join(name for _, name in parents), line
+
+
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""What Typer raises for all mistakes in options; it names only some of its kinds."""
+
+
+def typer_command(task: Callable[..., None]) -> Callable[[], None]:
+    """A console entry point that runs `task` on `sys.argv`; a UserError ends it with its own exit code."""
+
+    def entry() -> None:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        app.command()(task)
+        try:
+            sys.exit(app(standalone_mode=False) or 0)  # else a mistake in an option is told in a box of several lines
+        except UsageError as error:
+            stop(error.format_message(), error.exit_code)
+        except typer.Abort:
+            stop("interrupted", INTERRUPTED)
+        except UserError as error:
+            stop(str(error), error.exit_code)
+
+    return entry

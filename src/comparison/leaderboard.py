@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import Config
-from ..config.roles import role_of
+from ..config.base import role_of
 from ..metrics.intervals import group_codes
 from ..metrics.scores import MIN_PROBABILITY
 from ..terminal import shown

@@ -8,18 +8,21 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config import CompareConfig, output_folder
+from ..config.identity import Request
 from ..errors import TrackingError
 from ..tracking.read import find_runs, log_report, metric_history, read_table
+from ..tracking.store import say_store
 from .comparison import Comparison, Ranking, compare
 from .comparison_page import render_html, render_markdown, verdict
 
-CURVE = "fit/val_accuracy"
+CURVE = "val_accuracy"
 CURVES_OF_THE_BEST = 6
 DESCRIBED = 10  # candidates whose settings are too many for the table; all are on the page
 
 
-def compare_runs(config: CompareConfig) -> Comparison:
+def compare_runs(config: CompareConfig, _: Request | None = None) -> Comparison:
     """Compare the runs that `config` names and write the page. Raises TrackingError where there are none to compare."""
+    say_store(config.tracking)
     folder = output_folder(config.output)
     runs = find_runs(config.tracking, config.filter)
     if not runs:

@@ -19,11 +19,11 @@ from .commands import (
     TunerConfig,
 )
 from .data import DatasetConfig, ManifestConfig, SourceConfig, SplitConfig, SyntheticConfig, VotesConfig
-from .launching import ClusterConfig, SweepConfig
 from .paths import (
     CONF,
     IN_CHECKOUT,
     PACKAGE,
+    PACKAGE_NAME,
     PROJECT_ROOT,
     SHIPPED_MODEL,
     output_folder,
@@ -33,10 +33,12 @@ from .paths import (
 )
 from .run import (
     AugmentationConfig,
+    ClusterConfig,
     Config,
     EvaluationConfig,
     ModelConfig,
     OptimizerConfig,
+    SweepConfig,
     ThresholdConfig,
     TrackingConfig,
     TrainerConfig,
@@ -46,6 +48,7 @@ __all__ = [
     "CONF",
     "IN_CHECKOUT",
     "PACKAGE",
+    "PACKAGE_NAME",
     "PROJECT_ROOT",
     "SHIPPED_MODEL",
     "AuditConfig",

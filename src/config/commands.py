@@ -9,12 +9,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Interval, Len
 
+from .base import LAUNCH, Count, PositiveNumber, Strict, as_text, with_role
 from .checking import suggest
 from .data import DatasetConfig
-from .launching import Objective
-from .roles import LAUNCH, as_text, with_role
-from .run import Config, EvaluationConfig, TrackingConfig
-from .types import Count, PositiveNumber, Strict
+from .run import Config, EvaluationConfig, Objective, TrackingConfig
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
-from .passwords import reject_password
-from .roles import PLACE, added, with_role
-from .types import Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber
+from .base import PLACE, Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber, reject_password, with_role
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class ManifestConfig(Strict):
     group: str = "group"
     weight: str = "weight"
     root: str = "."
-    target: str = added(default="target")
+    target: str = "target"
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,12 @@ class VotesConfig(Strict):
     nothing.
     """
 
-    path: str | None = added(default=None)
-    name: str = added(default="name")
-    positive: str = added(default="happiness")
-    negative: str = added(default="sadness")
-    others: list[str] = added(default_factory=list)
-    min_count: Count = added(default=1)
+    path: str | None = None
+    name: str = "name"
+    positive: str = "happiness"
+    negative: str = "sadness"
+    others: list[str] = field(default_factory=list)
+    min_count: Count = 1
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,10 @@ class SourceConfig(Strict):
     negative: str = "sad"
     group_pattern: str | None = None
     weight: PositiveNumber = 1.0
-    auxiliary: list[str] = added(default_factory=list)
-    train_only: bool = added(default=False)
+    auxiliary: list[str] = field(default_factory=list)
+    train_only: bool = False
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
-    votes: VotesConfig = added(default_factory=VotesConfig)
+    votes: VotesConfig = field(default_factory=VotesConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
@@ -133,7 +131,7 @@ class DatasetConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     image_size: Annotated[int, Interval(ge=8, le=1024)] = 256
-    fit: Literal["stretch", "crop", "pad", "face"] = added(default="stretch")
+    fit: Literal["stretch", "crop", "pad", "face"] = "stretch"
     limit: Annotated[int, Ge(6)] | None = None
     near_duplicate_distance: Annotated[int, Interval(ge=0, le=16)] | None = 6
     dhash_distance: Annotated[int, Interval(ge=0, le=64)] = 10

@@ -1,18 +1,42 @@
-"""What identifies a run: its flat parameters, the digest of what decides its result, and its name."""
+"""Identity of a run: its flat parameters, the digest of what decides its result, its name and its command."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from .base import EVALUATION, LAUNCH, PLACE, SESSION, as_text, role_of
 from .checking import plain
-from .roles import EVALUATION, LAUNCH, PLACE, SESSION, as_text, is_added_default, role_of
+from .paths import typed
 from .run import Config
 
-_UNTOLD = ("dataset.path", "dataset.manifest.root", "experiment")
+_UNNAMED = ("dataset.path", "dataset.manifest.root", "experiment")
 """Of a run's name: where images lie, and what its own values say."""
+
+
+def command_line(command: str, overrides: Iterable[str]) -> str:
+    """Return the command line of `train`, `tune` and so on, as it is typed in a checkout or once installed."""
+    return f"{typed(command)} {shlex.join(overrides)}".rstrip()
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call of a command: the name of its run, the command line that repeats it, and the overrides behind both."""
+
+    name: str
+    command: str
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, command: str, config: object, overrides: Iterable[str] = ()) -> Request:
+        """Return the request of `overrides` to `command`, made once the config that they compose is checked."""
+        given = tuple(overrides)
+        name = run_name(config, given) if isinstance(config, Config) else command
+        return cls(name, command_line(command, given), given)
 
 
 def flat_params(config: Config) -> dict[str, str]:
@@ -23,14 +47,9 @@ def flat_params(config: Config) -> dict[str, str]:
     return {key: value for key, value in _flatten(plain(config), "") if role_of(key, Config) not in (SESSION, LAUNCH)}
 
 
-def deciding_params(config: Config) -> dict[str, str]:
-    """`flat_params` without later additions that stand at their defaults, which runs recorded before them lack."""
-    return {key: value for key, value in flat_params(config).items() if not is_added_default(key, value, Config)}
-
-
 def config_digest(config: Config) -> str:
     """32 hexadecimal digits that are equal for runs whose result must be the same."""
-    params = {key: value for key, value in deciding_params(config).items() if role_of(key, Config) != PLACE}
+    params = {key: value for key, value in flat_params(config).items() if role_of(key, Config) != PLACE}
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -47,12 +66,12 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
     changed = {}
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key in parts or (key not in _UNTOLD and _tells(key)):
+        if key in parts or (key not in _UNNAMED and _is_named(key)):
             changed[key] = parts.get(key, f"{key.rpartition('.')[2]}={value}")  # of a key given twice the last counts
     return "-".join((changed | {key: value for key, value in parts.items() if key not in changed}).values())
 
 
-def _tells(key: str) -> bool:
+def _is_named(key: str) -> bool:
     return role_of(key, Config) not in (EVALUATION, PLACE, SESSION, LAUNCH) and not key.startswith("hydra")
 
 

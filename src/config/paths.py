@@ -13,6 +13,9 @@ from ..errors import ConfigError
 PACKAGE = Path(__file__).resolve().parents[1]
 IN_CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and PACKAGE.name == "src"
 
+PACKAGE_NAME = __package__.partition(".")[0]
+"""`src` in a checkout, `happy_sad` where it is installed."""
+
 PROJECT_ROOT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()
 """Where runs, outputs and caches go: the checkout, or the working directory of an installed package."""
 
@@ -25,9 +28,6 @@ SHIPPED_MODEL = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "models" / "happy
 
 PATHS = ("path", "cache", "downloads", "checkpoint", "output")
 """Keys of a config that hold paths; those below `manifest` are names of columns."""
-
-MODELS = ("weights", "teachers")
-"""Keys that may hold a path or the name of a recorded model."""
 
 
 def typed(command: str) -> str:
@@ -60,14 +60,8 @@ def with_absolute_paths(tree: Mapping[str, Any]) -> dict[str, Any]:
             absolute[key] = with_absolute_paths(value)
         elif key in PATHS and isinstance(value, str):
             absolute[key] = str(project_path(value))
-        elif key in MODELS and isinstance(value, str):
-            absolute[key] = _model_place(value)
-        elif key in MODELS and isinstance(value, list | tuple):
-            absolute[key] = [_model_place(each) for each in value]
+        elif key == "weights" and isinstance(value, str) and Path(os.path.expanduser(value)).exists():
+            absolute[key] = str(project_path(value))  # else the name of a recorded model
         else:
             absolute[key] = value
     return absolute
-
-
-def _model_place(name: str) -> str:
-    return str(project_path(name)) if Path(os.path.expanduser(name)).exists() else name

@@ -1,4 +1,4 @@
-"""One run, and what it is part of: everything that can differ between two of them."""
+"""The typed config of what runs beside one another: the jobs of a sweep, and the cluster that takes them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,68 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
+from .base import (
+    EVALUATION,
+    LAUNCH,
+    PLACE,
+    SESSION,
+    Count,
+    Fraction,
+    NonNegative,
+    PositiveNumber,
+    Rate,
+    Seed,
+    Strict,
+    WholeNumber,
+    reject_password,
+    with_role,
+)
 from .data import DatasetConfig
-from .launching import ClusterConfig, Objective, SweepConfig
-from .passwords import reject_password
-from .roles import EVALUATION, LAUNCH, PLACE, SESSION, added, with_role
-from .types import Count, Fraction, NonNegative, PositiveNumber, Rate, Seed, Strict, WholeNumber
+
+
+@dataclass(frozen=True)
+class SweepConfig(Strict):
+    """How the jobs of `python -m src.train -m ...` are run: `n_jobs` at a time, sharing the cores.
+
+    `fail_fast` ends the sweep at the first job that fails; `skip_finished` leaves out jobs whose config has a finished
+    run in the experiment.
+    """
+
+    n_jobs: Count = 1
+    fail_fast: bool = False
+    skip_finished: bool = False
+
+
+@dataclass(frozen=True)
+class ClusterConfig(Strict):
+    """A Ray cluster, and what a job gets of it: processors, GPUs (or a share of one), starts after a lost machine.
+
+    `address` null means the one that RAY_ADDRESS names, else a Ray of its own on this machine.
+    """
+
+    address: str | None = None
+    num_cpus: PositiveNumber = 1
+    num_gpus: Annotated[float, Ge(0)] = 0
+    max_retries: Annotated[int, Ge(0)] = 3
+
+
+Objective = Literal[
+    "validation/accuracy",
+    "validation/balanced_accuracy",
+    "validation/precision",
+    "validation/recall",
+    "validation/specificity",
+    "validation/f1",
+    "validation/mcc",
+    "validation/roc_auc",
+    "validation/average_precision",
+    "validation/log_loss",
+    "validation/brier",
+    "best/val_loss",
+    "best/val_accuracy",
+    "best/val_auc",
+]
+"""What an optimizing sweeper may be given of a run: scores of validation, never of test."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +100,9 @@ class ModelConfig(Strict):
     dense: Annotated[list[Count], Len(0, 4)] = field(default_factory=lambda: [256])
     dropout: Rate = 0.0
     spatial_dropout: Rate = 0.0
-    blocks: Annotated[int, Interval(ge=1, le=16)] = added(default=16)
-    enlarge: Annotated[int, Interval(ge=1, le=8)] = added(default=1)
-    weights: str | None = added(default=None)
+    blocks: Annotated[int, Interval(ge=1, le=16)] = 16
+    enlarge: Annotated[int, Interval(ge=1, le=8)] = 1
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.residual and self.padding != "same":
@@ -87,8 +144,8 @@ class AugmentationConfig(Strict):
     saturation: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     grayscale: Fraction = 0.0
-    resolution: Fraction = added(default=0.0)
-    randaugment: Fraction = added(default=0.0)
+    resolution: Fraction = 0.0
+    randaugment: Fraction = 0.0
     erasing: Fraction = 0.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
@@ -100,14 +157,14 @@ class TrainerConfig(Strict):
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
     `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
-    keeps that of a recorded run until it is finished, so that `resume=` can go on with it. `profile` traces some steps.
+    keeps that of a recorded run until it is finished, so that `resume=` can go on with it. `tensorboard` writes
+    curves and a profile of ten steps for TensorBoard.
     `statistics_images` is the number of training images over which batch normalization's statistics are estimated
     before each validation; 0 keeps Keras's moving averages.
 
     For the first `freeze` epochs only the head is trained, then all at the learning rate times `unfrozen_rate`; layers
     whose names begin with a match of the regular expression `frozen` are never trained. `ema` is the momentum of the
-    weights' moving average, which is then validated and kept; 0 is none. `teachers` are recorded models, named as
-    `model.weights` names one; the mean of their probabilities is `teacher_weight` of the target.
+    weights' moving average, which is then validated and kept; 0 is none.
 
     Where the data set has auxiliary classes, `auxiliary_weight` is that of their head's loss; 0 leaves them out.
     """
@@ -122,18 +179,16 @@ class TrainerConfig(Strict):
     early_stopping: WholeNumber = 6
     steps_per_execution: Count = 1
     statistics_images: WholeNumber = 2048
-    freeze: WholeNumber = added(default=0)
-    unfrozen_rate: Annotated[float, Gt(0), Le(1)] = added(default=0.1)
-    frozen: str | None = added(default=None)
-    ema: Rate = added(default=0.0)
-    teachers: list[str] = added(default_factory=list)
-    teacher_weight: Annotated[float, Gt(0), Le(1)] = added(default=0.5)
-    auxiliary_weight: NonNegative = added(default=1.0)
+    freeze: WholeNumber = 0
+    unfrozen_rate: Annotated[float, Gt(0), Le(1)] = 0.1
+    frozen: str | None = None
+    ema: Rate = 0.0
+    auxiliary_weight: NonNegative = 1.0
     overfit: bool = False
     stop_after: Count | None = None
     checkpoint: str | None = with_role(PLACE, default=None)
     keep_state: bool = with_role(PLACE, default=True)
-    profile: bool = with_role(PLACE, default=False)
+    tensorboard: bool = with_role(PLACE, default=False)
 
     def __post_init__(self) -> None:
         try:
@@ -169,7 +224,7 @@ class EvaluationConfig(Strict):
     name: str = with_role(EVALUATION, default="default")
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
     calibrate: bool = True
-    flip: bool = added(default=False)
+    flip: bool = False
     abstain_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = with_role(EVALUATION, default=2000)
     seed: Seed = with_role(EVALUATION, default=0)

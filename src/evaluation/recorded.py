@@ -17,8 +17,7 @@ import pandas as pd
 import yaml
 
 from ..config import Config, TrackingConfig, plain, to_config
-from ..config.earlier_names import present_tree
-from ..config.roles import LAUNCH, PLACE, SESSION, role_of
+from ..config.base import LAUNCH, PLACE, SESSION, role_of
 from ..errors import TrackingError
 from ..metrics.calibration import Decision
 from ..tracking.read import RecordedRun, artifact, find_run, model_folder
@@ -99,7 +98,7 @@ def recorded_config(run: RecordedRun, tracking: TrackingConfig) -> Config:
 
 def _read_config(name: str, file: Path, tracking: TrackingConfig) -> Config:
     with _readable(name):
-        return to_config(_without_places(present_tree(yaml.safe_load(file.read_text())), tracking), Config)
+        return to_config(_without_places(yaml.safe_load(file.read_text()), tracking), Config)
 
 
 @contextlib.contextmanager

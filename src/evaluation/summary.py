@@ -13,7 +13,7 @@ from ..metrics.calibration import MIN_FITTED, at_its_bound
 from ..metrics.intervals import FEW_GROUPS
 
 if TYPE_CHECKING:
-    from ..models.inspection import ModelCost
+    from ..models.classifier import ModelCost
     from .evaluation import Evaluation
 
 

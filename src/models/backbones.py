@@ -15,8 +15,7 @@ from keras import layers
 from ..config import ModelConfig
 from ..errors import ConfigError
 from . import efficientnet_lite
-from .cnn import head
-from .registry import architecture
+from .cnn import architecture, head
 
 _HOME = "https://storage.googleapis.com/tensorflow/keras-applications"
 

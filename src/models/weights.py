@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import ConfigError
-from .classifier import backbone, create_classifier, unmirrored
+from .classifier import backbone, create_classifier, mirrored, unmirrored
 from .efficientnet_lite import load_torch_weights
 
 
@@ -27,12 +27,14 @@ def float32() -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
-def full_precision(classifier: keras.Model, config: Config) -> keras.Model:
-    """The same weights in a float32 model: one model is evaluated, kept and exported, whatever it trained in."""
+def finished(classifier: keras.Model, config: Config) -> keras.Model:
+    """Return the model that is evaluated, kept and exported: the same weights in float32, with the mean over an image
+    and its mirror image where `evaluation.flip` asks for it.
+    """
     with float32():
         final = create_classifier(config.model, config.dataset.image_size)
     final.set_weights(classifier.get_weights())
-    return final
+    return mirrored(final) if config.evaluation.flip else final
 
 
 def load_weights(classifier: keras.Model, file: Path, key: str) -> None:

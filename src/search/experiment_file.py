@@ -12,10 +12,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ..config import CONF, Config, typed
-from ..config.identity import config_digest
-from ..config.roles import LAUNCH, PLACE, SESSION, without_roles
+from ..config.base import LAUNCH, PLACE, SESSION, without_roles
+from ..config.identity import command_line, config_digest
 from ..errors import ConfigError
-from ..tracking.provenance import command_line
 from .trials import Compose
 
 
@@ -86,7 +85,7 @@ def write_experiment(
         or set(own) & set(file.read_text().splitlines())
     )
     package, _, body = experiment_text(overrides).partition("\n")
-    head = [*(f"# {fact}" for fact in facts), f"# Again: {typed('train')} experiment={file.stem}", *own]
+    head = [*(f"# {fact}" for fact in facts), f"# Reproduce: {typed('train')} experiment={file.stem}", *own]
     folder.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
     file.write_text("\n".join([package, *head, body]))
     return file

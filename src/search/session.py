@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +21,11 @@ from ..config import (
     plain,
     typed,
 )
+from ..config.identity import Request
 from ..errors import SweepError, UserError
 from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
 from ..sweeps.runner import Runner, SweepProgress, worker_pool
-from ..tracking.provenance import command_line
 from .experiment_file import experiment_text, repeats, write_experiment
 from .oracle import Result, Search, Trial, create_oracle, minimized
 from .search_report import record, report, summary
@@ -60,7 +59,7 @@ class Session:
     ended: str
 
 
-def run_search(config: TuneConfig, base: Sequence[str], compose: Compose, train: Train) -> Session:
+def run_search(config: TuneConfig, request: Request, base: Sequence[str], compose: Compose, train: Train) -> Session:
     """Run, or go on with, the search that `config` describes; `base` are the overrides of every trial,
     which `train` runs.
 
@@ -72,8 +71,9 @@ def run_search(config: TuneConfig, base: Sequence[str], compose: Compose, train:
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
         trials = Trials(search, config.tuner, config.space, base, compose, train, folder / "states")
-        again = command_line("tune", sys.argv[1:])
-        parent = open_parent(config.tracking, "tune", f"tune {config.tuner.name}", digest, command=again, resume=True)
+        parent = open_parent(
+            config.tracking, "tune", f"tune {config.tuner.name}", digest, command=request.command, resume=True
+        )
         try:
             with SweepProgress(config.tuner.max_trials, config.tuner.workers, Console(markup=False)) as progress:
                 ended = trials.run(Runner(pool, parent, progress, base))
@@ -96,7 +96,7 @@ def conclude(session: Session) -> tuple[Trial, Result]:
         raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
     winner = session.trials.overrides(best[0])
     result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
-    again = command_line("train", winner)
+    again = Request.of("train", config, winner).command
     if parent is not None:
         record(parent, search, best, again, pages)
     print(f"{result}:\n  {again}\n  {_written_down(session, winner, result)}\nreport: {pages}")

@@ -123,8 +123,7 @@ def too_large(config: Config, tuner: TunerConfig) -> str:
         return ""
     import keras
 
-    from ..models.classifier import create_classifier
-    from ..models.inspection import model_cost
+    from ..models.classifier import create_classifier, model_cost
 
     keras.backend.clear_session()
     model = create_classifier(config.model, config.dataset.image_size)

@@ -16,9 +16,10 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ..cli.composition import plain_tree
-from ..cli.hydra_command import HydraCommand
+from ..cli.hydra_command import HydraCommand, named
 from ..config import Config, to_config
-from ..config.roles import LAUNCH, without_roles
+from ..config.base import LAUNCH, without_roles
+from ..config.identity import Request
 from ..errors import ConfigError, SweepError, UserError
 from ..tracking.link import RunLink
 from .jobs import Job, Outcome, finished
@@ -42,7 +43,11 @@ class LinkedTask:
     def __call__(self, tree: DictConfig) -> float | None:
         config = to_config(plain_tree(tree), Config)
         config = replace(config, name=config.name or self.name)
-        self.outcome = finished(self.train(config, own_overrides(HydraConfig.get().overrides.task), link=self.link))
+        self.outcome = finished(
+            self.train(
+                config, Request.of("train", config, own_overrides(HydraConfig.get().overrides.task)), link=self.link
+            )
+        )
         return self.outcome.scores.get(config.objective)
 
 
@@ -63,7 +68,7 @@ class HydraJob(Job):
         Singleton.set_state(singletons)
         setup_globals()
         if isinstance(task, HydraCommand) and self.config is not None:
-            task = LinkedTask(task.function, self.link, self.config.name)
+            task = LinkedTask(named(task.function), self.link, self.config.name)
         returned = run_job(
             task_function=task,
             config=self.tree,

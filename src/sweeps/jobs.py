@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..config import Config
-from ..config.identity import config_digest
+from ..config.identity import Request, config_digest
 from ..tracking.link import RunLink
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class Trained(Protocol):
     def scores(self) -> Mapping[str, float]: ...
 
 
-Train = Callable[[Config, Sequence[str], RunLink], Any]
-"""A function like `src.train.train`, which gives a `Trained`. It must stand in a module that a worker can import."""
+Train = Callable[[Config, Request, RunLink], Any]
+"""A function like `training.run.train`, which gives a `Trained`. It must stand in a module that a worker can import."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored;
-    `model/best_val_*` in MLflow) and `validation/*` and `test/*` (as evaluated). `returned` is Hydra's, of jobs it ran.
+    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored)
+    and `validation/*` and `test/*` (as evaluated). `returned` is Hydra's, of jobs it ran.
     """
 
     status: Status
@@ -84,18 +84,13 @@ class TrainingJob(Job):
 
     def run(self) -> Outcome:
         assert self.config is not None  # noqa: S101 - for the type checker
-        return finished(self.train(self.config, self.overrides, self.link))
+        request = Request.of("train", self.config, self.overrides)
+        return finished(self.train(self.config, request, self.link))
 
 
 def finished(result: Trained) -> Outcome:
     """The outcome of a training that ran through."""
     return Outcome("finished", run_id=result.run_id, weights_digest=result.weights_digest, scores=dict(result.scores))
-
-
-def recorded_scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """An outcome's scores, of a run's metrics in MLflow."""
-    kept = {key: value for key, value in metrics.items() if key.startswith("model/best_val_")}
-    return {**metrics, **{key.replace("model/best_", "best/", 1): value for key, value in kept.items()}}
 
 
 def shared_overrides(jobs: Sequence[Job]) -> list[str]:

@@ -17,17 +17,17 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ..cli.hydra_command import HydraCommand
+from ..cli.hydra_command import HydraCommand, named
 from ..config import Config, SweepConfig, TrackingConfig
+from ..config.identity import command_line
 from ..errors import ConfigError
 from ..tracking.beginning import DIGEST_TAG
 from ..tracking.link import RunLink
-from ..tracking.provenance import command_line
 from ..tracking.read import find_runs
 from ..tracking.resuming import under_way
 from ..tracking.store import open_store
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
-from .jobs import Job, Outcome, recorded_scores, shared_overrides
+from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report
 from .pool import GRACE_SECONDS
 from .runner import Runner, SweepProgress, worker_pool
@@ -138,7 +138,7 @@ def by_scheduler(launcher: Launcher, given: Launch, sweep: Sweep, jobs: Sequence
     """Hand a batch to a scheduler through another launcher, which waits for all jobs."""
     task = given.task
     if isinstance(task, HydraCommand) and jobs[0].config is not None:
-        task = LinkedTask(task.function, RunLink(sweep.parent.id if sweep.parent else None))
+        task = LinkedTask(named(task.function), RunLink(sweep.parent.id if sweep.parent else None))
     launcher.setup(hydra_context=given.context, task_function=task, config=given.config)
     returns: Sequence[JobReturn] = []
     died = ""
@@ -190,7 +190,7 @@ def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[
             "skipped",
             run_id=run.id,
             weights_digest=run.tags["weights.sha256"],
-            scores=recorded_scores(run.metrics),
+            scores=run.metrics,
         )
         for number, run in found.items()
         if run is not None

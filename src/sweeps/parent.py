@@ -17,7 +17,7 @@ from ..reports.pages import markdown_table
 from ..tracking.beginning import DIGEST_TAG, PARENT_TAG
 from ..tracking.read import ROLE_TAG
 from ..tracking.store import GIVEN_RUN, check_given_run, check_server, open_store, say_store
-from .jobs import Job, Outcome, recorded_scores, shared_overrides
+from .jobs import Job, Outcome, shared_overrides
 
 SWEEP_TAG = "sweep.digest"
 NOTE_TAG = "mlflow.note.content"
@@ -56,8 +56,7 @@ class Parent:
         run = self.client.get_run(run_id)
         seconds = (run.info.end_time - run.info.start_time) / 1000
         digest = run.data.tags.get("weights.sha256", "")
-        scores = recorded_scores(run.data.metrics)
-        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=scores)
+        return Outcome("finished", seconds, run_id=run_id, weights_digest=digest, scores=run.data.metrics)
 
     def failure(self, run_id: str) -> str:
         """Why a child failed, as it recorded it."""

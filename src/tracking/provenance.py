@@ -5,24 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import shlex
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from ..config import PROJECT_ROOT, typed
+from ..config import PROJECT_ROOT
 
 MAX_NEW_BYTES = 10_000_000
-
-
-def command_line(command: str, overrides: Sequence[str]) -> str:
-    """The command line of `train`, `tune` and so on, as it is typed in a checkout or where the package is installed."""
-    return f"{typed(command)} {shlex.join(overrides)}".rstrip()
 
 
 def provenance_tags(command: str, backend: str, device: str, precision: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..config import TrackingConfig, suggest
-from ..config.earlier_names import COLUMNS, present_params
 from ..errors import TrackingError
 from .moved import check_place
 from .sqlite_store import SQLITE
@@ -124,8 +123,7 @@ def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
     path = artifact(run, name)
     if path is None or not path.exists():
         return None
-    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    return table.rename(columns=COLUMNS)
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
 
 def download(uri: str, into: Path | None = None) -> Path | None:
@@ -190,7 +188,7 @@ def _recorded(run) -> RecordedRun:  # type: ignore[no-untyped-def] # mlflow.enti
         id=checked_id(info.run_id),
         name=info.run_name,
         started=info.start_time,
-        params=present_params(data.params),
+        params=data.params,
         metrics=data.metrics,
         tags=data.tags,
         artifact_uri=info.artifact_uri,

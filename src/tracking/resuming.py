@@ -11,58 +11,62 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 
 from ..config import Config, TrackingConfig, plain, to_config
-from ..config.earlier_names import present_tree
-from ..config.identity import config_digest
-from ..config.roles import LAUNCH, SESSION, role_of
+from ..config.base import LAUNCH, SESSION, role_of
+from ..config.identity import Request, config_digest
 from ..errors import ConfigError, TrackingError
 from .announcements import close_announced
 from .beginning import DIGEST_TAG
 from .delivery import LOCK, send, unsent_folders
+from .link import RunLink
 from .read import open_experiment
 from .spooled_run import read_spooled_run
 from .store import checkpoints_root, unsent_root
 
-CONFIG, OVERRIDES = "config.yaml", "overrides.json"
+CONFIG, REQUEST = "config.yaml", "request.json"
 MAX_KEPT = 10
 
 
-def run_to_resume(config: Config) -> tuple[Config, str | None]:
-    """The config to run and the id of the run to go on with, as `config.resume` asks.
+def resume(config: Config, request: Request, link: RunLink | None = None) -> tuple[Config, Request, RunLink | None]:
+    """Return config, request and link of the run to go on with, as `config.resume` asks; without it those given.
 
     `auto` finds the newest unfinished run of the same config, and starts a new one where there is none; an id takes the
     recorded config with it, and of `config` only what is about this call. Raises ConfigError where the run left no
     checkpoint on this machine.
     """
     if config.resume is None:
-        return config, None
+        return config, request, link
     if config.tracking.name == "off":
         raise ConfigError(
             f"resume={config.resume}: nothing is recorded with tracking=off; use trainer.checkpoint=FOLDER"
         )
-    root = checkpoints_root(config.tracking)
-    found = {file.parent.name: file for file in root.glob(f"*/{CONFIG}")}
-    going = running(config.tracking)
+    root, going = checkpoints_root(config.tracking), running(config.tracking)
     if config.resume in going:
         raise ConfigError(f"resume={config.resume}: this run is still going in another process")
-    found = {run_id: file for run_id, file in found.items() if run_id not in going}
+    found = {file.parent.name: file for file in root.glob(f"*/{CONFIG}") if file.parent.name not in going}
     if config.resume == "auto":
         same = [file for file in found.values() if _is_of(file, config)]
         newest = max(same, key=lambda file: file.stat().st_mtime, default=None)
-        return config, newest.parent.name if newest else None
-    if config.resume not in found:
-        known = f"; there are {', '.join(sorted(found))}" if found else ""
-        raise ConfigError(f"resume={config.resume}: no such unfinished run in {root}{known}")
-    try:
-        return _read(found[config.resume], config), config.resume
-    except (OSError, ConfigError) as error:
-        raise ConfigError(f"resume={config.resume}: {error}") from None
+        if newest is None:
+            return config, request, link
+        run_id = newest.parent.name
+    else:
+        run_id = config.resume
+        if run_id not in found:
+            known = f"; there are {', '.join(sorted(found))}" if found else ""
+            raise ConfigError(f"resume={run_id}: no such unfinished run in {root}{known}")
+        try:
+            config = _read(found[run_id], config)
+        except (OSError, ConfigError) as error:
+            raise ConfigError(f"resume={run_id}: {error}") from None
+    return config, _recorded_request(root / run_id, request), replace(link or RunLink(), resumed=run_id)
 
 
 def _is_of(file: Path, config: Config) -> bool:
@@ -73,19 +77,17 @@ def _is_of(file: Path, config: Config) -> bool:
         return False
 
 
-def keep_overrides(checkpoint: Path, overrides: Sequence[str]) -> None:
-    """Note what a run was begun with, which names it and is its command, beside the state of its fit."""
-    (checkpoint / OVERRIDES).write_text(json.dumps(list(overrides)))
+def keep_request(checkpoint: Path, request: Request) -> None:
+    """Keep the request that began a run, which names it and is its command, beside the state of its fit."""
+    (checkpoint / REQUEST).write_text(json.dumps(asdict(request)))
 
 
-def overrides_of(tracking: TrackingConfig, run_id: str | None, overrides: Sequence[str]) -> Sequence[str]:
-    """What the run to go on with was begun with; `overrides`, those of this call, where that is not known."""
-    if run_id is None:
-        return overrides
+def _recorded_request(checkpoint: Path, request: Request) -> Request:
     try:
-        return [str(each) for each in json.loads((checkpoints_root(tracking) / run_id / OVERRIDES).read_text())]
-    except (OSError, ValueError, TypeError):  # none yet, or half written when its process was killed
-        return overrides
+        recorded = json.loads((checkpoint / REQUEST).read_text())
+        return Request(recorded["name"], recorded["command"], tuple(recorded["overrides"]))
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or half written when its process was killed
+        return request
 
 
 def _read(file: Path, config: Config) -> Config:
@@ -96,9 +98,8 @@ def _read(file: Path, config: Config) -> Config:
         raise ConfigError(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{file.name} holds no config")
-    recorded = present_tree(tree)
     own = {name: value for name, value in plain(config).items() if role_of(name, Config) in (SESSION, LAUNCH)}
-    return to_config({**recorded, **own}, Config)
+    return to_config({**tree, **own}, Config)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,21 @@
-"""What happens between the batches of a fit: a guard against lost losses, progress for a person, a sink for metrics."""
+"""Callbacks of a fit: non-finite losses, progress, reports, averaged weights and batch normalization's statistics."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import TrainingError
+from ..models.classifier import all_layers
 from ..terminal import printable
 from .batches import Batches
 
@@ -52,12 +56,17 @@ class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
         )
 
 
-class StopAtPerfection(keras.callbacks.Callback):
+class StopAtFullAccuracy(keras.callbacks.Callback):
     """Stop once every training image is classified rightly: the aim of `trainer=overfit`."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if (logs or {}).get("accuracy", 0.0) >= 1.0:
             self.model.stop_training = True
+
+
+def tensorboard_callbacks(folder: Path | None) -> list[keras.callbacks.Callback]:
+    """Return Keras's TensorBoard callback, with a profile of steps 3 to 12, for logs in `folder`; [] without one."""
+    return [keras.callbacks.TensorBoard(folder, profile_batch=(3, 12))] if folder else []
 
 
 class ReportEpochs(keras.callbacks.Callback):
@@ -171,3 +180,83 @@ def _summary(logs: Logs) -> str:
     shown: list[tuple[str, Any]] = [("loss", "loss"), ("accuracy", "accuracy"), ("val_loss", "val loss")]
     shown += [("val_accuracy", "val accuracy"), ("val_auc", "val AUC")]
     return "  ".join(f"{title} {logs[name]:.3f}" for name, title in shown if name in logs)
+
+
+class EstimateBatchStatistics(keras.callbacks.Callback):
+    """Sets the statistics of `classifier` over `rows` of `images`, uint8 (n, height, width, 3), before each validation.
+
+    Images are taken as they are, without augmentation, and dropout is off: the state that a model is used in. A
+    classifier without batch normalization is left alone, and so are layers that are frozen when this is made. Nothing
+    is drawn at random, so a resumed fit is the same fit.
+    """
+
+    def __init__(self, classifier: keras.Model, images: np.ndarray, rows: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.layers = [
+            layer
+            for layer in all_layers(classifier)
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        self.images = images
+        # Batches of one size: one compiled step, and each batch weighs the same.
+        count = max(len(rows) // batch_size, 1)
+        self.batches = [np.sort(rows[start::count][:batch_size]) for start in range(count)]
+        self.dropouts = [layer for layer in all_layers(classifier) if hasattr(layer, "rate")]
+        self.forward = _InTrainingMode(classifier)
+        self.validated = False
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.validated = True
+        self.estimate()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if not self.validated:
+            self.estimate()
+
+    def estimate(self) -> None:
+        """Set mean and variance of each layer to those of all batches together (law of total variance)."""
+        if not self.layers:
+            return
+        means, variances = [], []
+        with self._batch_by_batch():
+            for rows in self.batches:
+                self.forward.predict_on_batch(self.images[rows])
+                means.append([_array(layer.moving_mean) for layer in self.layers])
+                variances.append([_array(layer.moving_variance) for layer in self.layers])
+        for layer, mean, variance in zip(
+            self.layers, zip(*means, strict=True), zip(*variances, strict=True), strict=True
+        ):
+            layer.moving_mean.assign(np.mean(mean, axis=0))
+            layer.moving_variance.assign(np.mean(variance, axis=0) + np.var(mean, axis=0))
+
+    @contextlib.contextmanager
+    def _batch_by_batch(self) -> Iterator[None]:
+        """Momentum 0 leaves the last batch's own statistics in a layer; the step is compiled in here."""
+        momenta, rates = [layer.momentum for layer in self.layers], [layer.rate for layer in self.dropouts]
+        for layer in self.layers:
+            layer.momentum = 0.0
+        for dropout in self.dropouts:
+            dropout.rate = 0.0
+        try:
+            yield
+        finally:
+            for layer, momentum in zip(self.layers, momenta, strict=True):
+                layer.momentum = momentum
+            for dropout, rate in zip(self.dropouts, rates, strict=True):
+                dropout.rate = rate
+
+
+class _InTrainingMode(keras.Model):
+    """The classifier as `fit` runs it: batch normalization by the batch at hand."""
+
+    def __init__(self, classifier: keras.Model) -> None:
+        super().__init__(name="statistics")
+        self.classifier = classifier
+        self.built = True
+
+    def call(self, images: Any) -> Any:
+        return self.classifier(images, training=True)
+
+
+def _array(variable: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable), "float64")

@@ -4,92 +4,100 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import keras
 import numpy as np
 from rich.console import Console
 
 from ..config import AugmentationConfig, Config, plain, project_path
-from ..config.identity import deciding_params
-from ..config.roles import role_of
+from ..config.base import role_of
+from ..config.identity import flat_params
 from ..data.local_features import opencv
 from ..data.prepared import PreparedDataset
 from ..data.samples import NEITHER
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
-from .auxiliary_head import create_auxiliary_head
 from .backend import gpus, is_out_of_memory, memory_errors
-from .batch_statistics import EstimateBatchStatistics
-from .batches import Batches, OrderBatches, balanced_weights
+from .batches import Batches, OrderBatches, balanced_weights, device_images
 from .callbacks import (
     AverageWeights,
+    EstimateBatchStatistics,
     Logs,
     NonFiniteLossError,
     ReportEpochs,
     ShowProgress,
-    StopAtPerfection,
+    StopAtFullAccuracy,
     TerminateOnNonFiniteLoss,
+    tensorboard_callbacks,
 )
 from .checkpoint import Checkpoint, History
-from .device_images import device_images
-from .optimizers import plateau_callback
-from .profiling import ProfileSteps
-from .stages import stages, unfreeze
-from .training_model import TrainingModel, compile_model
+from .model import TrainingModel, compile_model, create_auxiliary_head, plateau_callback, stages, unfreeze
 
 if TYPE_CHECKING:
     from ..models.host_augmentation import HostAugmentation
 
 LAST_GOOD = "last_good.keras"
-Report = Callable[[Logs, int], None]
+
+
+class Observer(Protocol):
+    """What a fit reports to: where it prints, where its state and its TensorBoard logs go (None: nowhere)."""
+
+    @property
+    def console(self) -> Console: ...
+
+    @property
+    def state(self) -> Path | None: ...
+
+    @property
+    def tensorboard(self) -> Path | None: ...
+
+    def epoch(self, metrics: Logs, epoch: int) -> None:
+        """Take the metrics of an epoch, counted from 0."""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What a fit gave: metrics by epoch (`val_` for validation), the epoch whose weights are kept (from 1), seconds."""
+class FitResult:
+    """Metrics by epoch (`val_*` of validation), the epoch whose weights are restored (from 1), and the seconds."""
 
     history: dict[str, list[float]]
     best_epoch: int
     seconds: float
+
+    @property
+    def best(self) -> dict[str, float]:
+        """`best/val_*`: validation metrics of the epoch whose weights are restored."""
+        return {f"best/{name}": values[self.best_epoch - 1] for name, values in self.history.items() if "val_" in name}
 
 
 def fit(
     classifier: keras.Model,
     dataset: PreparedDataset,
     config: Config,
-    *,
-    report: Report,
-    console: Console,
-    state: Path | None = None,
-    targets: np.ndarray | None = None,
-    profile: Path | None = None,
-) -> Fit:
+    observer: Observer,
+) -> FitResult:
     """Fit `classifier` in place with binary cross-entropy and leave it with the weights of its best epoch.
 
-    `targets` (rows,) are what the probabilities of training images are fitted to, their labels where None. With
-    `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is.
-    `report(metrics, epoch)` is called after each epoch, counted from 0. `state` is a folder for the state between
-    epochs, from which the fit goes on; `trainer.checkpoint` stands before it. A trace of some steps is written into the
-    folder `profile`. Raises TrainingError for a loss that is not finite (the best weights until then are left in the
-    folder of the state), for a lack of memory, or for the state of another fit, and ConfigError where there is nothing
-    to freeze.
+    With `trainer.freeze` only the head is trained at first; the best epoch is one of those in which all is. The fit
+    goes on from the state in `trainer.checkpoint` or else in the observer's folder. Raises TrainingError for a loss
+    that is not finite (the best weights until then are left in the folder of the state), for a lack of memory, or for
+    the state of another fit, and ConfigError where there is nothing to freeze.
     """
     trainer = config.trainer
     auxiliary = create_auxiliary_head(classifier, dataset, config)
-    train, validation = _batches(dataset, config, targets, with_auxiliary=auxiliary is not None)
+    train, validation = _batches(dataset, config, with_auxiliary=auxiliary is not None)
     last = min(trainer.epochs, trainer.stop_after or trainer.epochs)
-    progress = ShowProgress(console, last)
+    progress = ShowProgress(observer.console, last)
     stopping = _stopping(config)
-    folder = project_path(trainer.checkpoint) if trainer.checkpoint else state
+    folder = project_path(trainer.checkpoint) if trainer.checkpoint else observer.state
     checkpoint = Checkpoint(folder, stopping, _identity(config, dataset)) if folder else History()
     augmentation = Augmentation(AugmentationConfig("none") if train.augmentation else config.aug)
     start = time.perf_counter()
-    with contextlib.closing(progress), _faults_told(classifier, config, stopping, folder):
+    with contextlib.closing(progress), _user_errors(classifier, config, stopping, folder):
         for stage in stages(config):
             checkpoint.stage = stage.number
             if stage.is_over(checkpoint.epochs_done) or stage.begin >= last:
@@ -97,8 +105,8 @@ def fit(
             stage.set_trainable(classifier, config)
             average = [AverageWeights()] if trainer.ema and stage.is_last and validation else []
             callbacks = [OrderBatches(train), TerminateOnNonFiniteLoss(train, dataset.paths)]
-            callbacks += [ReportEpochs(report, len(train.rows)), progress]
-            callbacks += [ProfileSteps(profile, console)] if profile and stage.is_last else []
+            callbacks += [ReportEpochs(observer.epoch, len(train.rows)), progress]
+            callbacks += tensorboard_callbacks(observer.tensorboard) if stage.is_last else []
             callbacks += [*average, *_statistics(classifier, dataset, config)]
             callbacks += [*(stopping if stage.is_last else []), *(each.back for each in average), checkpoint]
             model = TrainingModel(classifier, augmentation, (validation or train).on_device, auxiliary)
@@ -115,14 +123,14 @@ def fit(
     history = checkpoint.history
     if trainer.overfit:
         _check_overfit(history, trainer.epochs)
-    return Fit(history, _best_epoch(history, config), time.perf_counter() - start)
+    return FitResult(history, _best_epoch(history, config), time.perf_counter() - start)
 
 
 @contextlib.contextmanager
-def _faults_told(
+def _user_errors(
     classifier: keras.Model, config: Config, stopping: list[keras.callbacks.Callback], folder: Path | None
 ) -> Iterator[None]:
-    """TrainingError for a lack of memory, and for a loss that is not finite once the best weights are in `folder`."""
+    """Raise TrainingError for a lack of memory, and for a non-finite loss with the best weights left in `folder`."""
     try:
         yield
     except NonFiniteLossError as error:
@@ -156,7 +164,7 @@ def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
     free = ["trainer.stop_after", *([] if config.optimizer.schedule == "cosine" else ["trainer.epochs"])]
     params = {
         key: value
-        for key, value in deciding_params(config).items()
+        for key, value in flat_params(config).items()
         if role_of(key, Config) is None and key not in free and not key.startswith("evaluation.")
     }
     splits = {f"digest.{split}": digest for split, digest in dataset.split_digests.items()}
@@ -179,10 +187,8 @@ def overfit_rows(dataset: PreparedDataset, batch_size: int) -> np.ndarray:
     return np.sort(np.concatenate(halves))
 
 
-def _batches(
-    dataset: PreparedDataset, config: Config, targets: np.ndarray | None, *, with_auxiliary: bool
-) -> tuple[Batches, Batches | None]:
-    trainer, labels = config.trainer, dataset.table["label"].to_numpy()
+def _batches(dataset: PreparedDataset, config: Config, *, with_auxiliary: bool) -> tuple[Batches, Batches | None]:
+    trainer, labels, targets = config.trainer, dataset.table["label"].to_numpy(), dataset.targets
     rows = overfit_rows(dataset, trainer.batch_size) if trainer.overfit else dataset.rows("train")
     weights = dataset.table["weight"].to_numpy("float32")
     if trainer.class_weights == "balanced":
@@ -193,7 +199,6 @@ def _batches(
         validation = make(labels, dataset.rows("validation"), trainer.batch_size, on_device=on_device)
     if with_auxiliary and dataset.auxiliary is not None:
         neither = dataset.auxiliary
-        targets = labels.astype("float32") if targets is None else targets
         targets = np.column_stack([np.concatenate([targets, neither.targets]), neither.shares])
         labels = np.concatenate([labels, np.full(len(neither.table), NEITHER, labels.dtype)])
         weights = np.concatenate([weights, neither.weights])
@@ -238,7 +243,7 @@ def _statistics(classifier: keras.Model, dataset: PreparedDataset, config: Confi
 def _stopping(config: Config) -> list[keras.callbacks.Callback]:
     trainer, mode = config.trainer, _mode(config.trainer.monitor)
     if trainer.overfit:
-        return [StopAtPerfection()]
+        return [StopAtFullAccuracy()]
     keep_best = keras.callbacks.EarlyStopping(
         monitor=trainer.monitor,
         mode=mode,

@@ -1,10 +1,10 @@
-"""The record of a run while it goes: on the terminal for the person who waits, in the tracking store for later."""
+"""Record of a run while it goes: on the terminal for the person who waits, in the tracking store for later."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,24 +13,24 @@ import yaml
 from rich.console import Console
 
 from ..config import Config, plain, typed, with_absolute_paths
-from ..config.identity import run_name
+from ..config.identity import Request
 from ..data.prepared import PreparedDataset
 from ..evaluation import summary
+from ..evaluation.artifacts import write_artifacts, write_learning_curves
 from ..evaluation.card import ModelFacts
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
 from ..evaluation.validation_grid import validation_grid
-from ..models.inspection import ModelCost
+from ..models.classifier import ModelCost
 from ..reports.data_report import DataReport
 from ..tracking.link import RunLink
-from ..tracking.provenance import command_line, provenance_tags, uncommitted_changes
+from ..tracking.provenance import provenance_tags, uncommitted_changes
 from ..tracking.recording import Run, start_run
-from ..tracking.resuming import keep_overrides
+from ..tracking.resuming import keep_request
 from .backend import device_name
 from .callbacks import Logs
-from .fit import Fit
-from .origins import Origins
-from .terminal_curves import show_curves
+from .fit import FitResult
+from .parents import Parents
 
 SHOWN_IMAGES = 16
 
@@ -40,11 +40,9 @@ class Record:
     all of it. Nothing is computed here but how it looks.
     """
 
-    def __init__(
-        self, config: Config, run: Run, console: Console, name: str, command: str, link: RunLink | None
-    ) -> None:
-        self.config, self.run, self.console = config, run, console
-        self.name, self.command, self.link = name, command, link or RunLink()
+    def __init__(self, config: Config, run: Run, console: Console, request: Request, link: RunLink | None) -> None:
+        self.config, self.run, self.console, self.request = config, run, console, request
+        self.link = link or RunLink()
 
     @property
     def state(self) -> Path | None:
@@ -52,16 +50,16 @@ class Record:
         return self.run.checkpoint if self.config.trainer.keep_state else None
 
     @property
-    def profile(self) -> Path | None:
-        """The folder for the profile of the fit, where one is wanted."""
-        return self.run.path("profile") if self.config.trainer.profile else None
+    def tensorboard(self) -> Path | None:
+        """The folder for TensorBoard's logs, where they are wanted."""
+        return self.run.path("tensorboard") if self.config.trainer.tensorboard else None
 
-    def data(self, dataset: PreparedDataset, report: DataReport, origins: Origins) -> None:
+    def data(self, dataset: PreparedDataset, report: DataReport, parents: Parents) -> None:
         """The data: its splits and digests, its report, and what a later leak check needs to know of it."""
         self.dataset = dataset
-        if origins.tags:
-            self.run.set_tags(origins.tags)
-        fitted_on(dataset, origins.seen).to_parquet(self.run.path(FINGERPRINTS), index=False)
+        if parents.tags:
+            self.run.set_tags(parents.tags)
+        fitted_on(dataset, parents.seen).to_parquet(self.run.path(FINGERPRINTS), index=False)
         shutil.copyfile(report.page, self.run.path("data_report.html"))
         self.run.log_dataset(dataset, source=self.config.dataset.path or self.config.dataset.source)
         sizes = ", ".join(f"{len(dataset.rows(split)):,} {split}" for split in dataset.split_digests)
@@ -83,7 +81,7 @@ class Record:
     def epoch(self, metrics: Logs, epoch: int) -> None:
         """One epoch's metrics, and how sure it is of the same few validation images; the step is the epoch."""
         self.link.report(metrics, epoch + 1, self.config.trainer.stop_after or self.config.trainer.epochs)
-        self.run.log_metrics({f"fit/{name}": value for name, value in metrics.items()}, step=epoch + 1)
+        self.run.log_metrics(metrics, step=epoch + 1)
         if self.run.id is None or not self.config.evaluation.figures:
             return
         shown = self.dataset.rows("validation")[:SHOWN_IMAGES]
@@ -91,19 +89,13 @@ class Record:
         probabilities = keras.ops.convert_to_numpy(self.classifier(images.astype("float32"), training=False))
         self.run.log_image("validation", validation_grid(images, labels, probabilities[:, 0]), step=epoch + 1)
 
-    def fit(self, fit: Fit, final: keras.Model, digest: str) -> None:
-        """Learning curves, time, and the model with its best weights, whose digest is `digest`."""
-        kept = {
-            f"model/best_{name}": values[fit.best_epoch - 1] for name, values in fit.history.items() if "val_" in name
-        }
-        self.run.log_metrics({"fit/seconds": fit.seconds, "model/best_epoch": fit.best_epoch, **kept})
+    def fit(self, fit: FitResult, model: keras.Model, digest: str) -> None:
+        """Learning curves, time, and the finished `model`, whose weights have the digest `digest`."""
+        self.run.log_metrics({"fit/seconds": fit.seconds, "best/epoch": fit.best_epoch, **fit.best})
         if self.config.evaluation.figures:
-            from ..evaluation.artifacts import write_learning_curves
-
             write_learning_curves(fit.history, self.run.path)
         self.run.set_tags({"weights.sha256": digest})
-        self.run.log_model(final, example=self.dataset.images[:1].astype("float32"))
-        show_curves(self.console, fit.history, fit.best_epoch)
+        self.run.log_model(model, example=self.dataset.images[:1].astype("float32"))
         trainer = self.config.trainer
         stopped = len(fit.history["loss"]) < min(trainer.epochs, trainer.stop_after or trainer.epochs)
         early = f", after which {trainer.monitor} did not improve" if stopped and not trainer.overfit else ""
@@ -113,14 +105,14 @@ class Record:
 
     def evaluation(self, evaluation: Evaluation, cost: ModelCost) -> None:
         """Scores with intervals, predictions, figures, the model card and a note for the top of the run's page."""
-        from ..evaluation.artifacts import write_artifacts
-
         self.run.log_metrics(summary.score_metrics(evaluation))
         data = self.config.dataset
         clause = summary.looked_for(data)
-        facts = ModelFacts(self.name, cost.parameters, cost.flops, self.command, data.source, clause)
+        facts = ModelFacts(self.request.name, cost.parameters, cost.flops, self.request.command, data.source, clause)
         write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
-        note = summary.note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.command)
+        note = summary.note(
+            self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.request.command
+        )
         self.run.path("summary.md").write_text(note)
         self.run.set_tags({"mlflow.note.content": note})
         self.console.print(summary.score_table(evaluation))
@@ -131,24 +123,21 @@ class Record:
 
 
 @contextlib.contextmanager
-def start_record(
-    config: Config, overrides: Sequence[str], precision: str, link: RunLink | None = None
-) -> Iterator[Record]:
+def open_record(config: Config, request: Request, precision: str, link: RunLink | None = None) -> Iterator[Record]:
     """Open the run with its config and the state of the code; when the body is done, say where the run is found."""
-    console, name = Console(markup=False), run_name(config, overrides)
-    command = command_line("train", overrides)
-    tags = provenance_tags(command, keras.backend.backend(), device_name(), precision)
-    with start_run(config, name, tags, link) as run:
+    console = Console(markup=False)
+    tags = provenance_tags(request.command, keras.backend.backend(), device_name(), precision)
+    with start_run(config, request.name, tags, link) as run:
         run.path("config.yaml").write_text(yaml.safe_dump(with_absolute_paths(plain(config)), sort_keys=False))
         if run.checkpoint:
-            keep_overrides(run.checkpoint, overrides)
+            keep_request(run.checkpoint, request)
         if changes := uncommitted_changes():
             run.path("uncommitted.patch").write_bytes(changes)
-        yield Record(config, run, console, name, command, link)
+        yield Record(config, run, console, request, link)
     where = f"run {run.id} in experiment {config.tracking.experiment}" if run.id else "not recorded (tracking=off)"
     kept = f"; files in {run.folder}" if config.output else ""
-    console.print(f"{name}: {where}{kept}", highlight=False, soft_wrap=True)
-    alone = link in (None, RunLink()) and not any(each.startswith("tracking") for each in overrides)
+    console.print(f"{request.name}: {where}{kept}", highlight=False, soft_wrap=True)
+    alone = link in (None, RunLink()) and not any(each.startswith("tracking") for each in request.overrides)
     if run.id and alone and not config.trainer.overfit:
         use = f"to see it: {typed('ui')}; to use it: {typed('predict')} PHOTO --model {run.id}"
         console.print(use, highlight=False, soft_wrap=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.compare import compare_runs
+from src.comparison.run_comparison import compare_runs
 from src.config import CompareConfig, Config, DatasetConfig, EvaluateConfig, SyntheticConfig
+from src.config.identity import Request
 from src.data.prepared import prepare, split_digest
 from src.errors import ConfigError, DataError, TrackingError
-from src.evaluate import evaluate
+from src.evaluation.reevaluation import evaluate
 from src.tracking.read import ROLE_TAG, find_run, find_runs
-from src.train import train
+from src.training.run import train
 from tests.trained_model import write_light_and_dark
 
 MakeConfig = Callable[..., Config]
@@ -96,7 +97,7 @@ def test_the_card_says_what_is_known_of_the_evaluated_images(make_config: MakeCo
     assert "on 120 images, 0 of which were seen in training as the same file" in card
     assert "Photographs: it was trained on drawings" in card
     with pytest.raises(ConfigError, match=r"^dataset\.image_size=64: this model was trained with 32; leave it out"):
-        evaluate(request(config, bundle, dataset=seen), ["dataset.image_size=64"])
+        evaluate(request(config, bundle, dataset=seen), Request("", "", ("dataset.image_size=64",)))
 
 
 def test_a_folder_written_by_output_is_evaluated_without_a_store(make_config: MakeConfig, tmp_path: Path) -> None:

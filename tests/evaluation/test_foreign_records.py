@@ -15,11 +15,11 @@ import yaml
 from PIL import Image
 
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, TrackingConfig
+from src.conversion.export import export
 from src.data.sources import list_samples
 from src.errors import ConfigError, DataError, TrackingError
-from src.evaluate import evaluate
 from src.evaluation.recorded import CACHE, CONFIG, open_recorded
-from src.export import export
+from src.evaluation.reevaluation import evaluate
 
 OFF = TrackingConfig("off")
 

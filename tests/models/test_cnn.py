@@ -14,8 +14,7 @@ from src.config import Config, ModelConfig
 from src.errors import ConfigError
 from src.explanation.saliency import grad_cam
 from src.models.backbones import imagenet_weights
-from src.models.classifier import backbone, create_classifier, last_convolution
-from src.models.inspection import count_flops
+from src.models.classifier import backbone, count_flops, create_classifier, last_convolution
 from src.models.weights import full_precision, load_weights, weights_digest
 from src.training.backend import reset
 

@@ -19,8 +19,7 @@ from src.config import ModelConfig
 from src.errors import ConfigError
 from src.explanation.saliency import grad_cam
 from src.models.classifier import create_classifier
-from src.models.efficientnet_lite import NAME, imagenet_file, load_torch_weights
-from src.models.torch_weights import _MAGIC, _PROTOCOL, read_torch_weights
+from src.models.efficientnet_lite import _MAGIC, _PROTOCOL, NAME, imagenet_file, load_torch_weights, read_torch_weights
 from src.models.weights import load_weights
 
 BELL_COTE, MONASTERY, PALACE, DAISY = 442, 663, 698, 985  # classes of ImageNet

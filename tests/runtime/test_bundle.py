@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from src.config import PROJECT_ROOT, ExportConfig, TrackingConfig
+from src.conversion.export import export
 from src.conversion.exporting import check_place, install
 from src.conversion.opening import open_model
 from src.errors import BundleError
-from src.export import export
 from src.metrics.calibration import apply_temperature
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle
 from src.runtime.image_files import ImageFile

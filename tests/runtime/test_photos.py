@@ -18,12 +18,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
+from src.conversion.export import export
 from src.conversion.photo_bundle import build_photo_bundle
 from src.conversion.photo_evidence import LabeledEvidence, labeled_photos
 from src.data.prepared import prepare
 from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
 from src.errors import BundleError
-from src.export import export
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Answer, Classifier
 from src.runtime.fusion import Evidence

@@ -27,10 +27,10 @@ from PIL import Image
 
 from src.config import DatasetConfig, ExportConfig, ModelConfig, RegisterConfig, TrackingConfig
 from src.conversion.exporting import write_model
+from src.conversion.registration import register
 from src.data.prepared import prepare
 from src.data.samples import RejectedImageError
 from src.models.classifier import create_classifier, mirrored, unmirrored
-from src.register import register
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
 from src.runtime.classifier import Classifier
 from src.runtime.image_files import ImageFile

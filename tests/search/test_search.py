@@ -20,7 +20,7 @@ from src.search.oracle import Result, Search, Trial, create_oracle
 from src.search.search_report import importances, report
 from src.search.session import best_trial
 from src.search.space import hyperparameters, overrides, probes
-from src.tune import compose_trial
+from src.search.tune import compose_trial
 from tests.composing import compose_config
 
 SPACE = {

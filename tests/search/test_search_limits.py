@@ -20,10 +20,10 @@ from src.search.search_report import summary
 from src.search.session import Session, conclude
 from src.search.space import hyperparameters
 from src.search.trials import Trials
+from src.search.tune import compose_trial
 from src.sweeps.jobs import Job, Outcome
 from src.sweeps.runner import SweepProgress
-from src.train import train
-from src.tune import compose_trial
+from src.training.run import train
 from tests.composing import compose_config
 
 SPACE = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from src.config import Config
+from src.search.tune import main
 from src.tracking.store import open_store
-from src.train import train
-from src.tune import main
+from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
 
 pytestmark = pytest.mark.usefixtures("experiments_found")  # also where a mistake is not found, and a search runs
@@ -47,12 +47,12 @@ def test_hyperband_goes_on_from_weights_rejects_large_models_and_writes_down_a_w
     assert len(trials) == 4
     assert all(trial.data.params["model.filters"] == "[8]" for trial in trials)
     client = open_store(make_config().tracking).MlflowClient()
-    steps = [[point.step for point in client.get_metric_history(trial.info.run_id, "fit/loss")] for trial in trials]
+    steps = [[point.step for point in client.get_metric_history(trial.info.run_id, "loss")] for trial in trials]
     assert [1] in steps
     assert [2, 3] in steps
 
     assert [trial.info.status for trial in trials] == ["FINISHED"] * 4
-    best = max(trial.data.metrics["model/best_val_auc"] for trial in trials)
+    best = max(trial.data.metrics["best/val_auc"] for trial in trials)
     assert parent.data.metrics["best/val_auc"] == best
     assert "experiment=tuned_by_a_test" in said
     files = Path(open_store(make_config().tracking).artifacts.download_artifacts(run_id=parent.info.run_id))

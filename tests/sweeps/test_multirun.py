@@ -19,12 +19,12 @@ import pytest
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.config.identity import config_digest
-from src.sweeps.jobs import recorded_scores
 from src.sweeps.multirun import finished_before
 from src.sweeps.worker import slots
 from src.tracking.recording import start_run
 from src.tracking.store import open_store
-from src.train import main, train
+from src.train import main
+from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
@@ -134,11 +134,6 @@ def test_jobs_that_may_be_resumed_belong_to_their_sweep_and_write_into_folders_o
     assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
     for seed in (0, 1):
         assert f"\nseed: {seed}\n" in (tmp_path / f"job{seed}" / "config.yaml").read_text()
-
-
-def test_what_a_job_recorded_has_the_names_of_its_outcome() -> None:
-    recorded = {"model/best_val_auc": 0.9, "validation/accuracy": 0.8}
-    assert recorded_scores(recorded) == {**recorded, "best/val_auc": 0.9}
 
 
 MULTIRUN = ["-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]

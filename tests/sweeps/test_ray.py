@@ -96,7 +96,7 @@ def test_a_sweep_outlives_a_node_and_each_job_shows_up_once(
     def lose_a_node() -> None:
         deadline = time.monotonic() + 600  # beside other work
         while time.monotonic() < deadline and not lost:
-            going = [run for run in children(config) if run.info.status == "RUNNING" and "fit/loss" in run.data.metrics]
+            going = [run for run in children(config) if run.info.status == "RUNNING" and "loss" in run.data.metrics]
             if len(going) == 2:  # one on each node
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 lost.append(len(going))
@@ -131,7 +131,7 @@ def test_a_sweep_outlives_a_node_and_each_job_shows_up_once(
     }
     client = open_store(config.tracking).MlflowClient()
     for job in jobs:
-        history = client.get_metric_history(job.info.run_id, "fit/loss")
+        history = client.get_metric_history(job.info.run_id, "loss")
         assert [point.step for point in history] == list(range(1, EPOCHS + 1))
         images = client.list_artifacts(job.info.run_id, "images")
         assert len([image for image in images if image.path.endswith(".png")]) == EPOCHS

@@ -18,12 +18,12 @@ from PIL import Image
 from src.comparison.gate import compare_with_holder
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
 from src.conversion import opening
+from src.conversion.export import export
 from src.conversion.opening import export_run, open_model
+from src.conversion.registration import register
 from src.errors import ConfigError, GateError, TrackingError
-from src.evaluate import evaluate
-from src.export import export
+from src.evaluation.reevaluation import evaluate
 from src.predict import main as predict_command
-from src.register import register
 from src.runtime.bundle import Bundle
 from src.runtime.classifier import Classifier
 from src.runtime.image_files import ImageFile

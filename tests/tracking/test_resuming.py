@@ -20,7 +20,7 @@ from src.tracking.recording import Run, start_run
 from src.tracking.resuming import close_dead_runs, keep_overrides, overrides_of, run_to_resume
 from src.tracking.spooled_run import ABOUT
 from src.tracking.store import checkpoints_root, open_store, unsent_root
-from src.train import train
+from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
 
 VALUES = [
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_as_the_same_run(
     (run,) = runs_of(config)
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
     client = open_store(config.tracking).MlflowClient()
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "fit/val_loss")]
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
     assert steps == [1, 2, 3, 4]
     assert run.data.tags["weights.sha256"] == train(make_config(*VALUES, "tracking=off", tiny=False)).weights_digest
     assert not list(checkpoints_root(config.tracking).iterdir())

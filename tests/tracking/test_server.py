@@ -22,8 +22,8 @@ from src.errors import TrackingError
 from src.tracking import delivery, recording, store
 from src.tracking.recording import start_run
 from src.tracking.store import check_server, open_store
-from src.train import train
 from src.training import callbacks
+from src.training.run import train
 
 pytestmark = pytest.mark.integration
 
@@ -175,7 +175,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
     assert not list(unsent.iterdir())
     run = only_run(config)
     assert run.info.status == "FINISHED"
-    assert history(config, run.info.run_id, "fit/val_loss") == list(enumerate(result.fit.history["val_loss"], start=1))
+    assert history(config, run.info.run_id, "val_loss") == list(enumerate(result.fit.history["val_loss"], start=1))
     assert run.data.tags["weights.sha256"] == result.weights_digest
     assert len(run.inputs.dataset_inputs) == 3
     mlflow = open_store(config.tracking)

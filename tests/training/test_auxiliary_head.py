@@ -14,7 +14,7 @@ from src.config import Config
 from src.data.prepared import prepare
 from src.errors import TrainingError
 from src.evaluation.artifacts import PREDICTIONS
-from src.train import TrainResult, train
+from src.training.run import TrainResult, train
 from tests.composing import BRIEF_EVALUATION, compose_config
 from tests.trained_model import write_light_and_dark
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from src.config import Config
-from src.train import train
-from src.training.batch_statistics import EstimateBatchStatistics
+from src.training.callbacks import EstimateBatchStatistics
+from src.training.run import train
 from tests.trained_model import write_light_and_dark
 
 FEW_STEPS = ["tracking=off", "model=residual", "model.filters=[8]", "trainer.precision=float32", "trainer.epochs=3"]

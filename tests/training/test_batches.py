@@ -5,8 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from src.training.batches import AheadOfStep, Batches, balanced_weights
-from src.training.device_images import device_images
+from src.training.batches import AheadOfStep, Batches, balanced_weights, device_images
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0, 1, 1, 1])
 IMAGES = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)

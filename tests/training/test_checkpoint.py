@@ -7,7 +7,7 @@ import pytest
 
 from src.config import Config
 from src.errors import TrainingError
-from src.train import train
+from src.training.run import train
 
 VALUES = ["tracking=off", "aug=strong", "model=deep", "model.filters=[4,8]", "trainer.precision=float32"]
 VALUES += ["optimizer.schedule=cosine", "trainer.epochs=4", "trainer.early_stopping=1", "trainer.monitor=val_loss"]

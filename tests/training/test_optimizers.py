@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.config import Config
-from src.training.optimizers import create_optimizer, learning_rate, plateau_callback
+from src.training.model import create_optimizer, learning_rate, plateau_callback
 
 
 @pytest.mark.parametrize(

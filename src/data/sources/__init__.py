@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ...config import DatasetConfig, SourceConfig, suggest
-from ...config.roles import PLACE, described, role_of
+from ...config.base import PLACE, role_of
 from ...errors import ConfigError, DataError
 from ..auxiliary import with_auxiliary
 from ..samples import NEITHER, Sample
@@ -64,8 +64,8 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
     names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE]
-    known = (described(getattr(config, name)) for name in names if name not in ("votes", "auxiliary", "train_only"))
-    values = (*known, *votes_signature(config.votes), *config.auxiliary)
+    known = (repr(getattr(config, name)) for name in names if name != "votes")
+    values = (*known, *votes_signature(config.votes))
     if changes_with == "config":
         return values
     path = source_path(config) if changes_with == "file" else None

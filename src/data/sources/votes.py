@@ -11,7 +11,6 @@ from typing import TypeAlias
 import pandas as pd
 
 from ...config import VotesConfig
-from ...config.roles import described
 from ...errors import DataError
 from ...terminal import printable
 from ..samples import NEITHER, Sample
@@ -29,7 +28,7 @@ def votes_signature(config: VotesConfig) -> tuple[object, ...]:
         status = path.stat()
     except OSError as error:
         raise DataError(f"dataset.votes.path={config.path}: {error.strerror or error}") from None
-    return (described(config), str(path), status.st_size, status.st_mtime_ns)
+    return (repr(config), str(path), status.st_size, status.st_mtime_ns)
 
 
 def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sample], dict[str, int]]:

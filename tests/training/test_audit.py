@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import audit as module
 from src.config import AuditConfig, Config, ManifestConfig
-from src.config.identity import config_digest
+from src.config.identity import Request, config_digest
 from src.data.prepared import prepare
 from src.errors import ConfigError, DataError
 from src.metrics.label_errors import find_label_errors
+from src.training import audit as module
 from tests.composing import compose_config
 from tests.image_files import class_folders, config_of, image
+
+REQUEST = Request("audit", "python -m src.audit")
 
 
 def test_a_sure_answer_for_the_other_class_is_a_label_error() -> None:
@@ -73,7 +75,7 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     root = write_mislabeled(tmp_path / "root")
     places = [f"dataset.path={root}", f"dataset.cache={tmp_path}/cache", f"output={tmp_path}/audit", "tracking=off"]
     values = ["dataset.image_size=16", "dataset.workers=1", "dataset.near_duplicate_distance=null"]
-    table = module.audit(compose_config(*places, *values, schema=AuditConfig, name="audit"))
+    table = module.audit(compose_config(*places, *values, schema=AuditConfig, name="audit"), REQUEST)
     return SimpleNamespace(table=table, folder=tmp_path / "audit", root=root, output=capsys.readouterr().out)
 
 
@@ -106,6 +108,6 @@ def test_the_mended_manifest_is_trained_on(audited: SimpleNamespace, tmp_path: P
 def test_what_cannot_be_audited_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(module, "train")
     with pytest.raises(DataError, match="an audit takes image files"):
-        module.audit(compose_config("dataset=synthetic", "tracking=off", schema=AuditConfig, name="audit"))
+        module.audit(compose_config("dataset=synthetic", "tracking=off", schema=AuditConfig, name="audit"), REQUEST)
     with pytest.raises(ConfigError, match="answers for no fold"):
         compose_config(f"dataset.path={class_folders(tmp_path)}", "trainer=overfit", schema=AuditConfig, name="audit")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from src import rerun as module
 from src.config import RerunConfig
 from src.errors import RerunError
-from src.rerun import compare, differences, rerun
 from src.tracking.read import RecordedRun, find_run
-from src.train import TrainResult
+from src.training import rerun as module
+from src.training.rerun import compare, differences, rerun
+from src.training.run import TrainResult
 from tests.trained_model import Trained, train_small
 
 TAGS = {"backend": "tensorflow", "data.test": "0a", "version.keras": "3.15.1", "git.dirty": "false", "command": "x"}
@@ -45,10 +45,9 @@ def test_what_differs_is_listed_one_by_one() -> None:
 def test_a_run_that_came_from_others_is_repeated_from_these_whatever_leads_there_now(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ["trainer.epochs=1", "seed=3", f"model.weights={trained.run_id}", "trainer.teachers=[latest]"]
+    few = ["trainer.epochs=1", "seed=3", "model.weights=latest"]
     second = train_small([*trained.overrides, *few])
-    assert find_run(trained.tracking, second).tags["teachers"] == trained.run_id
-    assert find_run(trained.tracking, "latest").id == second
+    assert find_run(trained.tracking, second).tags["weights.from"] == trained.run_id
     assert rerun(RerunConfig(trained.tracking, run=second)).identical
     assert "data." not in capsys.readouterr().out.partition("the same weights")[0]
 
@@ -69,9 +68,9 @@ def test_other_weights_are_taken_only_for_a_reason_and_within_the_interval(
     recorded = replace(run, metrics=metrics, tags={**run.tags, "git.dirty": "false", **changed})
     result: Any = SimpleNamespace(weights_digest="other", scores={"test/accuracy": accuracy})
     assert _compared(recorded, result) == ([] if accuracy == 0.8 else ["accuracy"])
-    monkeypatch.setattr("src.tracking.read.find_run", lambda *_: recorded)
+    monkeypatch.setattr("src.training.rerun.find_run", lambda *_: recorded)
     monkeypatch.setattr(module, "_present", lambda _: {**run.tags, "git.dirty": "false"})
-    monkeypatch.setattr("src.train.train", lambda _, **__: result)
+    monkeypatch.setattr("src.training.rerun.train", lambda _, **__: result)
     if said is None:
         assert not rerun(RerunConfig(trained.tracking, run=trained.run_id)).identical
     else:
@@ -85,6 +84,6 @@ def _compared(run: RecordedRun, result: TrainResult) -> list[str]:
 
 def test_a_run_without_weights_cannot_be_repeated(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     run = find_run(trained.tracking, trained.run_id)
-    monkeypatch.setattr("src.tracking.read.find_run", lambda *_: replace(run, tags={}))
+    monkeypatch.setattr("src.training.rerun.find_run", lambda *_: replace(run, tags={}))
     with pytest.raises(RerunError, match="nothing to compare with"):
         rerun(RerunConfig(trained.tracking, run=trained.run_id))

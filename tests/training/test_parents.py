@@ -1,8 +1,7 @@
-"""A run that starts from another's weights or learns from teachers, and what it must not be evaluated on then."""
+"""A run that starts from another's weights, and what it must not be evaluated on then."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import Config, DatasetConfig
+from src.config import Config
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import ConfigError, DataError
 from src.evaluation.leaks import FINGERPRINTS, LEAKED, own_and_inherited
-from src.models.classifier import head_layers
-from src.models.inspection import count_flops
-from src.train import TrainResult, train
-from src.training.origins import find_origins
-from src.training.stages import stages
+from src.models.classifier import count_flops, head_layers
+from src.training.model import stages
+from src.training.parents import Parents, find_parents
+from src.training.run import TrainResult, train
 from tests.composing import compose_config
 from tests.trained_model import Trained
 
@@ -32,9 +30,9 @@ def config_from(trained: Trained, *overrides: str) -> Config:
 
 @pytest.fixture(scope="module")
 def tuned(trained: Trained, record: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
-    """The recorded model, of which the head alone is trained on, and learns from that model as its teacher too."""
+    """The recorded model, of which the head alone is trained on."""
     folder = tmp_path_factory.mktemp("tuned")
-    values = [f"model.weights={record}", "trainer.freeze=2", f"trainer.teachers=[{record}]", "evaluation.flip=true"]
+    values = [f"model.weights={record}", "trainer.freeze=2", "evaluation.flip=true"]
     return folder, train(config_from(trained, *values, f"output={folder}", "seed=1"))
 
 
@@ -103,10 +101,10 @@ def test_what_the_earlier_model_has_seen_is_remembered(tuned: tuple[Path, TrainR
 def test_images_on_which_the_earlier_model_was_trained_are_not_evaluated(trained: Trained, record: Path) -> None:
     config = config_from(trained, f"model.weights={record}", "dataset.split.seed=5", *MORE)
     dataset = prepare(config.dataset)
-    origins = find_origins(config)
-    kept = origins.without_seen(dataset, config)
+    parents = find_parents(config)
+    kept = parents.exclude_seen(dataset, config)
     left_out = dataset.table[(kept.table["split"] == LEAKED).to_numpy()]
-    seen = origins.seen
+    seen = parents.seen
     assert seen is not None
     trained_on = set(seen.loc[seen["split"] == "train", "sha256"])
     assert len(left_out) > 5
@@ -115,48 +113,12 @@ def test_images_on_which_the_earlier_model_was_trained_are_not_evaluated(trained
     assert not set(seen["sha256"]) & set(sha_of(kept, "test"))
     assert kept.split_digests["test"] != dataset.split_digests["test"]
     everything = seen.assign(split="train")
-    with pytest.raises(DataError, match="were fitted on the validation split"):
-        type(origins)(None, None, [], everything).without_seen(prepare(config_from(trained).dataset), config)
+    with pytest.raises(DataError, match="was fitted on the validation split"):
+        Parents(None, None, everything).exclude_seen(prepare(config_from(trained).dataset), config)
 
 
 def sha_of(dataset: PreparedDataset, split: str) -> list[str]:
     return dataset.table["sha256"].iloc[dataset.rows(split)].tolist()
-
-
-def test_teachers_share_the_target_of_training_images(trained: Trained, record: Path) -> None:
-    config = config_from(trained, f"trainer.teachers=[{record},{record}]", "trainer.teacher_weight=0.25")
-    dataset = prepare(config.dataset)
-    targets = find_origins(config).targets(dataset, config)
-    labels, train_rows = dataset.table["label"].to_numpy(), dataset.rows("train")
-    taught = (targets[train_rows] - 0.75 * labels[train_rows]) / 0.25
-    assert ((taught > 0) & (taught < 1)).all()
-    assert np.mean((taught > 0.5) == (labels[train_rows] == 1)) > 0.95
-    rest = dataset.rows("test")
-    assert (targets[rest] == labels[rest]).all()
-
-
-def test_a_teacher_that_rejects_a_image_teaches_its_label(
-    trained: Trained, record: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = config_from(trained, f"trainer.teachers=[{record}]", "trainer.teacher_weight=1", "dataset.fit=crop")
-    dataset, origins = prepare(config.dataset), find_origins(config)
-    rows = dataset.rows("train")
-    rejected = dataset.table.iloc[rows[3]]
-    told = origins.targets(dataset, config)
-
-    def prepare_without(dataset_config: DatasetConfig) -> PreparedDataset:
-        assert dataset_config.fit == "stretch"
-        found = prepare(dataset_config)
-        kept = (found.table["path"] != rejected["path"]).to_numpy()
-        return replace(
-            found, table=found.table[kept].reset_index(drop=True), images=found.images[: len(found.table)][kept]
-        )
-
-    monkeypatch.setattr("src.training.origins.prepare", prepare_without)
-    targets = origins.targets(dataset, config)
-    assert targets[rows[3]] == rejected["label"] != told[rows[3]]
-    others = np.delete(rows, 3)
-    np.testing.assert_allclose(targets[others], told[others], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +128,10 @@ def test_a_teacher_that_rejects_a_image_teaches_its_label(
         (["model.weights=RECORD", "model.filters=[4]"], r"network: model\.filters is \[8, 16\] there, \[4\] here"),
         (["model.weights=RECORD/config.yaml"], r"config\.yaml: accepts a file \.keras, \.h5 or \.pth"),
         (["model.weights=imagenet"], r"^model\.weights=imagenet: of efficientnet_lite0, .* not of .*architecture=cnn"),
-        (["trainer.teachers=[nothing]"], r"^trainer\.teachers=nothing: tracking=off keeps no runs"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_one_line_before_the_work(
     trained: Trained, record: Path, values: list[str], line: str
 ) -> None:
     with pytest.raises(ConfigError, match=line):
-        find_origins(config_from(trained, *(value.replace("RECORD", str(record)) for value in values)))
+        find_parents(config_from(trained, *(value.replace("RECORD", str(record)) for value in values)))
