@@ -15,7 +15,7 @@ from src.errors import ConfigError
 from src.explanation.saliency import grad_cam
 from src.models.backbones import imagenet_weights
 from src.models.classifier import backbone, count_flops, create_classifier, last_convolution
-from src.models.weights import full_precision, load_weights, weights_digest
+from src.models.weights import finished, load_weights, weights_digest
 from src.training.backend import reset
 
 
@@ -112,11 +112,11 @@ def test_nested_models_and_depthwise_convolutions_are_counted() -> None:
     assert count_flops(model) == 2 * 64 * (9 * 3 + 3 * 5)
 
 
-def test_full_precision_keeps_the_weights_and_computes_in_float32(make_config: Callable[..., Config]) -> None:
+def test_finished_keeps_the_weights_and_computes_in_float32(make_config: Callable[..., Config]) -> None:
     config = make_config("model=deep")
     reset(0, "bfloat16")
     trained = create_classifier(config.model, config.dataset.image_size)
-    final = full_precision(trained, config)
+    final = finished(trained, config)
     reset(0, "float32")
     assert weights_digest(final) == weights_digest(trained)
     assert {layer.compute_dtype for layer in final.layers} == {"float32"}

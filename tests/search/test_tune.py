@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from src.config import Config
-from src.search.tune import main
 from src.tracking.store import open_store
 from src.training.run import train
+from src.tune import main
 from tests.composing import BRIEF_EVALUATION
 
 pytestmark = pytest.mark.usefixtures("experiments_found")  # also where a mistake is not found, and a search runs

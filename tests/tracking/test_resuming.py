@@ -10,14 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from src.config import PROJECT_ROOT, Config
-from src.config.identity import config_digest
+from src.config.identity import Request, config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
 from src.send import waiting_folders
 from src.tracking import recording, spool
+from src.tracking.link import RunLink
 from src.tracking.recording import Run, start_run
-from src.tracking.resuming import close_dead_runs, keep_overrides, overrides_of, run_to_resume
+from src.tracking.resuming import close_dead_runs, keep_request, resume
 from src.tracking.spooled_run import ABOUT
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.training.run import train
@@ -31,6 +33,8 @@ VALUES = [
     "trainer.epochs=4",
 ]
 VALUES += ["trainer.batch_size=8", "trainer.precision=float32", "trainer.early_stopping=0", *BRIEF_EVALUATION]
+
+REQUEST = Request("again", "python -m src.train")
 
 
 def killed_after(epochs: int, overrides: list[str]) -> None:
@@ -85,26 +89,25 @@ def test_the_next_run_closes_one_whose_process_is_gone(make_config: Callable[...
     assert runs_of(config)[1].data.params["seed"] == "0" or runs_of(config)[0].data.params["seed"] == "0"
 
 
-def test_what_a_run_was_begun_with_may_be_half_written(make_config: Callable[..., Config]) -> None:
-    tracking = make_config().tracking
-    checkpoint = checkpoints_root(tracking) / "0123"
+def test_a_run_goes_on_under_its_own_request_unless_that_is_half_written(make_config: Callable[..., Config]) -> None:
+    checkpoint = checkpoints_root(make_config().tracking) / "0123"
     checkpoint.mkdir(parents=True)
-    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["resume=0123"]
-    keep_overrides(checkpoint, ["seed=1", "model=deep"])
-    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["seed=1", "model=deep"]
-    (file,) = checkpoint.iterdir()
-    file.write_text(file.read_text()[:-3])
-    assert overrides_of(tracking, "0123", ["resume=0123"]) == ["resume=0123"]
+    (checkpoint / "config.yaml").write_text(yaml.safe_dump(plain(make_config())))
+    first = Request("first", "python -m src.train seed=1", ("seed=1",))
+    keep_request(checkpoint, first)
+    assert resume(make_config("resume=auto"), REQUEST)[1:] == (first, RunLink(resumed="0123"))
+    (checkpoint / "request.json").write_text((checkpoint / "request.json").read_text()[:-3])
+    assert resume(make_config("resume=auto"), REQUEST)[1] == REQUEST
 
 
 def test_auto_starts_anew_where_nothing_is_left(make_config: Callable[..., Config]) -> None:
     config = make_config("resume=auto")
-    assert run_to_resume(config) == (config, None)
+    assert resume(config, REQUEST) == (config, REQUEST, None)
     assert config_digest(config) == config_digest(make_config())
     with pytest.raises(ConfigError, match="no such unfinished run"):
-        run_to_resume(make_config("resume=0123"))
+        resume(make_config("resume=0123"), REQUEST)
     with pytest.raises(ConfigError, match="tracking=off"):
-        run_to_resume(make_config("resume=auto", "tracking=off"))
+        resume(make_config("resume=auto", "tracking=off"), REQUEST)
 
 
 @pytest.mark.parametrize("content", ["", "seed: [", "removed_key: 1\n", b"\xff".decode("latin-1")])
@@ -115,10 +118,10 @@ def test_what_is_no_config_is_no_run_to_resume(
     checkpoint = checkpoints_root(config.tracking) / "0123"
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.yaml").write_bytes(content.encode("latin-1"))
-    assert run_to_resume(config) == (config, None)
+    assert resume(config, REQUEST) == (config, REQUEST, None)
     assert f"{checkpoint}: no run to resume (" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"^resume=0123: "):
-        run_to_resume(make_config("resume=0123"))
+        resume(make_config("resume=0123"), REQUEST)
 
 
 @pytest.mark.parametrize("change", ["seed=1", "optimizer.learning_rate=0.01", "dataset.synthetic.seed=1"])
@@ -235,6 +238,6 @@ def test_a_process_that_ends_while_its_run_is_being_made_leaves_none_running(
 
 def test_a_run_that_is_still_going_is_not_taken_over(make_config: Callable[..., Config]) -> None:
     with start_run(make_config(), "going", {}) as run:
-        assert run_to_resume(make_config("resume=auto"))[1] is None
+        assert resume(make_config("resume=auto"), REQUEST)[2] is None
         with pytest.raises(ConfigError, match="still going in another process"):
-            run_to_resume(make_config(f"resume={run.id}"))
+            resume(make_config(f"resume={run.id}"), REQUEST)
