@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.config import PROJECT_ROOT, Config
+from src.config import PROJECT_ROOT, Config, plain
 from src.config.identity import Request, config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
 from src.send import waiting_folders
