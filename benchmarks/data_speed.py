@@ -64,12 +64,11 @@ def _folder(folder: Path, rounds: int) -> Row:
 def _one_face(folder: Path, rounds: int) -> Row:
     """The shipped face model with its preparation, and a net of mini-XCEPTION's size with the same decoding."""
     from src.conversion.opening import open_model
-    from src.runtime.classifier import Classifier
-    from src.runtime.image_files import list_images
+    from src.runtime.predictor import ImagePredictor, list_images
 
     (folder / "face").mkdir()
     Image.fromarray(draw_face(0, 0, 48)[0]).save(folder / "face" / "one.png")
-    classifier, (image,) = Classifier(open_model()), list_images([str(folder / "face")], recursive=False)
+    classifier, (image,) = ImagePredictor(open_model()), list_images([str(folder / "face")], recursive=False)
     small = _mini_xception(folder / "small.tflite")
 
     def ours() -> None:

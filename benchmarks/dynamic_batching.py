@@ -21,19 +21,19 @@ from rich.console import Console
 from rich.table import Table
 
 from src.conversion.opening import open_model
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 from src.synthetic.faces import draw_face
 
 MOST = 32
 Ask = Callable[[NDArray[np.uint8]], float]
 
 
-def plain(classifier: Classifier) -> Ask:
+def plain(classifier: ImagePredictor) -> Ask:
     """One image at a time."""
     return lambda image: float(classifier.probabilities(image[None])[0])
 
 
-def gathered(classifier: Classifier) -> Ask:
+def gathered(classifier: ImagePredictor) -> Ask:
     """What waits is run together, at most `MOST` images, without waiting for more."""
     waiting: queue.SimpleQueue[tuple[NDArray[np.uint8], Future[float]]] = queue.SimpleQueue()
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    classifier = Classifier(open_model(arguments.model))
+    classifier = ImagePredictor(open_model(arguments.model))
     faces = [draw_face(7, index, classifier.bundle.image_size)[0] for index in range(64)]
     ways = {"plain": plain(classifier), "gathered": gathered(classifier)}
     table = Table(

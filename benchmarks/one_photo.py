@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from src.conversion.opening import open_model
-from src.runtime.image_files import list_images
-from src.runtime.photos import Photo, PhotoClassifier
+from src.runtime.photos import Photo, PhotoPredictor
+from src.runtime.predictor import list_images
 
 ROUNDS = 5
 PARTS = ("decoding", "looking for faces", "face model", "scene model", "the whole answer")
@@ -36,7 +36,7 @@ def milliseconds(work: Callable[[], object]) -> float:
     return float(np.median(found))
 
 
-def parts_of(classifier: PhotoClassifier, data: bytes) -> list[float]:
+def parts_of(classifier: PhotoPredictor, data: bytes) -> list[float]:
     """Milliseconds of each of `PARTS` for one photo; nan for a face model that has no face to judge."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     photo: Photo = classifier.prepare_file(data)
@@ -54,7 +54,7 @@ def parts_of(classifier: PhotoClassifier, data: bytes) -> list[float]:
 def main(folder: str, bundle: str | None = None) -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
-    classifier = PhotoClassifier(open_model(bundle))
+    classifier = PhotoPredictor(open_model(bundle))
     photos = list_images([folder], recursive=True)
     found = np.array([parts_of(classifier, Path(photo.path).read_bytes()) for photo in photos])
     table = Table("part", "median, ms", "95th percentile, ms", title=f"{len(found)} photos, one thread")

@@ -24,9 +24,8 @@ from PIL import Image
 from benchmarks.harness import in_turn
 from src.config import PROJECT_ROOT
 from src.conversion.opening import open_model
-from src.runtime.classifier import BATCH_SIZE
-from src.runtime.image_files import list_images
-from src.runtime.photos import open_classifier
+from src.runtime.photos import open_predictor
+from src.runtime.predictor import BATCH_SIZE, list_images
 from src.synthetic.faces import draw_face
 
 DIFFERENT = 20
@@ -48,7 +47,7 @@ def command(path: Path) -> None:
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of all of them in turn, `rounds` times, for the images in `folder`."""
-    classifier, images = open_classifier(open_model()), list_images([str(folder)], recursive=False)
+    classifier, images = open_predictor(open_model()), list_images([str(folder)], recursive=False)
     prepared: list[Any] = []
 
     def prepare() -> None:

@@ -83,14 +83,13 @@ def predict(
     import pandas as pd
 
     from .conversion.opening import open_model
-    from .runtime.classifier import Answer, answer_fields
-    from .runtime.image_files import list_images
-    from .runtime.photos import open_classifier
+    from .runtime.photos import open_predictor
+    from .runtime.predictor import Answer, answer_fields, list_images
 
     several = [images] if isinstance(images, str | Path | bytes | np.ndarray) else list(images)
     if isinstance(images, np.ndarray) and images.ndim == 4:
         several = list(images)
-    classifier = open_classifier(open_model(model))
+    classifier = open_predictor(open_model(model))
     answers: list[Answer] = []
     sent = 0  # of what is no file, whose answers are named by their places
     for each in several:

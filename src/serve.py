@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli.hydra_command import typer_command
+from .cli.typer_command import typer_command
 from .config import PROJECT_ROOT
 from .errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from .runtime.classifier import Answering
+    from .runtime.predictor import Predictor
 
 CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
 
@@ -57,9 +57,9 @@ def serve(
     except ImportError as error:
         raise BundleError(f"serving needs {error.name}: pip install '.[serve]' in the checkout") from None
     from .conversion.opening import open_model
-    from .runtime.photos import open_classifier
+    from .runtime.photos import open_predictor
 
-    classifier = open_classifier(open_model(model, tracking_uri), limits=SERVING_LIMITS)
+    classifier = open_predictor(open_model(model, tracking_uri), limits=SERVING_LIMITS)
     hosts = None if token and not allowed_host else [host, *(allowed_host or [])]
     made_page = _page(classifier, corrections, token) if page else None
     service = create_service(classifier, token=token, page=made_page, hosts=hosts)
@@ -69,7 +69,7 @@ def serve(
     run(service, listening)
 
 
-def _page(classifier: Answering, folder: Path, token: str | None) -> Callable[[], FastAPI]:
+def _page(classifier: Predictor, folder: Path, token: str | None) -> Callable[[], FastAPI]:
     """What makes the page, later and in a thread: importing Gradio takes seconds."""
     if importlib.util.find_spec("gradio") is None:
         raise BundleError("the page needs gradio: pip install '.[serve]' in the checkout, or serve with --no-page")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
@@ -26,8 +26,8 @@ def stop(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def shown(items: Sequence[Item], doing: str) -> Iterable[Item]:
-    """The same items, with a bar, how many are done and the time left on stderr where that is a terminal."""
+def progress(items: Iterable[Item], doing: str, total: int | None = None) -> Iterable[Item]:
+    """Return the same items; where stderr is a terminal, with a bar there, how many are done and the time left."""
     if not sys.stderr.isatty():
         return items
     from rich.console import Console
@@ -38,6 +38,6 @@ def shown(items: Sequence[Item], doing: str) -> Iterable[Item]:
 
     def counted() -> Iterable[Item]:
         with bar:
-            yield from bar.track(items, description=doing)
+            yield from bar.track(items, total, description=doing)
 
     return counted()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli.hydra_command import typer_command
+from .cli.typer_command import typer_command
 from .config import TrackingConfig
 from .errors import ConfigError
 

@@ -44,11 +44,11 @@ class Hide:
 sys.meta_path.insert(0, Hide())
 from fastapi.testclient import TestClient
 import src.serve, src.web.page, src.web.server
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 from src.conversion.opening import open_model
 from src.web.service import create_service
 
-client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
+client = TestClient(create_service(ImagePredictor(open_model())), base_url="http://localhost")
 image = Path(sys.argv[1]).read_bytes()
 assert client.post("/v1/predict", content=image).json()["answers"][0]["verdict"] == "ok"
 assert client.post("/v1/predict", files={"file": image}).json()["answers"][0]["verdict"] == "ok"
@@ -79,11 +79,11 @@ import importlib, importlib.metadata as metadata, re, sys
 from pathlib import Path
 from fastapi.testclient import TestClient
 import src.serve, src.web.page
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 from src.conversion.opening import open_model
 from src.web.service import create_service
 
-client = TestClient(create_service(Classifier(open_model())), base_url="http://localhost")
+client = TestClient(create_service(ImagePredictor(open_model())), base_url="http://localhost")
 client.post("/v1/predict", files={"file": Path("docs/faces.jpg").read_bytes()})
 wanted = set(re.findall(r"^[a-z][a-z-]*", Path("requirements/serve.in").read_text(), re.MULTILINE))
 owners = metadata.packages_distributions()

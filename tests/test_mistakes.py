@@ -116,7 +116,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
         patch.chdir(folder)
         store, _ = private_places(folder, empty_store)
         patch.setenv("MLFLOW_TRACKING_URI", store.removeprefix("tracking.uri="))
-        for name in ("src.training.fit.fit", "src.evaluation.evaluation.evaluate_model"):
+        for name in ("src.training.fit.fit", "src.evaluation.reevaluation.evaluate_model"):
             module, _, function = name.rpartition(".")
             patch.setattr(import_module(module), function, lambda *_, **__: pytest.fail("the work began"))
         yield folder

@@ -14,11 +14,11 @@ from PIL import Image
 from src.config import ExportConfig
 from src.conversion.export import export
 from src.conversion.photo_bundle import face_part, scene_part
-from src.detection.detectors import BLAZEFACE
+from src.detection.faces import BLAZEFACE
 from src.errors import BundleError, ConfigError
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
-from src.runtime.image_files import ImageFile
-from src.runtime.photos import open_classifier
+from src.runtime.photos import open_predictor
+from src.runtime.predictor import ImageFile
 from tests.composing import compose_config
 
 
@@ -71,7 +71,7 @@ def test_both_models_of_a_bundle_are_fused_anew_on_photos_of_named_collectors(
     assert counts["test, no copy in another split"] == "24"
     assert [row[:3] for row in rows if row[0] in ("c0", "c1")] == [["c0", "validation", "24"], ["c1", "test", "25"]]
     assert "Fitted on c0." in made.card()
-    (answer,) = open_classifier(made).answers([ImageFile(str(collected / "happy" / "c1_1.png"))])
+    (answer,) = open_predictor(made).answers([ImageFile(str(collected / "happy" / "c1_1.png"))])
     assert answer.label == "happy"
 
 
@@ -83,7 +83,7 @@ def test_a_model_of_cut_out_faces_looks_for_none_itself_in_a_bundle_for_photos(
     assert made.fit == "stretch"
     landscape = Image.new("RGB", (200, 120), "green")
     landscape.save(tmp_path / "landscape.png")
-    (answer,) = open_classifier(made, look_for_faces=False).answers([ImageFile(str(tmp_path / "landscape.png"))])
+    (answer,) = open_predictor(made, look_for_faces=False).answers([ImageFile(str(tmp_path / "landscape.png"))])
     assert answer.verdict in ("ok", "unsure")
 
 

@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 
 from src.config import ExportConfig, TrackingConfig
 from src.conversion import opening
-from src.detection.detectors import BLAZEFACE
+from src.detection.faces import BLAZEFACE
 from src.evaluation import recorded
-from src.runtime.bundle import CARD, Bundle, Scene, open_bundle, write_manifest
-from src.runtime.fusion import Fusion
+from src.runtime.bundle import CARD, Bundle, Fusion, Scene, open_bundle, write_manifest
 from src.synthetic.faces import draw_face
 from src.tracking.read import find_run, model_folder
 from tests.composing import BRIEF_EVALUATION, compose_config
@@ -172,12 +171,9 @@ Run = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
-def predict(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def predict(bundle: Bundle) -> Run:
     """Run the command in this process with the small model: exit code, lines and error."""
     from src import predict as module
-
-    monkeypatch.setattr(module, "CACHE", tmp_path / "answers.sqlite")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def run(*arguments: object, stdin: bytes | None = None) -> SimpleNamespace:
         import typer

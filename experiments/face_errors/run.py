@@ -24,7 +24,7 @@ from src.data.sources.synthetic import SyntheticLocator
 from src.metrics.intervals import proportion
 from src.metrics.log_odds import log_odds
 from src.runtime.bundle import open_bundle
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 
 DRAWN, DRAWN_SEED = 600, 99
 
@@ -61,7 +61,7 @@ def with_votes(faces: pd.DataFrame, votes: Path) -> pd.DataFrame:
 def margins(faces: pd.DataFrame, folder: Path) -> np.ndarray:
     """How far each face's log-odds, by the face model of the bundle in `folder`, lie above the bundle's threshold."""
     bundle = open_bundle(folder)
-    return log_odds(Classifier(bundle).probabilities(np.stack(faces["pixels"]))) - float(log_odds(bundle.threshold))
+    return log_odds(ImagePredictor(bundle).probabilities(np.stack(faces["pixels"]))) - float(log_odds(bundle.threshold))
 
 
 def right(faces: pd.DataFrame, folder: Path) -> pd.Series:

@@ -116,7 +116,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     from src.conversion.export import export
     from src.conversion.photo_evidence import labeled_photos, photo_evidence, with_answers, write_evidence
     from src.data.prepared import prepare
-    from src.runtime.photos import PhotoClassifier
+    from src.runtime.photos import PhotoPredictor
     from src.training.run import train
 
     config = config_of_fold(arguments, fold)
@@ -135,7 +135,7 @@ def answers_of_fold(arguments: argparse.Namespace, fold: int) -> pd.DataFrame:
     bundle = export(exporting)
     assert bundle.scene is not None  # noqa: S101  (for the type checker)
     photos = labeled_photos(prepare(config.dataset), config.dataset, exporting)
-    found = with_answers(photo_evidence(PhotoClassifier(bundle), photos), bundle)
+    found = with_answers(photo_evidence(PhotoPredictor(bundle), photos), bundle)
     found = found[found["split"] == "test"]
     intercept, weight = bundle.scene.fusion.without_faces
     alone = replace(bundle.scene.fusion, with_faces=(intercept, 0.0, weight))

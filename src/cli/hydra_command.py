@@ -10,10 +10,9 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import hydra
-import typer
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -231,25 +230,3 @@ def _with_paths(lines: list[str]) -> Iterator[tuple[str, str]]:
         indent = len(match["indent"])
         parents = [*(parent for parent in parents if parent[0] < indent), (indent, match["key"])]
         yield ".".join(name for _, name in parents), line
-
-
-UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
-"""What Typer raises for all mistakes in options; it names only some of its kinds."""
-
-
-def typer_command(task: Callable[..., None]) -> Callable[[], None]:
-    """A console entry point that runs `task` on `sys.argv`; a UserError ends it with its own exit code."""
-
-    def entry() -> None:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-        app.command()(task)
-        try:
-            sys.exit(app(standalone_mode=False) or 0)  # else a mistake in an option is told in a box of several lines
-        except UsageError as error:
-            stop(error.format_message(), error.exit_code)
-        except typer.Abort:
-            stop("interrupted", INTERRUPTED)
-        except UserError as error:
-            stop(str(error), error.exit_code)
-
-    return entry

@@ -17,7 +17,7 @@ from ..config import Config
 from ..config.base import role_of
 from ..metrics.intervals import group_codes
 from ..metrics.scores import MIN_PROBABILITY
-from ..terminal import shown
+from ..terminal import progress
 from ..tracking.read import RecordedRun
 
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]
@@ -101,7 +101,7 @@ def gather(
     codes: dict[str, NDArray[np.intp]] = {}
     unreadable: list[RecordedRun] = []
     align = _Aligner()
-    for key, folds in shown(list(_members(runs).items()), "reading runs"):
+    for key, folds in progress(list(_members(runs).items()), "reading runs"):
         tables = [_test_rows(read(run)) for run in folds]
         missing = [run for run, table in zip(folds, tables, strict=True) if table is None]
         unreadable += missing

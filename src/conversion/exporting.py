@@ -30,7 +30,7 @@ from ..native_stderr import quiet_stderr
 from ..reports.pages import markdown_table
 from ..runtime.bundle import CARD, MANIFEST, MODEL_FILES, Bundle, create_bundle, finite_scores, write_manifest
 from ..runtime.runners import create_runner
-from ..terminal import shown
+from ..terminal import progress
 from ..tracking.read import artifact
 from .parity import Parity, compare_outputs, measure, table_rows
 
@@ -44,7 +44,7 @@ def build_bundle(
     """Write the bundle `name` to `folder`. Raises BundleError for a format past its tolerance."""
     model = recorded.load()
     calibration = _calibration_images(dataset)
-    for model_format in shown(config.formats, "writing formats"):
+    for model_format in progress(config.formats, "writing formats"):
         write_model(model, model_format, folder, calibration)
     (folder / CARD).write_text("", encoding="utf-8")
     draft = write_manifest(_describe(recorded, dataset, config, folder, name))
@@ -52,7 +52,7 @@ def build_bundle(
     reference = predict_rows(predictor(model), dataset, rows)
     parities = [
         _compare(draft, model_format, dataset, rows, labels, reference)
-        for model_format in shown(draft.formats, "comparing formats")
+        for model_format in progress(draft.formats, "comparing formats")
     ]
     for parity in parities:
         parity.check(config.tolerance, config.int8_tolerance)

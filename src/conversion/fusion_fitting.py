@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..metrics.log_odds import sigmoid
-from ..runtime.fusion import Evidence, Fusion, Joining, join_faces
+from ..runtime.bundle import Evidence, Fusion, Joining, combine_faces
 
 JOININGS: tuple[Joining, ...] = ("largest", "mean")
 SUM_WITH_FACES, SUM_WITHOUT = (0.0, 1.0, 1.0), (0.0, 1.0)
@@ -30,7 +30,7 @@ def fit_fusion(labels: NDArray[np.floating], evidence: Sequence[Evidence], unsur
     scene = np.array([item.scene for item in evidence], dtype=np.float64)
     fits: dict[Joining, tuple[Floats, float]] = {}
     for joining in JOININGS:
-        joined = np.array([join_faces(item.faces, item.sides, joining) for item in evidence if item.faces.size])
+        joined = np.array([combine_faces(item.faces, item.sides, joining) for item in evidence if item.faces.size])
         fits[joining] = fit_logistic(truth[found], np.stack([joined, scene[found]], axis=-1), SUM_WITH_FACES)
     best = min(JOININGS, key=lambda joining: fits[joining][1])
     without, _ = fit_logistic(truth[~found], scene[~found, None], SUM_WITHOUT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import ExportConfig
-from ..detection.detectors import BLAZEFACE
+from ..detection.faces import BLAZEFACE
 from ..errors import BundleError
 from ..metrics.scores import score
 from ..runtime.bundle import (
@@ -18,13 +18,13 @@ from ..runtime.bundle import (
     MODEL_FILES,
     SCENE_PREFIX,
     Bundle,
+    Fusion,
     Scene,
     create_bundle,
     finite_scores,
     write_manifest,
 )
-from ..runtime.fusion import Fusion
-from ..runtime.photos import PhotoClassifier
+from ..runtime.photos import PhotoPredictor
 from .fusion_fitting import SUM_WITH_FACES, SUM_WITHOUT, fit_fusion
 from .photo_card import FACE_SECTION, SCENE_SECTION, card_section, photo_card
 from .photo_evidence import LabeledEvidence, LabeledPhotos, photo_evidence, with_answers
@@ -71,7 +71,7 @@ def build_photo_bundle(
         detection=BLAZEFACE,
     )
     draft = write_manifest(_joined(face, folder, formats, described))
-    found = photo_evidence(PhotoClassifier(draft), photos)
+    found = photo_evidence(PhotoPredictor(draft), photos)
     fitting = evidence or LabeledEvidence.of_table(found[found["split"] == "validation"], "validation photos")
     fusion = fit_fusion(fitting.labels, fitting.evidence, config.unsure_below)
     fused = replace(draft, scene=replace(described, fusion=fusion))

@@ -16,11 +16,9 @@ from ..data.prepared import PreparedDataset
 from ..data.samples import Limits, RejectedImageError, Sample
 from ..data.sources import list_samples
 from ..errors import BundleError, DataError
-from ..runtime.bundle import UNSURE, Bundle
-from ..runtime.classifier import BATCH_SIZE
-from ..runtime.fusion import Evidence
-from ..runtime.image_files import ImageFile
-from ..runtime.photos import Photo, PhotoClassifier
+from ..runtime.bundle import UNSURE, Bundle, Evidence
+from ..runtime.photos import Photo, PhotoPredictor
+from ..runtime.predictor import BATCH_SIZE, ImageFile
 
 EVALUATED = ("validation", "test")
 EVIDENCE_COLUMNS = ("label", "face_log_odds", "face_sides", "scene_log_odds")
@@ -86,7 +84,7 @@ def _part(path: str, pattern: str | None) -> str:
     return match.group(1 if match.re.groups else 0) if match else "others"
 
 
-def photo_evidence(classifier: PhotoClassifier, photos: LabeledPhotos) -> pd.DataFrame:
+def photo_evidence(classifier: PhotoPredictor, photos: LabeledPhotos) -> pd.DataFrame:
     """The table of `photos` with `evidence`, without those that are one face, which no fusion answers.
 
     Raises BundleError where none of validation is left.
@@ -105,7 +103,7 @@ def photo_evidence(classifier: PhotoClassifier, photos: LabeledPhotos) -> pd.Dat
     return found
 
 
-def _photo(classifier: PhotoClassifier, sample: Sample, limits: Limits) -> Photo:
+def _photo(classifier: PhotoPredictor, sample: Sample, limits: Limits) -> Photo:
     prepared = classifier.prepare(ImageFile(sample.path, sample.locator.read(limits.bytes)))
     if isinstance(prepared, RejectedImageError):
         raise BundleError(f"{sample.path}: {prepared}")

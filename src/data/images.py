@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from ..detection.cut_out import is_cut_out_face
-from ..detection.detectors import Detector, create_detector
+from ..detection.faces import Detector, create_detector, is_face_crop
 from .pixel_budget import DECODING
 from .rejections import DECODE_ERRORS, FORMATS, UNOPENED, broken_verdict, one_line, unopened_verdict
 from .samples import DecodedImage, Fit, Limits, RejectedImageError
@@ -122,7 +121,7 @@ def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.
 
 def _largest_face(upright: Image.Image, size: int) -> Image.Image:
     """The largest face of an upright image, cut out as a prediction cuts it out; all of one that is a face."""
-    if is_cut_out_face(upright, size):
+    if is_face_crop(upright, size):
         return upright
     detector = _detector()
     faces = detector.faces(upright)

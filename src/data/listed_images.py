@@ -10,7 +10,7 @@ import numpy as np
 import PIL
 
 from ..config import DatasetConfig
-from ..detection.detectors import BLAZEFACE
+from ..detection.faces import BLAZEFACE
 from .lookalikes import finds_crops
 from .packed_samples import PackedSamples
 from .samples import NEITHER, Fit, Limits, Sample

@@ -106,7 +106,7 @@ def _error(value: float) -> str:
 def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5) -> Figure:
     """Accuracy when only the most certain share of the images is answered."""
     curve = coverage_curve(labels, probabilities, threshold)
-    title = "Answering only the certain images"
+    title = "Predictor only the certain images"
     figure, ax = axes(5.2, 4.2, title, "Coverage (share of images answered)", "Accuracy of the answers")
     trials = np.arange(1, curve.coverage.size + 1)
     low, high = wilson_interval(curve.accuracy, trials)

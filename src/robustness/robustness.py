@@ -16,7 +16,7 @@ from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
 from ..models.predictions import IMAGES_AT_ONCE, Predict
 from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
-from ..terminal import shown
+from ..terminal import progress
 from .corruptions import CORRUPTIONS, corrupt
 
 
@@ -57,7 +57,7 @@ def measure_robustness(
     truth, groups = rows["label"].to_numpy() == 1, rows["group"].to_numpy()
     started, found = time.perf_counter(), []
     conditions = [(name, severity) for name in CORRUPTIONS for severity in config.corruptions]
-    for name, severity in shown(conditions, "robustness"):
+    for name, severity in progress(conditions, "robustness"):
         uncalibrated = _predict_corrupted(predict, sample, name, severity, config.seed)
         predicted = apply_temperature(uncalibrated, decision.temperature) >= decision.threshold
         accuracy = proportion(predicted == truth, groups)

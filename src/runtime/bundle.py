@@ -13,8 +13,9 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,14 +25,11 @@ from pydantic.dataclasses import dataclass
 from ..config import typed
 from ..data.locators import FileLocator
 from ..data.samples import Fit
-from ..detection.detectors import CASCADE, Detection
+from ..detection.faces import Detection
 from ..errors import BundleError
-from ..metrics.log_odds import apply_temperature
-from .fusion import Fusion
+from ..metrics.log_odds import apply_temperature, sigmoid
 
-SCHEMA_VERSION = 3
-READABLE_SCHEMAS = (1, 2, 3)
-"""1 has no `scene` and no `fusion`, 2 no `detection`: faces are then found by the cascade."""
+SCHEMA_VERSION = 1
 
 MANIFEST, CARD = "bundle.json", "model_card.md"
 MODEL_FILES = {
@@ -102,6 +100,61 @@ _Scores = Annotated[dict[str, dict[str, _Interval]], Field(description="value, l
 _Formats = Annotated[tuple[str, ...], AfterValidator(_known), Field(description=f"some of {', '.join(MODEL_FILES)}")]
 
 
+Joining = Literal["largest", "mean"]
+_Probability = Annotated[_Number, Field(ge=0, le=1)]
+
+
+@plain_dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the models say of one image, in log-odds of class 1: `faces` (n,) of the faces, whose sides in pixels are
+    `sides` (n,), and `scene` of the whole image.
+    """
+
+    faces: NDArray[np.float64]
+    sides: NDArray[np.float64]
+    scene: float
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
+class Fusion:
+    """A logistic model on log-odds for images in which a face is found, and one for those in which none is.
+
+    `with_faces` is intercept, weight of the joined faces and weight of the scene; `without_faces` intercept and weight
+    of the scene. `joining` says how several faces become one number. `threshold` and `abstain` (low, high) count on the
+    fused probability.
+    """
+
+    joining: Joining
+    with_faces: tuple[_Number, _Number, _Number]
+    without_faces: tuple[_Number, _Number]
+    threshold: _Probability = 0.5
+    abstain: tuple[_Probability, _Probability] | None = None
+
+    def probability(self, evidence: Evidence) -> float:
+        """The fused P(class 1)."""
+        if evidence.faces.size == 0:
+            intercept, scene = self.without_faces
+            return float(sigmoid(intercept + scene * evidence.scene))
+        intercept, face, scene = self.with_faces
+        joined = combine_faces(evidence.faces, evidence.sides, self.joining)
+        return float(sigmoid(intercept + face * joined + scene * evidence.scene))
+
+
+def combine_faces(log_odds: ArrayLike, sides: ArrayLike, joining: Joining) -> float:
+    """One number for several faces: the log-odds of the largest, or the mean of all weighted by their areas."""
+    values, widths = np.asarray(log_odds, dtype=np.float64), np.asarray(sides, dtype=np.float64)
+    if joining == "largest":
+        return float(values[np.argmax(widths)])
+    return float(np.average(values, weights=widths**2))
+
+
+def describe_faces(count: int) -> str:
+    """What an answer rests on, where faces were looked for."""
+    if count == 0:
+        return "whole image, no face found"
+    return f"{count} face" + "s" * (count > 1)
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Scene:
     """A second model, for whole images, in the formats of the first, how faces are found, and how both models are
@@ -113,7 +166,7 @@ class Scene:
     dataset_digest: _Line
     run_id: _Line | None = None
     fusion: Fusion
-    detection: Detection = CASCADE
+    detection: Detection
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
@@ -147,16 +200,9 @@ class Bundle:
     @property
     def model_id(self) -> str:
         """The bundle's name and the start of a digest over all that decides its answers."""
-        decisive: list[object] = [self.threshold, self.temperature, self.abstain, self.class_names, self.files]
-        decisive += [] if self.fit == "stretch" else [self.fit]
-        scene = asdict(self.scene) if self.scene else {}
-        # The name of a bundle from before there were others of these has neither.
-        if scene.get("fit") == "stretch":
-            del scene["fit"]
-        if self.scene and self.scene.detection == CASCADE:
-            del scene["detection"]
-        described = json.dumps(decisive + ([scene] if self.scene else []))
-        return f"{self.name}@{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+        decisive = [self.threshold, self.temperature, self.abstain, self.class_names, self.files, self.fit]
+        text = json.dumps([*decisive, asdict(self.scene) if self.scene else None])
+        return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def model_file(self, model_format: str) -> Path:
         """The file of one of `formats`."""
@@ -197,8 +243,7 @@ class Bundle:
 def write_manifest(bundle: Bundle) -> Bundle:
     """Hash the files in the bundle's folder and write `bundle.json` beside them; the bundle with those hashes."""
     hashes = {name: _sha256(bundle.folder / name) for name in bundle.file_names()}
-    schema = SCHEMA_VERSION if bundle.scene else READABLE_SCHEMAS[0]
-    stored = {**asdict(bundle), "files": hashes, "schema": schema, "preparation": PREPARATION}
+    stored = {**asdict(bundle), "files": hashes, "schema": SCHEMA_VERSION, "preparation": PREPARATION}
     del stored["folder"]
     (bundle.folder / MANIFEST).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return open_bundle(bundle.folder)
@@ -234,9 +279,8 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
     found = stored.get("schema") if isinstance(stored, dict) else None
-    if found not in READABLE_SCHEMAS:
-        known = ", ".join(map(str, READABLE_SCHEMAS))
-        raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {known}; export again")
+    if found != SCHEMA_VERSION:
+        raise BundleError(f"{folder / MANIFEST}: schema {found!r}, this version reads {SCHEMA_VERSION}; export again")
     if stored.get("preparation") != PREPARATION:
         raise BundleError(f"{folder / MANIFEST}: made for images prepared in another way; export the model again")
     return stored

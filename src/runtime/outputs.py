@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import filecmp
+import itertools
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +16,8 @@ from typing import Protocol
 
 from ..errors import ConfigError, DataError
 from ..terminal import printable
-from .classifier import WHOLE_IMAGE, Answer, answer_fields
-from .image_files import STDIN
+from .bundle import REJECTED, UNSURE
+from .predictor import STDIN, WHOLE_IMAGE, Answer, answer_fields
 
 
 class Write(Protocol):
@@ -111,3 +115,66 @@ def _parquet_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     )
     with _disk_errors(file):
         parquet.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), file)
+
+
+class Sorter:
+    """Copies images, or links to them, into `folder`/LABEL (or unsure, or rejected), never over another file.
+
+    An image that is there already is left alone, so that a sorting that was broken off can be started again.
+    """
+
+    def __init__(self, folder: Path, *, link: bool) -> None:
+        """Make the folder. Raises DataError where it cannot be made."""
+        self.folder, self.link = folder, link
+        self.placed = self.unreadable = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder}: {error.strerror}") from None
+
+    def put(self, answer: Answer) -> None:
+        """Put one image in its place. Raises DataError."""
+        source = Path(os.path.abspath(answer.path))
+        if not os.access(source, os.R_OK):  # such as a link that leads nowhere: answered already, as unreadable
+            self.unreadable += 1
+            return
+        target_folder = self.folder / (answer.label or (UNSURE if answer.verdict == "unsure" else REJECTED))
+        try:
+            target_folder.mkdir(exist_ok=True)
+            if target_folder.is_symlink():
+                raise DataError(f"{target_folder}: a link; images are sorted into folders only")
+            self.placed += self._place(source, target_folder)
+        except OSError as error:
+            raise DataError(f"{answer.path}: cannot be sorted into {target_folder}: {error.strerror}") from None
+
+    def _place(self, source: Path, folder: Path) -> bool:
+        """Make a finished copy or link appear in one step under a free name; False where it is there already."""
+        partial = folder / f".{uuid.uuid4().hex}.part"
+        if self.link:
+            partial.symlink_to(source)
+        else:
+            shutil.copy2(source, partial)
+        try:
+            for number in itertools.count(1):  # photo.jpg, photo-2.jpg and so on
+                target = folder / source.name if number == 1 else folder / f"{source.stem}-{number}{source.suffix}"
+                try:
+                    os.link(partial, target, follow_symlinks=False)  # unlike a rename, never over another file
+                    return True
+                except FileExistsError:
+                    if self._is_placed(source, target):
+                        return False
+        finally:
+            partial.unlink(missing_ok=True)
+        raise AssertionError("names never end")
+
+    def _is_placed(self, source: Path, target: Path) -> bool:
+        if target.is_symlink():
+            return self.link and target.readlink() == source
+        return not self.link and target.is_file() and filecmp.cmp(source, target, shallow=False)
+
+    @property
+    def report(self) -> str:
+        """One line: how many files went where."""
+        stay = f"; unreadable, left out: {self.unreadable}" if self.unreadable else ""
+        done = "linked" if self.link else "copied"
+        return f"files {done} into folders in {printable(str(self.folder))}: {self.placed}{stay}"

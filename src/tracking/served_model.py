@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from happy_sad.runtime.bundle import open_bundle
-from happy_sad.runtime.photos import open_classifier
+from happy_sad.runtime.photos import open_predictor
 from happy_sad.tracking.flavour import BUNDLE, INPUT, output_columns
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -36,7 +36,7 @@ class ServedModel(Predicting, PythonModel):
     """Answers for images; one that cannot be read gets its verdict in its own row."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        self.classifier = open_classifier(open_bundle(Path(context.artifacts[BUNDLE])))
+        self.classifier = open_predictor(open_bundle(Path(context.artifacts[BUNDLE])))
 
 
 def images_in(given: Any) -> Iterable[Any]:

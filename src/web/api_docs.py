@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.responses import HTMLResponse
 
-from ..runtime.classifier import Answering, AnswerVerdict
+from ..runtime.predictor import AnswerVerdict, Predictor
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ info.title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
@@ -115,7 +115,7 @@ def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[Base
     return answer, body
 
 
-def model_body(classifier: Answering) -> ModelBody:
+def model_body(classifier: Predictor) -> ModelBody:
     """What there is to know of a classifier's model."""
     bundle = classifier.bundle
     return ModelBody(

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from ..runtime.classifier import Answer, Answering
+from ..runtime.predictor import Answer, Predictor
 from .api_docs import errors, example
 from .kserve_tensors import HEADER_LENGTH, MODEL, InferBody, Output, infer_response, parse
 from .uploads import Gate, ServiceLimits, body_within
@@ -97,7 +97,7 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 _JSON_BODY = {"application/json": {"schema": _inlined(InferBody.model_json_schema())}}
 
 
-def outputs_of(classifier: Answering) -> list[Output]:
+def outputs_of(classifier: Predictor) -> list[Output]:
     """The model's outputs. A tensor has no empty place, so that confidence, which is P(label), is not among them."""
     return [
         Output(f"p_{classifier.bundle.class_names[1]}", "FP32", lambda answer: answer.probability or 0.0),
@@ -110,7 +110,7 @@ def outputs_of(classifier: Answering) -> list[Output]:
 def add_kserve(
     service: FastAPI,
     guarded: APIRouter,
-    classifier: Answering,
+    classifier: Predictor,
     check: Callable[[], object],
     limits: ServiceLimits,
     gate: Gate,
@@ -166,7 +166,7 @@ def _add_description(guarded: APIRouter, outputs: Sequence[Output]) -> None:
 
 
 def _add_inference(
-    guarded: APIRouter, classifier: Answering, outputs: list[Output], limits: ServiceLimits, gate: Gate, count: Count
+    guarded: APIRouter, classifier: Predictor, outputs: list[Output], limits: ServiceLimits, gate: Gate, count: Count
 ) -> None:
     names = [output.name for output in outputs]
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from ..data.samples import RejectedImageError
-from ..runtime.classifier import Answer
-from ..runtime.image_files import decode_base64
+from ..runtime.predictor import Answer, decode_base64
 from .api_docs import example
 
 MODEL = "happy-sad"

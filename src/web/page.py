@@ -20,11 +20,10 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from ..data.samples import RejectedImageError
-from ..detection.detectors import Detector
+from ..detection.faces import Detector
 from ..errors import BundleError, DataError
-from ..runtime.classifier import Answer, Answering
-from ..runtime.faces import face_detector
-from ..runtime.image_files import ImageFile
+from ..runtime.photos import face_detector
+from ..runtime.predictor import Answer, ImageFile, Predictor
 from .corrections import Corrections
 from .page_access import COOKIE, author
 from .page_answers import PageAnswers, note
@@ -42,7 +41,7 @@ _WRONG = """{evidence}.
 
 
 def build_page(
-    classifier: Answering, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
+    classifier: Predictor, corrections: Corrections, temporary: TemporaryDirectory, *, signed_in: bool
 ) -> FastAPI:
     """An application with the page at `/`; `signed_in` shows the way out.
 

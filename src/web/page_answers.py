@@ -13,13 +13,12 @@ from PIL import Image
 
 from ..data.images import open_upright
 from ..data.samples import RejectedImageError
-from ..detection.detectors import Detector
+from ..detection.faces import Detector
 from ..explanation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
-from ..runtime.classifier import Answer, Answering
-from ..runtime.faces import classify_faces
-from ..runtime.image_files import ImageFile
 from ..runtime.outputs import percent
+from ..runtime.photos import predict_faces
+from ..runtime.predictor import Answer, ImageFile, Predictor
 from .corrections import Corrections
 from .page_guard import is_upload
 
@@ -34,7 +33,7 @@ THUMBNAIL, SHOWN = 240, 1280
 class PageAnswers:
     """A classifier, and the words, marks and images in which the page shows its answers."""
 
-    classifier: Answering
+    classifier: Predictor
     corrections: Corrections
     uploads: Path
 
@@ -106,7 +105,7 @@ class PageAnswers:
         """HTML that says the answer for a camera's image: for its largest face, or for all of it."""
         image = ImageFile("camera", data)
         try:
-            upright, faces = classify_faces(self.classifier.one_face, detect, image) if detect else (None, [])
+            upright, faces = predict_faces(self.classifier.one_face, detect, image) if detect else (None, [])
         except RejectedImageError as error:
             return note(f"no answer: {error}")
         if upright is None or not faces:

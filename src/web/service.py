@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
-from ..runtime.classifier import Answer, Answering
+from ..runtime.predictor import Answer, Predictor
 from .api_docs import ErrorBody, ModelBody, StatusBody, add_description, answer_types, errors, model_body, request_body
 from .kserve import add_kserve
 from .page_access import PageSlot, Sessions, add_sign_in, same_secret
@@ -47,7 +47,7 @@ class Metrics:
 
 
 def create_service(
-    classifier: Answering,
+    classifier: Predictor,
     *,
     token: str | None = None,
     limits: ServiceLimits | None = None,
@@ -96,7 +96,7 @@ async def _say_error(_: Request, error: Exception) -> Response:
     return JSONResponse(ErrorBody(error=error.detail).model_dump(), error.status_code, error.headers)
 
 
-def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits, gate: Gate, metrics: Metrics) -> None:
+def _add_predict(router: APIRouter, classifier: Predictor, limits: ServiceLimits, gate: Gate, metrics: Metrics) -> None:
     names = classifier.bundle.class_names
     answer_body, predict_body = answer_types(names)
 
@@ -118,7 +118,7 @@ def _add_predict(router: APIRouter, classifier: Answering, limits: ServiceLimits
         return predict_body(model=classifier.model_id, answers=told, seconds=seconds)
 
 
-def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics) -> None:
+def _add_descriptions(router: APIRouter, classifier: Predictor, metrics: Metrics) -> None:
     @router.get("/v1/model")
     def model() -> ModelBody:
         """The model, its scores with 95 % intervals and its card."""
@@ -130,7 +130,7 @@ def _add_descriptions(router: APIRouter, classifier: Answering, metrics: Metrics
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_health(service: FastAPI, classifier: Answering) -> Callable[[], object]:
+def _add_health(service: FastAPI, classifier: Predictor) -> Callable[[], object]:
     """Add both health checks; what has the model answer."""
     blank = classifier.blank()
 

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from ..data.images import Limits
-from ..runtime.image_files import ImageFile
+from ..runtime.predictor import ImageFile
 
 RETRY_SECONDS = 1
 BODY_SECONDS = 30

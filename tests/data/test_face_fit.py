@@ -15,10 +15,9 @@ from src.data.images import decode_pixels
 from src.data.prepared import prepare
 from src.data.samples import Limits, RejectedImageError
 from src.data.sources.synthetic import DRAWN_FOR_CUTTING, SyntheticLocator
-from src.detection.detectors import create_detector
+from src.detection.faces import create_detector
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile, ImagePredictor
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
 from tests.image_files import config_of, scene
@@ -89,7 +88,7 @@ def test_images_without_a_face_are_rejected_and_said(tmp_path: Path) -> None:
 
 
 def test_a_model_of_faces_says_where_it_finds_none(bundle: Bundle) -> None:
-    classifier = Classifier(replace(bundle, fit="face"))
+    classifier = ImagePredictor(replace(bundle, fit="face"))
     with pytest.raises(RejectedImageError, match="no face was found"):
         classifier.prepare_pixels(np.asarray(scene(0)))
     answers = list(classifier.answers([ImageFile("a.png", png(scene(0))), ImageFile("b.png", png(page()))]))
@@ -98,5 +97,5 @@ def test_a_model_of_faces_says_where_it_finds_none(bundle: Bundle) -> None:
 
 
 def test_a_service_of_a_model_of_faces_is_ready_without_a_face(bundle: Bundle) -> None:
-    service = TestClient(create_service(Classifier(replace(bundle, fit="face"))), base_url="http://localhost")
+    service = TestClient(create_service(ImagePredictor(replace(bundle, fit="face"))), base_url="http://localhost")
     assert service.get("/readyz").json() == {"status": "ready"}

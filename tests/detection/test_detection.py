@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,10 +10,9 @@ import pytest
 from PIL import Image
 
 from src.config import PROJECT_ROOT
-from src.detection import detectors
+from src.detection import faces
 from src.detection.blazeface import FOLDER, Network, find_faces, grid
-from src.detection.detectors import BLAZEFACE, CASCADE, Box, Detection, Detector, create_detector
-from src.errors import BundleError
+from src.detection.faces import Box, Detection, Detector, create_detector
 from src.synthetic.faces import draw_face
 
 SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
@@ -55,11 +53,10 @@ def test_boxes_scale_with_the_image(detector: Detector) -> None:
     assert overlap(Box(10 * small.left, 10 * small.top, 10 * small.side), large) > 0.9
 
 
-@pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
-def test_where_no_face_is_none_is_found(settings: Detection) -> None:
+def test_where_no_face_is_none_is_found(detector: Detector) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     for image in (Image.fromarray(noise), Image.new("RGB", (320, 240), "navy"), Image.new("RGB", (9, 900))):
-        assert create_detector(settings).faces(image) == []
+        assert detector.faces(image) == []
 
 
 def test_several_faces_are_told_from_left_to_right(detector: Detector) -> None:
@@ -88,7 +85,7 @@ def test_a_face_beside_the_image_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
     numbers, scores = np.full((2304, 16), 20, np.float32), np.full(2304, -100, np.float32)
     scores[[5, 24 * 48 + 24]] = 10
     network = Network(lambda _: (numbers, scores), 192, grid(48))
-    monkeypatch.setattr(detectors, "load_blazeface", lambda: [network])
+    monkeypatch.setattr(faces, "load_blazeface", lambda: [network])
     (found,) = create_detector().faces(Image.new("RGB", (180, 96)))  # the other is in the black border above it
     assert 0 < found.top + found.side / 2 < 96
 
@@ -103,7 +100,7 @@ def test_many_threads_find_what_one_does(detector: Detector) -> None:
 
 def test_the_crop_has_the_margin_and_ends_with_the_image() -> None:
     image = Image.new("RGB", (100, 80))
-    cutting = Detector(lambda _: [], Detection(detector="cascade", margin=0.25))
+    cutting = Detector(lambda _: [], Detection(margin=0.25))
     assert cutting.crop(image, Box(30, 20, 40)).size == (60, 60)
     assert cutting.crop(image, Box(0, 0, 40)).size == (50, 50)
     assert cutting.crop(image, Box(-30, -30, 200)).size == (100, 80)
@@ -115,26 +112,3 @@ def test_the_networks_are_the_published_ones_and_their_licence_is_beside_them() 
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() in (FOLDER / "README.md").read_text()
     assert "Apache License" in (FOLDER / "LICENSE").read_text()
-
-
-@pytest.mark.parametrize(
-    ("settings", "module", "said"), [(BLAZEFACE, "ai_edge_litert", "LiteRT"), (CASCADE, "cv2", "OpenCV")]
-)
-def test_a_missing_library_is_named(
-    settings: Detection, module: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
-    with pytest.raises(BundleError, match=f"finding faces needs {said}: pip install"):
-        create_detector(settings)
-
-
-@pytest.mark.skipif(not WEB.is_dir(), reason=f"people's photos are not beside the checkout ({WEB.name})")
-def test_more_faces_of_real_photos_are_found_than_by_the_cascade(detector: Detector) -> None:
-    photos = sorted(WEB.glob("*/c0[37]_*.jpg"))[::12]
-    found = [
-        [bool(made.faces(Image.open(path).convert("RGB"))) for path in photos]
-        for made in (detector, create_detector(CASCADE))
-    ]
-    by_blazeface, by_cascade = (float(np.mean(row)) for row in found)
-    assert by_blazeface > by_cascade + 0.05

@@ -19,8 +19,8 @@ from src.conversion.opening import open_model
 from src.errors import BundleError
 from src.metrics.calibration import apply_temperature
 from src.runtime.bundle import MANIFEST, Bundle, open_bundle
-from src.runtime.image_files import ImageFile
-from src.runtime.photos import open_classifier
+from src.runtime.photos import open_predictor
+from src.runtime.predictor import ImageFile
 
 
 @pytest.fixture
@@ -141,6 +141,6 @@ def test_the_shipped_model_is_small_whole_and_says_how_it_was_made() -> None:
     assert "python -m src.train experiment=" in shipped.card()
     assert "Not for" in shipped.card()
     assert "Validation was looked at" in shipped.card()
-    answer = next(open_classifier(shipped).answers([ImageFile(str(PROJECT_ROOT / "docs" / "faces.jpg"))]))
+    answer = next(open_predictor(shipped).answers([ImageFile(str(PROJECT_ROOT / "docs" / "faces.jpg"))]))
     assert answer.label in shipped.class_names
     assert answer.evidence.endswith(" faces")

@@ -13,7 +13,7 @@ from src.conversion.photo_evidence import read_evidence, write_evidence
 from src.errors import DataError
 from src.metrics.calibration import expected_calibration_error
 from src.metrics.log_odds import sigmoid
-from src.runtime.fusion import Evidence, Fusion, describe_faces, join_faces
+from src.runtime.bundle import Evidence, Fusion, combine_faces, describe_faces
 
 PLAIN = Fusion(joining="largest", with_faces=(0.0, 1.0, 0.5), without_faces=(0.1, 2.0))
 
@@ -32,7 +32,7 @@ def test_without_a_face_the_scene_alone_answers() -> None:
 
 
 def test_a_mean_counts_faces_by_their_area() -> None:
-    assert join_faces([1.0, -1.0], [30.0, 10.0], "mean") == pytest.approx((900 - 100) / 1000)
+    assert combine_faces([1.0, -1.0], [30.0, 10.0], "mean") == pytest.approx((900 - 100) / 1000)
     assert [describe_faces(count) for count in (0, 1, 2)] == ["whole image, no face found", "1 face", "2 faces"]
 
 

@@ -22,13 +22,11 @@ from src.conversion.export import export
 from src.conversion.photo_bundle import build_photo_bundle
 from src.conversion.photo_evidence import LabeledEvidence, labeled_photos
 from src.data.prepared import prepare
-from src.detection.detectors import BLAZEFACE, CASCADE, Detection, create_detector
+from src.detection.faces import BLAZEFACE, create_detector
 from src.errors import BundleError
-from src.runtime.bundle import MANIFEST, Bundle, open_bundle, write_manifest
-from src.runtime.classifier import Answer, Classifier
-from src.runtime.fusion import Evidence
-from src.runtime.image_files import ImageFile
-from src.runtime.photos import PhotoClassifier, open_classifier
+from src.runtime.bundle import MANIFEST, Bundle, Evidence, open_bundle, write_manifest
+from src.runtime.photos import PhotoPredictor, open_predictor
+from src.runtime.predictor import Answer, ImageFile, ImagePredictor
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
 from src.web.service import create_service
@@ -57,20 +55,19 @@ def answers(classifier: Any, paths: list[Path]) -> list[Answer]:
 
 
 def test_an_answer_says_what_it_rests_on(photo_bundle: Bundle, photos: list[Path]) -> None:
-    faces, lying, noise, small = answers(open_classifier(photo_bundle), photos)
+    faces, lying, noise, small = answers(open_predictor(photo_bundle), photos)
     assert int(faces.evidence.removesuffix(" faces")) > 5
     assert (lying.evidence, lying.probability) == (faces.evidence, pytest.approx(faces.probability, abs=1e-3))
     assert noise.evidence == "whole image, no face found"
     assert small.evidence == "the image as one face"
 
 
-@pytest.mark.parametrize("settings", [BLAZEFACE, CASCADE])
-def test_a_face_that_fills_the_image_is_found(settings: Detection) -> None:
+def test_a_face_that_fills_the_image_is_found() -> None:
     sheet = Image.open(SHEET).convert("RGB")
-    box = max(create_detector(CASCADE).faces(sheet), key=lambda found: found.side)
+    box = max(create_detector().faces(sheet), key=lambda found: found.side)
     side, inset = box.side, box.side // 20
     close = sheet.crop((box.left + inset, box.top + inset, box.left + side - inset, box.top + side - inset))
-    (found,) = create_detector(settings).faces(close.resize((200, 200)))
+    (found,) = create_detector().faces(close.resize((200, 200)))
     assert found.side > 120
 
 
@@ -78,7 +75,7 @@ def test_a_face_that_fills_the_image_is_found(settings: Detection) -> None:
 def test_a_cut_out_face_that_was_enlarged_is_answered_as_it_was_before(photo_bundle: Bundle, side: int) -> None:
     size = photo_bundle.image_size
     face = Image.open(SHEET).convert("RGB").crop((0, 0, 120, 120)).resize((size, size), Image.Resampling.LANCZOS)
-    classifier = PhotoClassifier(photo_bundle)
+    classifier = PhotoPredictor(photo_bundle)
     small, enlarged = (
         classifier.prepare_pixels(np.asarray(image))
         for image in (face, face.resize((side, side), Image.Resampling.BICUBIC))
@@ -94,20 +91,20 @@ def test_a_cut_out_face_that_was_enlarged_is_answered_as_it_was_before(photo_bun
 
 
 def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, photos: list[Path]) -> None:
-    classifier = PhotoClassifier(photo_bundle)
+    classifier = PhotoPredictor(photo_bundle)
     for answer, path in zip(answers(classifier, photos[:3]), photos, strict=False):
         photo = classifier.prepare_file(path.read_bytes())
         (found,) = classifier.evidence([photo])
         assert answer.probability == pytest.approx(classifier.scene.fusion.probability(found), abs=1e-6)
         assert found.faces.size == len(photo.sides)
-    (whole,) = answers(Classifier(photo_bundle), photos[2:3])
+    (whole,) = answers(ImagePredictor(photo_bundle), photos[2:3])
     assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-5)
 
 
 def test_a_image_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
     (fused,), (before,) = (
-        answers(open_classifier(photo_bundle), photos[3:]),
-        answers(Classifier(photo_bundle), photos[3:]),
+        answers(open_predictor(photo_bundle), photos[3:]),
+        answers(ImagePredictor(photo_bundle), photos[3:]),
     )
     assert (fused.label, fused.probability) == (before.label, pytest.approx(before.probability, abs=1e-9))
 
@@ -115,13 +112,13 @@ def test_a_image_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, ph
 def test_command_service_and_program_give_one_answer(
     photo_bundle: Bundle, photos: list[Path], predict: Run, run_command: Callable[..., Any]
 ) -> None:
-    expected = answers(open_classifier(photo_bundle), photos)
+    expected = answers(open_predictor(photo_bundle), photos)
     said = [(answer.label, pytest.approx(answer.probability, abs=1e-6), answer.evidence) for answer in expected]
     printed = run_command("src.predict", *map(str, photos), "--json", "--model", str(photo_bundle.folder)).stdout
     rows = [json.loads(line) for line in printed.splitlines()]
     assert [(row["label"], row["p_happy"], row["evidence"]) for row in rows] == said
 
-    client = TestClient(create_service(open_classifier(photo_bundle)), base_url="http://localhost")
+    client = TestClient(create_service(open_predictor(photo_bundle)), base_url="http://localhost")
     assert client.get("/readyz").json() == {"status": "ready"}
     form = [("files", (path.name, path.read_bytes())) for path in photos]
     served = client.post("/v1/predict", files=form).json()["answers"]
@@ -132,30 +129,15 @@ def test_command_service_and_program_give_one_answer(
         photos[1].read_bytes(),
         base64.b64encode(photos[2].read_bytes()).decode(),
     ]
-    given = open_classifier(photo_bundle).answer_inputs([*pixels, photos[3].read_bytes()])
+    given = open_predictor(photo_bundle).answer_inputs([*pixels, photos[3].read_bytes()])
     assert [(answer.label, answer.probability, answer.evidence) for answer in given] == said
 
 
 def test_the_company_of_other_images_changes_nothing(photo_bundle: Bundle, photos: list[Path]) -> None:
-    classifier = open_classifier(photo_bundle)
+    classifier = open_predictor(photo_bundle)
     together = [answer.probability for answer in answers(classifier, photos)]
     alone = [answers(classifier, [path])[0].probability for path in photos]
     np.testing.assert_allclose(alone, together, atol=1e-6)
-
-
-def test_without_what_finds_faces_the_whole_image_answers_and_one_line_says_so(
-    photo_bundle: Bundle, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert photo_bundle.scene is not None
-    scene = replace(photo_bundle.scene, detection=CASCADE)
-    classifier = open_classifier(replace(photo_bundle, scene=scene))
-    found = answers(classifier, photos[:3])
-    assert {answer.evidence for answer in found} == {"whole image, faces not looked for"}
-    warning = capsys.readouterr().err
-    assert warning.startswith("warning: no faces are looked for: finding faces needs OpenCV")
-    assert warning.count("\n") == 1
-    assert classifier.model_id != photo_bundle.model_id
 
 
 def test_inside_the_fusion_s_band_the_label_is_unsure(photo_bundle: Bundle, photos: list[Path], tmp_path: Path) -> None:
@@ -163,7 +145,7 @@ def test_inside_the_fusion_s_band_the_label_is_unsure(photo_bundle: Bundle, phot
     assert photo_bundle.scene is not None
     fusion = replace(photo_bundle.scene.fusion, abstain=(0.0, 1.0))
     careful = write_manifest(replace(photo_bundle, folder=folder, scene=replace(photo_bundle.scene, fusion=fusion)))
-    found = answers(open_classifier(careful), photos)
+    found = answers(open_predictor(careful), photos)
     assert [(answer.label, answer.confidence, answer.verdict) for answer in found[:3]] == [(None, None, "unsure")] * 3
     assert 0 < (found[0].probability or 0) < 1
     assert found[3].label in careful.class_names
@@ -175,7 +157,7 @@ def test_no_faces_takes_each_image_for_one_face(photo_bundle: Bundle, photos: li
     ran = subprocess.run(
         [*command, str(photo_bundle.folder)], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    (before,) = answers(Classifier(photo_bundle), photos[:1])
+    (before,) = answers(ImagePredictor(photo_bundle), photos[:1])
     row = json.loads(ran.stdout)
     assert row["p_happy"] == pytest.approx(before.probability, abs=1e-6)
     assert row["evidence"] == "whole image"
@@ -282,7 +264,7 @@ def test_a_fusion_needs_images_larger_than_a_face(bundle: Bundle, trained: Any, 
 def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
     photo_bundle: Bundle, photos: list[Path], tmp_path: Path
 ) -> None:
-    page = PageAnswers(open_classifier(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
+    page = PageAnswers(open_predictor(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
     by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
     seen = by_name["faces.png"].evidence
     assert f"Rests on: {seen}, and the whole image." in page.panel(by_name["faces.png"], "faces.png")

@@ -12,7 +12,7 @@ from src.data.samples import RejectedImageError
 from src.data.sources.download import source_path
 from src.errors import BundleError, DataError
 from src.runtime.bundle import MANIFEST, open_bundle
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile
 
 pytestmark = pytest.mark.usefixtures("alarm")
 

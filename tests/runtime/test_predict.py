@@ -113,8 +113,7 @@ def test_standard_input(predict: Run, album: Path) -> None:
         ["missing.jpg"],
         ["ALBUM", "--link"],
         ["ALBUM", "--explain", "x.png"],
-        ["ALBUM", "--faces", "--cache"],
-        ["ALBUM", "--yunet", "x.onnx"],
+        ["ALBUM", "--faces", "--sort-into", "x"],
         ["-", "--sort-into", "ALBUM"],
         ["-", "--annotate", "x.psd"],
     ],
@@ -126,65 +125,37 @@ def test_bad_usage_is_one_clear_line(predict: Run, album: Path, arguments: list[
     assert "\n" not in result.error
 
 
-def test_sorting_copies_never_overwrites_resumes_and_is_undone(predict: Run, album: Path, tmp_path: Path) -> None:
-    shutil.copy(album / "a.png", album / "more" / "a.png")
+@pytest.mark.parametrize("link", [False, True])
+def test_sorting_never_overwrites_and_can_be_started_again(
+    predict: Run, album: Path, tmp_path: Path, link: bool
+) -> None:
+    shutil.copy(album / "e.webp", album / "more" / "a.png")
+    (album / "b2.jpg").symlink_to("b2.jpg")  # leads nowhere
     before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
-    target = tmp_path / "sorted"
-    sorted_once = predict(album, "--recursive", "--sort-into", target)
-    assert sorted_once.code == 3
-    assert sorted_once.said == f"7 files copied into folders in {target}; --undo {target} takes that back\n"
-    files = sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl")
+    target, done = tmp_path / "sorted", "linked" if link else "copied"
+    options = ["--recursive", "--sort-into", target, *(["--link"] if link else [])]
+    first = predict(album, *options)
+    assert first.code == 3
+    assert first.said == f"files {done} into folders in {target}: 7; unreadable, left out: 1\n"
+    files = sorted(path for path in target.rglob("*") if path.is_file())
     assert len(files) == 7
+    assert all(path.is_symlink() == link for path in files)
+    assert sorted(path.read_bytes() for path in files) == sorted(before.values())
     assert {path.name for path in (target / "rejected").iterdir()} == {"c.jpg", "d.txt"}
     assert len([path for path in files if path.stem in ("a", "a-2")]) == 2
-    predict(album, "--recursive", "--sort-into", target)
-    assert sorted(path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl") == files
-    assert predict("--undo", target).lines == [f"7 images undone in {target}"]
-    assert list(target.iterdir()) == []
+    assert f"in {target}: 0;" in predict(album, *options).said
+    assert sorted(path for path in target.rglob("*") if path.is_file()) == files
     assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
 
 
-def test_a_link_to_nowhere_is_left_out_of_sorting(predict: Run, album: Path, tmp_path: Path) -> None:
-    (album / "b2.jpg").symlink_to("b2.jpg")
-    target = tmp_path / "sorted"
-    said = predict(album, "--sort-into", target).said
-    assert said.startswith(f"5 files copied into folders in {target}; 1 cannot be read and stay where they are;")
-    assert len([path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl"]) == 5
-
-
-def test_what_cannot_be_logged_is_not_sorted(
-    predict: Run, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("src.runtime.sorting.append_entry", refuse)
-    result = predict(album, "--sort-into", tmp_path / "sorted", "--move")
-    assert result.error.endswith("No space left on device")
-    assert not [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
-    assert (album / "a.png").exists()
-
-
-def test_moved_images_come_back(predict: Run, album: Path, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
-    predict(album, "--sort-into", tmp_path / "sorted", "--move")
-    assert not (album / "a.png").exists()
-    assert predict("--undo", tmp_path / "sorted").code == 0
-    assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
-
-
-def test_a_second_pass_reads_only_what_changed(predict: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.runtime.image_files import ImageFile
-
-    first = predict(album, "--json", "--cache").lines
-    shutil.copy(album / "b.jpg", album / "e.webp")
-    read: list[str] = []
-    original = ImageFile.read
-    monkeypatch.setattr(ImageFile, "read", lambda self, limits: read.append(self.path) or original(self, limits))
-    second = predict(album, "--json", "--cache").lines
-    assert read == [str(album / "e.webp")]
-    assert second[:4] == first[:4]
-    assert json.loads(second[4])["p_happy"] == json.loads(second[1])["p_happy"]
+def test_images_are_not_sorted_through_a_link(predict: Run, album: Path, tmp_path: Path) -> None:
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "home").mkdir()
+    for name in ("happy", "sad", "unsure", "rejected"):
+        (tmp_path / "planted" / name).symlink_to(tmp_path / "home")
+    result = predict(album, "--sort-into", tmp_path / "planted")
+    assert (result.code, "a link" in result.error) == (1, True)
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_no_face_is_said_and_not_guessed(predict: Run, tmp_path: Path) -> None:
@@ -210,10 +181,9 @@ def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path
     from dataclasses import replace
 
     from src.explanation.saliency import answer_evidence
-    from src.runtime.classifier import Classifier
-    from src.runtime.image_files import ImageFile
+    from src.runtime.predictor import ImageFile, ImagePredictor
 
-    happy, sad = (Classifier(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
+    happy, sad = (ImagePredictor(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))
     pixels = happy.prepare(ImageFile(str(album / "a.png")))
     found = answer_evidence(happy.probabilities, pixels, happy.bundle.threshold)
     assert abs(found).max() > 0
@@ -232,16 +202,6 @@ def test_every_face_found_gets_an_answer_and_a_box(predict: Run, tmp_path: Path)
     drawn = Image.open(tmp_path / "out.png")
     assert drawn.size == sheet.size
     assert drawn.tobytes() != sheet.convert("RGB").tobytes()
-
-
-def test_linked_images_point_at_the_originals_and_undo_leaves_those(predict: Run, album: Path, tmp_path: Path) -> None:
-    predict(album, "--sort-into", tmp_path / "sorted", "--link")
-    links = [path for path in (tmp_path / "sorted").rglob("*") if path.is_symlink()]
-    assert sorted(link.resolve() for link in links) == sorted(path for path in album.iterdir() if path.is_file())
-    assert {link.parent.name for link in links} <= {"happy", "sad", "unsure", "rejected"}
-    assert predict("--undo", tmp_path / "sorted").lines == [f"5 images undone in {tmp_path / 'sorted'}"]
-    assert not (tmp_path / "sorted" / "happy").exists()
-    assert (album / "a.png").exists()
 
 
 def test_a_pipe_that_closes_early_leaves_no_traceback(bundle: Bundle, album: Path) -> None:

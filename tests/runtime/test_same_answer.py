@@ -32,8 +32,7 @@ from src.data.prepared import prepare
 from src.data.samples import RejectedImageError
 from src.models.classifier import create_classifier, mirrored, unmirrored
 from src.runtime.bundle import Bundle, open_bundle, write_manifest
-from src.runtime.classifier import Classifier
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile, ImagePredictor
 from src.runtime.runners import RUNNERS, create_runner
 from src.synthetic.faces import draw_face
 from src.web.service import create_service
@@ -95,7 +94,7 @@ def pixels(sixty: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 
 def test_prediction_prepares_the_pixels_of_training(bundle: Bundle, pixels: dict[str, NDArray[np.uint8]]) -> None:
     assert len(pixels) == 60
-    classifier = Classifier(bundle)
+    classifier = ImagePredictor(bundle)
     for path, trained_on in pixels.items():
         prepared = classifier.prepare(ImageFile(path))
         assert not isinstance(prepared, RejectedImageError)
@@ -163,7 +162,7 @@ def test_command_and_service_say_what_keras_says(
     assert [answer["path"] for answer in answers] == list(pixels)
     np.testing.assert_allclose([answer["p_happy"] for answer in answers], said, atol=1e-4)
 
-    client = TestClient(create_service(Classifier(open_bundle(preferring))), base_url="http://localhost")
+    client = TestClient(create_service(ImagePredictor(open_bundle(preferring))), base_url="http://localhost")
     for some in (list(pixels)[:30], list(pixels)[30:]):
         form = client.post("/v1/predict", files=[("files", (path, Path(path).read_bytes())) for path in some]).json()
         by_name = dict(zip(pixels, said, strict=True))
@@ -269,14 +268,14 @@ def test_the_registered_model_answers_to_python_too(trained: Trained, scoring_se
     for images in (pixels[None], pixels[None].astype(np.float32)):
         assert model.predict({"image": images}).to_dict("records") == answer
     logged = Path(mlflow.artifacts.download_artifacts("models:/served@champion"))
-    assert (logged / "code" / "happy_sad" / "runtime" / "classifier.py").exists()
+    assert (logged / "code" / "happy_sad" / "runtime" / "predictor.py").exists()
     assert not list(logged.rglob("*.pkl"))
 
 
 def test_answers_do_not_depend_on_the_company_of_other_images(
     bundle: Bundle, pixels: dict[str, NDArray[np.uint8]]
 ) -> None:
-    classifier = Classifier(bundle)
+    classifier = ImagePredictor(bundle)
     together = list(classifier.answers(ImageFile(path) for path in pixels))
     assert [answer.path for answer in together] == list(pixels)
     alone = [next(classifier.answers([ImageFile(path)])) for path in list(pixels)[:5]]

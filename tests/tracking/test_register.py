@@ -25,8 +25,7 @@ from src.errors import ConfigError, GateError, TrackingError
 from src.evaluation.reevaluation import evaluate
 from src.predict import main as predict_command
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile, ImagePredictor
 from src.serve import main as serve_command
 from src.tracking import read
 from src.tracking.read import ROLE_TAG, find_run
@@ -196,7 +195,7 @@ def test_the_name_of_a_registered_model_works_where_a_model_is_named(
     registered = open_model("models:/named@champion", contest.trained.tracking.uri)
     exported = open_model(contest.good, contest.trained.tracking.uri)
     image = [ImageFile(str(album / "a.png"))]
-    answers = [next(Classifier(source).answers(image)) for source in (registered, exported, bundle)]
+    answers = [next(ImagePredictor(source).answers(image)) for source in (registered, exported, bundle)]
     assert answers[0] == answers[1]
     assert answers[0].probability == pytest.approx(answers[2].probability, abs=1e-4)
 

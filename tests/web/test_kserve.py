@@ -15,8 +15,7 @@ from httpx import Response
 from PIL import Image
 
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile, ImagePredictor
 from src.web.kserve_tensors import MAX_JSON_BYTES
 from src.web.service import create_service
 
@@ -26,7 +25,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 @pytest.fixture(scope="module")
 def client(bundle: Bundle) -> TestClient:
-    return TestClient(create_service(Classifier(bundle)), base_url="http://localhost")
+    return TestClient(create_service(ImagePredictor(bundle)), base_url="http://localhost")
 
 
 def tensor(datatype: str, shape: list[int], **rest: Any) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def test_every_form_of_a_request_gets_the_answer_of_the_command(
     client: TestClient, bundle: Bundle, album: Path
 ) -> None:
     files = [album / "a.png", album / "e.webp"]
-    said = list(Classifier(bundle).answers(ImageFile(str(file)) for file in files))
+    said = list(ImagePredictor(bundle).answers(ImageFile(str(file)) for file in files))
     data = [file.read_bytes() for file in files]
     packed = b"".join(struct.pack("<I", len(file)) + file for file in data)
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
@@ -177,7 +176,7 @@ def test_bytes_that_lie_about_their_length_are_one_line(client: TestClient) -> N
 
 
 def test_metrics_count_these_images_too(bundle: Bundle, album: Path) -> None:
-    client = TestClient(create_service(Classifier(bundle)), base_url="http://localhost")
+    client = TestClient(create_service(ImagePredictor(bundle)), base_url="http://localhost")
     data = base64.b64encode((album / "a.png").read_bytes()).decode()
     outputs(as_json(client, tensor("BYTES", [1], data=[data])))
     told = client.get("/metrics").text

@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Viewport
 
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Answer, Classifier
 from src.runtime.outputs import percent
+from src.runtime.predictor import Answer, ImagePredictor
 from src.synthetic.faces import draw_face
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
@@ -209,7 +209,7 @@ def test_many_images_stand_least_sure_first_with_the_unsure_marked(
 
 
 def test_nobody_is_sent_to_look_at_marks_that_are_not_there(bundle: Bundle, tmp_path: Path) -> None:
-    page = PageAnswers(Classifier(bundle), Corrections(tmp_path, bundle.class_names), tmp_path)
+    page = PageAnswers(ImagePredictor(bundle), Corrections(tmp_path, bundle.class_names), tmp_path)
     sure, unsure = (Answer("a.png", "happy", share, share, "ok", "m") for share in (0.99, 0.6))
     assert "the least sure first.<" in page.summary([sure, sure], 2)
     assert "Look at the 1 marked with ?." in page.summary([unsure, sure], 2)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 from src.synthetic.faces import draw_face
 from src.web.corrections import Corrections
 from src.web.page_answers import PageAnswers
@@ -122,7 +122,9 @@ def test_a_image_of_the_machine_is_not_read(client: httpx.Client, secret: Path, 
 
 def test_the_page_itself_opens_uploads_only(bundle: Bundle, secret: Path, tmp_path: Path) -> None:
     """Also where what stands before Gradio were passed by."""
-    page = PageAnswers(Classifier(bundle), Corrections(tmp_path / "corrections", bundle.class_names), tmp_path / "own")
+    page = PageAnswers(
+        ImagePredictor(bundle), Corrections(tmp_path / "corrections", bundle.class_names), tmp_path / "own"
+    )
     (tmp_path / "own").mkdir()
     shutil.copy(secret, tmp_path / "own" / "face.png")
     os.mkfifo(tmp_path / "own" / "fifo.png")

@@ -18,7 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
+from src.runtime.predictor import ImagePredictor
 from src.web import page_access, uploads
 from src.web.server import HEAD_SECONDS
 from src.web.service import create_service
@@ -44,7 +44,7 @@ def guarded(bundle: Bundle) -> Iterator[TestClient]:
         application.post("/keep")(lambda: "kept")
         return application
 
-    service = create_service(Classifier(bundle), token=TOKEN, page=page)
+    service = create_service(ImagePredictor(bundle), token=TOKEN, page=page)
     with TestClient(service, base_url=LOCAL, follow_redirects=False) as client:
         yield client
 
@@ -59,7 +59,7 @@ def test_a_name_that_was_pointed_here_gets_nothing(server: Server, host: str) ->
 
 
 def test_addresses_localhost_and_given_names_are_answered(bundle: Bundle) -> None:
-    client = TestClient(create_service(Classifier(bundle), hosts=["happy.example"]))
+    client = TestClient(create_service(ImagePredictor(bundle), hosts=["happy.example"]))
     for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "192.168.1.7:8000", "Happy.Example"):
         assert client.get("/healthz", headers={"Host": host}).status_code == 200
     assert client.get("/healthz", headers={"Host": "sad.example"}).status_code == 421
@@ -162,7 +162,7 @@ def test_guesses_are_counted_and_the_form_is_small(guarded: TestClient) -> None:
 
 def test_made_up_addresses_do_not_buy_more_guesses(bundle: Bundle) -> None:
     """A proxy on the same machine is believed, and so is whoever pretends to be one."""
-    service = create_service(Classifier(bundle), token=TOKEN, page=FastAPI)
+    service = create_service(ImagePredictor(bundle), token=TOKEN, page=FastAPI)
     client = TestClient(ProxyHeadersMiddleware(service, "testclient"), base_url=LOCAL)
     tried = range(2 * page_access.MAX_ALL_GUESSES)
     codes = [client.post("/login", data={"token": "?"}, headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in tried]

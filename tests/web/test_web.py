@@ -12,25 +12,24 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from src.runtime.bundle import Bundle
-from src.runtime.classifier import Classifier
-from src.runtime.image_files import ImageFile
+from src.runtime.predictor import ImageFile, ImagePredictor
 from src.web.service import ServiceLimits, create_service
 
 TOKEN = "for-this-test-only"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def classifier(bundle: Bundle) -> Classifier:
-    return Classifier(bundle)
+def classifier(bundle: Bundle) -> ImagePredictor:
+    return ImagePredictor(bundle)
 
 
 @pytest.fixture
-def client(classifier: Classifier) -> TestClient:
+def client(classifier: ImagePredictor) -> TestClient:
     return TestClient(create_service(classifier), base_url="http://localhost")
 
 
 def test_forms_and_raw_bodies_get_the_answer_of_the_command(
-    client: TestClient, classifier: Classifier, album: Path
+    client: TestClient, classifier: ImagePredictor, album: Path
 ) -> None:
     paths = sorted(path for path in album.iterdir() if path.is_file())
     expected = list(classifier.answers(ImageFile(str(path)) for path in paths))
@@ -65,14 +64,14 @@ def test_what_the_docs_show_is_what_is_answered(client: TestClient, album: Path)
 
 
 def test_p_is_named_for_the_class_whose_probability_it_is(bundle: Bundle, album: Path) -> None:
-    pets = Classifier(replace(bundle, class_names=("dog", "cat-like")))
+    pets = ImagePredictor(replace(bundle, class_names=("dog", "cat-like")))
     client = TestClient(create_service(pets), base_url="http://localhost")
     (answer,) = client.post("/v1/predict", content=(album / "a.png").read_bytes()).json()["answers"]
     assert answer["label"] in ("dog", "cat-like")
     assert 0 <= answer["p_cat-like"] <= 1
 
 
-def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> None:
+def test_a_token_guards_all_but_the_health_checks(classifier: ImagePredictor) -> None:
     client = TestClient(create_service(classifier, token=TOKEN), base_url="http://localhost")
     for path in ("/v1/model", "/metrics", "/v2", "/v2/models/happy-sad"):
         assert client.get(path).status_code == 401
@@ -83,7 +82,7 @@ def test_a_token_guards_all_but_the_health_checks(classifier: Classifier) -> Non
     assert client.get("/readyz").status_code == client.get("/v2/health/ready").status_code == 200
 
 
-def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
+def test_requests_past_the_limits_are_rejected(classifier: ImagePredictor) -> None:
     client = TestClient(
         create_service(classifier, limits=ServiceLimits(images=2, megabytes=0.01)), base_url="http://localhost"
     )
@@ -94,7 +93,7 @@ def test_requests_past_the_limits_are_rejected(classifier: Classifier) -> None:
 
 
 def test_requests_past_the_bound_are_told_to_come_back(
-    classifier: Classifier, image: Callable[[int], Image.Image], monkeypatch: pytest.MonkeyPatch
+    classifier: ImagePredictor, image: Callable[[int], Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, leave = threading.Event(), threading.Event()
     answers = classifier.answers

@@ -1,12 +1,17 @@
-"""Answers for any number of images: decoded on all cores, run in batches, given in the order that they came."""
+"""Images to predict: files, folders and standard input, in a fixed order, or what a program hands over."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -14,11 +19,116 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.images import DEFAULT_LIMITS, Limits, decode_pixels, open_upright, prepare_image
+from ..data.locators import FileLocator
 from ..data.samples import RejectedImageError
+from ..errors import DataError
 from ..hardware import usable_cores
 from .bundle import UNSURE, Bundle
-from .image_files import ImageFile, as_pixels, decode_base64, single_inputs
 from .runners import create_runner
+
+STDIN = "-"
+PIXEL_DIMENSIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """Something to predict: `path` as it is shown; the bytes are read when its turn comes, but for standard input."""
+
+    path: str
+    data: bytes | None = None
+
+    def read(self, limits: Limits = DEFAULT_LIMITS) -> bytes:
+        """The file's bytes, one more than the limit at most. Raises RejectedImageError."""
+        if self.data is not None:
+            return self.data
+        try:
+            return FileLocator(self.path, 0, 0).read(limits.bytes + 1)
+        except OSError as error:
+            raise RejectedImageError("unreadable", error.strerror or str(error)) from None
+
+
+def list_images(paths: Sequence[str], *, recursive: bool) -> list[ImageFile]:
+    """The images that `paths` name, in their order; of a folder every file that is not hidden, sorted by path.
+
+    Folders inside a folder are entered only with `recursive`, links to folders never. Raises DataError for a path that
+    is not there.
+    """
+    found: list[ImageFile] = []
+    for path in paths:
+        if path == STDIN:
+            found.append(ImageFile(STDIN, sys.stdin.buffer.read(DEFAULT_LIMITS.bytes + 1)))
+        elif os.path.isdir(path):
+            found += [ImageFile(file) for file in sorted(_files(path, recursive))]
+        elif os.path.exists(path) and not os.path.isfile(path):
+            raise DataError(f"{path}: neither a file nor a folder")
+        elif os.path.exists(path):
+            found.append(ImageFile(path))
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    if not found:
+        raise DataError(f"{', '.join(paths)}: no images found; --recursive looks into folders inside folders too")
+    return found
+
+
+def _files(folder: str, recursive: bool) -> Iterator[str]:
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            raise DataError(f"{place}: {error.strerror or error}") from None
+        for entry in entries:
+            if not entry.name.startswith("."):
+                if _is_file(entry):
+                    yield os.fspath(Path(entry.path))
+                elif recursive and entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # such as a link to itself, which gets a verdict of its own
+        return True
+
+
+def single_inputs(value: Any) -> Iterable[Any]:
+    """The images in one value: MLflow hands over a JSON list of texts, or pixels of four dimensions, as one."""
+    first, depth = value, 0
+    while isinstance(first, list | np.ndarray) and len(first) and depth < PIXEL_DIMENSIONS:
+        first, depth = first[0], depth + 1
+    many = isinstance(first, list | np.ndarray) or (depth == 1 and isinstance(first, str | bytes))
+    return value if depth and many else [value]
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes that a text of base64, white space apart, stands for. Raises RejectedImageError."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise RejectedImageError("unreadable", "text that is no base64") from None
+
+
+def as_pixels(value: Any) -> NDArray[np.uint8]:
+    """An array or nested list of numbers from 0 to 255, (height, width, 3) RGB or (height, width) gray, as uint8.
+
+    Raises RejectedImageError for anything else. Fractions that end at 1 are rejected, not taken for a black image:
+    the model wants 0 to 255.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise RejectedImageError("unreadable", "rows of different lengths") from None
+    if array.dtype.kind not in "uif" or array.size == 0 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+        found = f"{array.dtype} {array.shape}"
+        raise RejectedImageError("unreadable", f"{found}: numbers (height, width, 3) or (height, width) are wanted")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise RejectedImageError("unreadable", "pixels outside 0 to 255")
+    if array.max() <= 1 and (array % 1).any():
+        raise RejectedImageError("unreadable", "pixels from 0 to 1: multiply them by 255")
+    return np.rint(array).astype(np.uint8)
+
 
 BATCH_SIZE = 32
 BATCHES_AHEAD = 2
@@ -70,7 +180,7 @@ def no_answer(path: str, model: str, error: RejectedImageError) -> Answer:
     return Answer(path, None, None, None, "unreadable", model, detail)
 
 
-class Said(NamedTuple):
+class Prediction(NamedTuple):
     """Label or `unsure`, P(class 1) and what they rest on, for one image."""
 
     label: str
@@ -78,7 +188,7 @@ class Said(NamedTuple):
     evidence: str
 
 
-class Explained(NamedTuple):
+class EvidenceMapInputs(NamedTuple):
     """Prepared pixels, uint8 (size, size, 3); what gives P(class 1) of some of their kind; the threshold of answers."""
 
     pixels: NDArray[np.uint8]
@@ -86,10 +196,10 @@ class Explained(NamedTuple):
     threshold: float
 
 
-class Answering(Generic[Pixels]):
+class Predictor(Generic[Pixels]):
     """Answers by any way to prepare an image and to evaluate some of them. Methods may be called from any thread."""
 
-    one_face: Classifier
+    one_face: ImagePredictor
     """What answers for an image, or a part of one, that is a face."""
 
     def __init__(self, bundle: Bundle, model_id: str, limits: Limits) -> None:
@@ -109,7 +219,7 @@ class Answering(Generic[Pixels]):
         """A black image, prepared: to see that the models answer."""
         raise NotImplementedError
 
-    def evaluate(self, prepared: list[Pixels]) -> list[Said]:
+    def evaluate(self, prepared: list[Pixels]) -> list[Prediction]:
         """What is said of each of some prepared images."""
         raise NotImplementedError
 
@@ -122,7 +232,7 @@ class Answering(Generic[Pixels]):
         """The upright image, with what was found in it. Raises RejectedImageError."""
         return open_upright(image.read(self.limits), self.limits)
 
-    def explained(self, image: ImageFile) -> Explained:
+    def explained(self, image: ImageFile) -> EvidenceMapInputs:
         """What an evidence map of the image is made from. Raises RejectedImageError."""
         raise NotImplementedError
 
@@ -190,7 +300,7 @@ class Answering(Generic[Pixels]):
         return self.answer(images, [future.result() for future in futures])
 
 
-class Classifier(Answering[NDArray[np.uint8]]):
+class ImagePredictor(Predictor[NDArray[np.uint8]]):
     """A bundle's one model, or its face model, ready to answer for whole images."""
 
     def __init__(
@@ -215,12 +325,12 @@ class Classifier(Answering[NDArray[np.uint8]]):
         """Calibrated P(class 1), float64 (n,), of prepared images, uint8 (n, size, size, 3)."""
         return self.bundle.calibrated(self.run(images))
 
-    def explained(self, image: ImageFile) -> Explained:
-        return Explained(self.prepare_file(image.read(self.limits)), self.probabilities, self.threshold)
+    def explained(self, image: ImageFile) -> EvidenceMapInputs:
+        return EvidenceMapInputs(self.prepare_file(image.read(self.limits)), self.probabilities, self.threshold)
 
-    def evaluate(self, prepared: list[NDArray[np.uint8]]) -> list[Said]:
+    def evaluate(self, prepared: list[NDArray[np.uint8]]) -> list[Prediction]:
         probabilities = self.probabilities(np.stack(prepared)).tolist()
-        return [Said(self.bundle.label(found), found, WHOLE_IMAGE) for found in probabilities]
+        return [Prediction(self.bundle.label(found), found, WHOLE_IMAGE) for found in probabilities]
 
 
 def _batches(images: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
