@@ -13,8 +13,6 @@ from typing import IO
 
 from src.config import PROJECT_ROOT
 
-WITHOUT_GRADIO = "import sys; sys.modules['gradio'] = None; from src.serve import main; main()"
-
 
 @dataclass(frozen=True)
 class Server:

@@ -16,7 +16,6 @@ from benchmarks.serving import serving
 from src.synthetic.faces import draw_face
 
 SEED, FACE = 7, 6
-SHOWN_FROM = "#answer .answer"
 
 
 def main() -> None:
@@ -30,10 +29,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 900, "height": 960})
         page.goto(server.url)
-        page.set_input_files("#drop input[type=file]", face, timeout=60_000)
-        page.wait_for_selector(SHOWN_FROM)
-        page.wait_for_function("document.querySelectorAll('#upright img, #evidence img').length == 2")
-        page.wait_for_timeout(1500)  # until the last spinner has faded
+        page.set_input_files("#files", face, timeout=60_000)
+        page.wait_for_selector('#evidence[src^="data:"]')
+        page.wait_for_timeout(500)
         image = Image.open(BytesIO(page.screenshot()))
         browser.close()
     target = Path(__file__).with_suffix(".png")

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .cli.typer_command import typer_command
 from .config import PROJECT_ROOT
 from .errors import BundleError, ConfigError
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from .runtime.predictor import Predictor
 
 CORRECTIONS = PROJECT_ROOT / "outputs" / "corrections"
 
@@ -40,7 +31,7 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, Option(help="Another host name of the service, besides localhost.")
     ] = None,
-    page: Annotated[bool, Option(help="Serve the web page too, which needs Gradio.")] = True,
+    page: Annotated[bool, Option(help="Serve the web page too.")] = True,
     corrections: Annotated[
         Path, Option(help="The folder for corrections made on the page.", show_default="outputs/corrections")
     ] = CORRECTIONS,
@@ -51,6 +42,7 @@ def serve(
     if token and len(token) < MIN_TOKEN_LENGTH:
         raise ConfigError(f"--token: {len(token)} characters can be guessed; give {MIN_TOKEN_LENGTH} or more")
     try:
+        from .web.corrections import Corrections
         from .web.server import bind, run
         from .web.service import create_service
         from .web.uploads import SERVING_LIMITS
@@ -59,33 +51,14 @@ def serve(
     from .conversion.opening import open_model
     from .runtime.photos import open_predictor
 
-    classifier = open_predictor(open_model(model, tracking_uri), limits=SERVING_LIMITS)
+    predictor = open_predictor(open_model(model, tracking_uri), limits=SERVING_LIMITS)
     hosts = None if token and not allowed_host else [host, *(allowed_host or [])]
-    made_page = _page(classifier, corrections, token) if page else None
-    service = create_service(classifier, token=token, page=made_page, hosts=hosts)
+    kept = Corrections(corrections, predictor.bundle.class_names) if page else None
+    service = create_service(predictor, token=token, corrections=kept, hosts=hosts)
     listening = bind(host, port)
     shown_host = f"[{host}]" if ":" in host else host
-    print(f"serving {classifier.model_id} at http://{shown_host}:{listening.getsockname()[1]}/", flush=True)
+    print(f"serving {predictor.model_id} at http://{shown_host}:{listening.getsockname()[1]}/", flush=True)
     run(service, listening)
-
-
-def _page(classifier: Predictor, folder: Path, token: str | None) -> Callable[[], FastAPI]:
-    """What makes the page, later and in a thread: importing Gradio takes seconds."""
-    if importlib.util.find_spec("gradio") is None:
-        raise BundleError("the page needs gradio: pip install '.[serve]' in the checkout, or serve with --no-page")
-    from .web.corrections import Corrections
-
-    corrections = Corrections(folder, classifier.bundle.class_names)
-
-    def build() -> FastAPI:
-        temporary = tempfile.TemporaryDirectory(prefix="happy-sad-page-")
-        # Gradio reads both when it is imported; by default it shares one folder with all users of the machine.
-        os.environ["GRADIO_TEMP_DIR"], os.environ["GRADIO_ANALYTICS_ENABLED"] = temporary.name, "False"
-        from .web.page import build_page
-
-        return build_page(classifier, corrections, temporary, signed_in=bool(token))
-
-    return build
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,25 +6,23 @@ Decoding and the model run in worker threads; requests beyond a bound are turned
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Any
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import prometheus_client
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
 from ..runtime.predictor import Answer, Predictor
-from .api_docs import ErrorBody, ModelBody, StatusBody, add_description, answer_types, errors, model_body, request_body
-from .kserve import add_kserve
-from .page_access import PageSlot, Sessions, add_sign_in, same_secret
-from .protection import Protection
+from .access import Sessions, add_sign_in, guard
+from .corrections import Corrections
+from .docs import ErrorBody, ModelBody, StatusBody, add_description, answer_types, errors, model_body, request_body
+from .page import add_page, add_page_calls
+from .server import Protection
 from .uploads import Gate, ServiceLimits, uploaded_images
-
-_BEARER = HTTPBearer(auto_error=False)
 
 
 class Metrics:
@@ -47,46 +45,42 @@ class Metrics:
 
 
 def create_service(
-    classifier: Predictor,
+    predictor: Predictor,
     *,
     token: str | None = None,
     limits: ServiceLimits | None = None,
-    page: Callable[[], FastAPI] | None = None,
+    corrections: Corrections | None = None,
     hosts: Collection[str] | None = (),
 ) -> FastAPI:
-    """The application. With a `token`, all but the health checks and the description ask for it.
+    """Make the application, with the web page where there is a place for `corrections`.
 
-    `page` makes the application that answers wherever the API does not; it may take seconds. `hosts` are the names
-    that a request may ask for, apart from addresses and `localhost`; None: any.
+    With a `token`, all but the health checks, the description and the page's own files ask for it. `hosts` are the
+    names that a request may ask for, apart from addresses and `localhost`; None: any.
     """
     Image.init()  # Pillow loads its formats at first use, which threads must not do at once
-    sessions = Sessions()
-    slot = PageSlot(page, token, sessions) if page else None
+    sessions, metrics, limits = Sessions(), Metrics(), limits or ServiceLimits()
+    gate = Gate(limits.requests)
     service = FastAPI(
         title="happy-sad",
-        description="Says of images which apparent expression they show.",
+        description="Classify the apparent expression in an image.",
         docs_url=None,  # FastAPI's own page loads its script from another host
         redoc_url=None,
-        lifespan=slot.lifespan if slot else None,
     )
     service.add_middleware(Protection, hosts=hosts)
     service.add_exception_handler(StarletteHTTPException, _say_error)
-    check = _add_health(service, classifier)
+    _add_health(service, predictor)
     add_description(service, guarded=bool(token))
-    if slot:
-        service.router.default = slot
-        service.state.close_streams = slot.close_streams
-    if slot and token:
-        add_sign_in(service, token, sessions)
     guarded = APIRouter(
-        dependencies=[Depends(_guard(token))] if token else [],
+        dependencies=[Depends(guard(token, sessions))] if token else [],
         responses=errors(_401="The bearer token is missing or wrong") if token else None,
     )
-    metrics, limits = Metrics(), limits or ServiceLimits()
-    gate = Gate(limits.requests)
-    _add_predict(guarded, classifier, limits, gate, metrics)
-    _add_descriptions(guarded, classifier, metrics)
-    add_kserve(service, guarded, classifier, check, limits, gate, metrics.count)
+    _add_predict(guarded, predictor, limits, gate, metrics)
+    _add_descriptions(guarded, predictor, metrics)
+    if token:
+        add_sign_in(service, token, sessions)
+    if corrections is not None:
+        add_page(service, predictor, sessions, guarded=bool(token))
+        add_page_calls(guarded, predictor, corrections, limits, gate, sessions)
     service.include_router(guarded)
     return service
 
@@ -96,8 +90,8 @@ async def _say_error(_: Request, error: Exception) -> Response:
     return JSONResponse(ErrorBody(error=error.detail).model_dump(), error.status_code, error.headers)
 
 
-def _add_predict(router: APIRouter, classifier: Predictor, limits: ServiceLimits, gate: Gate, metrics: Metrics) -> None:
-    names = classifier.bundle.class_names
+def _add_predict(router: APIRouter, predictor: Predictor, limits: ServiceLimits, gate: Gate, metrics: Metrics) -> None:
+    names = predictor.bundle.class_names
     answer_body, predict_body = answer_types(names)
 
     @router.post(
@@ -111,18 +105,18 @@ def _add_predict(router: APIRouter, classifier: Predictor, limits: ServiceLimits
         images = await uploaded_images(request, limits)  # before a place is taken: slow senders hold none
         with gate.enter():
             start = time.perf_counter()
-            answers = await run_in_threadpool(lambda: list(classifier.answers(images)))
+            answers = await run_in_threadpool(lambda: list(predictor.answers(images)))
             seconds = time.perf_counter() - start
         metrics.count(answers, seconds)
         told = [answer_body.model_validate(answer.fields(names)) for answer in answers]
-        return predict_body(model=classifier.model_id, answers=told, seconds=seconds)
+        return predict_body(model=predictor.model_id, answers=told, seconds=seconds)
 
 
-def _add_descriptions(router: APIRouter, classifier: Predictor, metrics: Metrics) -> None:
+def _add_descriptions(router: APIRouter, predictor: Predictor, metrics: Metrics) -> None:
     @router.get("/v1/model")
     def model() -> ModelBody:
         """The model, its scores with 95 % intervals and its card."""
-        return model_body(classifier)
+        return model_body(predictor)
 
     @router.get("/metrics", response_class=Response)
     def measured() -> Response:
@@ -130,9 +124,8 @@ def _add_descriptions(router: APIRouter, classifier: Predictor, metrics: Metrics
         return Response(prometheus_client.generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_health(service: FastAPI, classifier: Predictor) -> Callable[[], object]:
-    """Add both health checks; what has the model answer."""
-    blank = classifier.blank()
+def _add_health(service: FastAPI, predictor: Predictor) -> None:
+    blank = predictor.blank()
 
     @service.get("/healthz")
     def alive() -> StatusBody:
@@ -142,15 +135,5 @@ def _add_health(service: FastAPI, classifier: Predictor) -> Callable[[], object]
     @service.get("/readyz")
     def ready() -> StatusBody:
         """The model answers: it does not while its threads are stuck."""
-        classifier.evaluate([blank])
+        predictor.evaluate([blank])
         return StatusBody(status="ready")
-
-    return ready
-
-
-def _guard(token: str):  # type: ignore[no-untyped-def] # a FastAPI dependency
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
-        if given is None or not same_secret(given.credentials, token):
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-
-    return check

@@ -15,19 +15,17 @@ import httpx
 import pytest
 from PIL import Image
 
-from benchmarks.hostile_uploads import attack
-from benchmarks.serving import WITHOUT_GRADIO, serving
+from benchmarks.serving import serving
 from tests.trained_model import image_bytes
 
 TOKEN = "for-this-test-only"  # noqa: S105
 
 
 def test_a_request_under_way_is_answered_before_the_service_stops(image: Callable[[int], Image.Image]) -> None:
-    """Also: the API needs no Gradio."""
     body = image_bytes(image(0), "PNG")
     lines = ("POST /v1/predict HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", "Connection: close")
     head = "\r\n".join((*lines, "", "")).encode()
-    with serving("--no-page", program=("-c", WITHOUT_GRADIO)) as server:
+    with serving("--no-page") as server:
         assert httpx.get(f"{server.url}/").status_code == 404
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(head + body[:100])
@@ -60,24 +58,16 @@ def test_a_port_that_is_taken_is_one_line(run_command: Callable[..., CompletedPr
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.integration
 def test_the_api_keeps_what_its_description_promises(tmp_path: Path) -> None:
-    # That the data fill the shape is no rule that JSON Schema can say.
-    loose = (
-        "[[operations]]\ninclude-path = '/v2/models/happy-sad/infer'\n[operations.checks.positive_data_acceptance]\n"
+    (tmp_path / "schemathesis.toml").write_text(
+        "[checks.positive_data_acceptance]\nexpected-statuses = ['2xx', '400', '401', '403', '413']\n"
     )
-    (tmp_path / "schemathesis.toml").write_text(loose + "expected-statuses = ['2xx', '400', '401', '413']\n")
-    with serving("--no-page", HAPPY_SAD_TOKEN=TOKEN) as server:
+    with serving("--corrections", str(tmp_path / "corrections"), HAPPY_SAD_TOKEN=TOKEN) as server:
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
-        options = ["--max-examples", "60", "--seed", "1", "--no-color", "-H", f"Authorization: Bearer {TOKEN}"]
+        options = ["--max-examples", "25", "--seed", "1", "--no-color", "-H", f"Authorization: Bearer {TOKEN}"]
         result = subprocess.run(
             [*command, *options], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
         )
     assert result.returncode == 0, result.stdout[-4000:]
-    assert "Tested: 11" in result.stdout
-
-
-def test_hostile_uploads_neither_stop_the_service_nor_stay_in_memory() -> None:
-    findings = attack(180)
-    assert sum(findings.statuses.values()) == 180
-    assert findings.statuses["body", 200], "damaged images get verdicts"
-    assert not findings.failed, findings
+    assert "Tested: 6" in result.stdout

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import HTTPException, Request
 from fastapi.testclient import TestClient
 from PIL import Image
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -19,7 +18,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from benchmarks.serving import Server, serving
 from src.runtime.bundle import Bundle
 from src.runtime.predictor import ImagePredictor
-from src.web import page_access, uploads
+from src.web import access, uploads
+from src.web.corrections import Corrections
 from src.web.server import HEAD_SECONDS
 from src.web.service import create_service
 from tests.trained_model import image_bytes
@@ -35,18 +35,12 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def guarded(bundle: Bundle) -> Iterator[TestClient]:
-    """A service with a token and a page that says hello."""
-
-    def page() -> FastAPI:
-        application = FastAPI(openapi_url=None)
-        application.get("/")(lambda: "the page")
-        application.post("/keep")(lambda: "kept")
-        return application
-
-    service = create_service(ImagePredictor(bundle), token=TOKEN, page=page)
-    with TestClient(service, base_url=LOCAL, follow_redirects=False) as client:
-        yield client
+def guarded(bundle: Bundle, tmp_path: Path) -> TestClient:
+    """A service with a token and the page."""
+    service = create_service(
+        ImagePredictor(bundle), token=TOKEN, corrections=Corrections(tmp_path / "corrections", bundle.class_names)
+    )
+    return TestClient(service, base_url=LOCAL, follow_redirects=False)
 
 
 FOREIGN = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "", "[", "a b"]
@@ -80,11 +74,11 @@ def test_another_site_cannot_ask_through_a_browser(server: Server, headers: dict
     assert httpx.post(f"{server.url}/v1/predict", content=b"x", headers=own).status_code == 200
 
 
-def test_every_answer_forbids_framing_sniffing_and_scripts(server: Server) -> None:
+def test_every_answer_forbids_framing_sniffing_and_foreign_scripts(server: Server) -> None:
     for path in ("/healthz", "/docs", "/nowhere", "/v1/model"):
         headers = httpx.get(server.url + path).headers
         assert headers["x-content-type-options"] == "nosniff"
-        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self';" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
@@ -156,32 +150,56 @@ def test_half_a_request_head_is_not_waited_for_longer(server: Server) -> None:
 def test_guesses_are_counted_and_the_form_is_small(guarded: TestClient) -> None:
     assert guarded.post("/login", content=b"token=" + b"x" * 60_000).status_code == 413
     codes = [guarded.post("/login", data={"token": f"guess {number}"}).status_code for number in range(20)]
-    assert codes == [401] * page_access.MAX_GUESSES + [429] * (20 - page_access.MAX_GUESSES)
+    assert codes == [401] * access.MAX_GUESSES + [429] * (20 - access.MAX_GUESSES)
     assert guarded.post("/login", data={"token": TOKEN}).status_code == 429
 
 
 def test_made_up_addresses_do_not_buy_more_guesses(bundle: Bundle) -> None:
     """A proxy on the same machine is believed, and so is whoever pretends to be one."""
-    service = create_service(ImagePredictor(bundle), token=TOKEN, page=FastAPI)
+    service = create_service(ImagePredictor(bundle), token=TOKEN)
     client = TestClient(ProxyHeadersMiddleware(service, "testclient"), base_url=LOCAL)
-    tried = range(2 * page_access.MAX_ALL_GUESSES)
+    tried = range(2 * access.MAX_ALL_GUESSES)
     codes = [client.post("/login", data={"token": "?"}, headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in tried]
-    assert [code.status_code for code in codes].count(401) == page_access.MAX_ALL_GUESSES
+    assert [code.status_code for code in codes].count(401) == access.MAX_ALL_GUESSES
     assert codes[-1].status_code == 429
 
 
-def test_signing_out_ends_the_session_for_whoever_has_the_cookie(guarded: TestClient) -> None:
+def test_signing_out_ends_the_session_for_whoever_has_the_cookie(
+    guarded: TestClient, image: Callable[[int], Image.Image]
+) -> None:
+    assert guarded.get("/").headers["location"] == "/login"
     signed_in = guarded.post("/login", data={"token": TOKEN})
-    cookie = {"Cookie": f"{page_access.COOKIE}={signed_in.cookies[page_access.COOKIE]}"}
+    cookie = {"Cookie": f"{access.COOKIE}={signed_in.cookies[access.COOKIE]}"}
     guarded.cookies.clear()
-    until = time.monotonic() + 20
-    while guarded.get("/", headers=cookie).status_code == 503 and time.monotonic() < until:
-        time.sleep(0.05)
-    assert guarded.get("/", headers=cookie).text == '"the page"'
-    assert guarded.post("/keep", headers=cookie).text == '"kept"'
+    correction = {"data": {"label": "happy"}, "files": {"file": image_bytes(image(0), "PNG")}, "headers": cookie}
+    assert guarded.get("/", headers=cookie).status_code == 200
+    assert guarded.post("/v1/corrections", **correction).json() == {"label": "happy", "count": 1, "earlier": ""}
     guarded.get("/logout", headers=cookie)
-    assert guarded.get("/", headers=cookie).status_code == 401
-    assert guarded.post("/keep", headers=cookie).status_code == 401
+    assert guarded.get("/", headers=cookie).status_code == 303
+    assert guarded.post("/v1/corrections", **correction).status_code == 401
+
+
+def test_only_who_opened_the_page_corrects_and_hostile_names_stay_text(bundle: Bundle, tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "corrections", bundle.class_names)
+    client = TestClient(create_service(ImagePredictor(bundle), corrections=corrections), base_url=LOCAL)
+    files = {"file": ("../<script>.png", b"no image")}
+    assert client.post("/v1/corrections", data={"label": "happy"}, files=files).status_code == 403
+    client.get("/")
+    assert client.post("/v1/corrections", data={"label": "../etc"}, files=files).status_code == 400
+    assert client.post("/v1/corrections", data={"label": "happy"}, files=files).status_code == 400
+    assert not (tmp_path / "corrections").exists()
+
+
+def test_who_reads_nothing_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many connections that ask for a large answer and never read it leave room for others."""
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+    for connection in idle:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.sendall(ask)
+    assert httpx.get(f"{server.url}/healthz", timeout=10).status_code == 200
+    for connection in idle:
+        connection.close()
 
 
 def test_the_cookie_is_for_this_site_and_not_for_scripts(guarded: TestClient) -> None:

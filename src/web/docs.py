@@ -1,4 +1,4 @@
-"""What the API takes and gives, and its description as a page that needs nothing from another host."""
+"""Bodies of the API, and its description as a page that needs nothing from another host."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from starlette.responses import HTMLResponse
 from ..runtime.predictor import AnswerVerdict, Predictor
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ info.title }}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere } h2 { margin-top: 2.4rem }
-code, pre { font-family: ui-monospace, monospace } pre { padding: .8rem; background: #8882; white-space: pre-wrap }
-td { padding: .1rem 1rem .1rem 0; vertical-align: top } td:first-child { overflow-wrap: normal }
-</style><h1>{{ info.title }}</h1><p>{{ info.description }} In full: <a href="openapi.json">openapi.json</a>.</p>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="static/page.css">
+<h1>{{ info.title }}</h1><p>{{ info.description }} In full: <a href="openapi.json">openapi.json</a>.</p>
 <pre>curl {{ base }}v1/predict -F files=@photo.jpg -F files=@other.png{% if guarded %} \\
      -H "Authorization: Bearer $HAPPY_SAD_TOKEN"{% endif %}</pre>
 <h2>An answer</h2><table>{% for name, field in answer.properties.items() %}
@@ -82,6 +79,38 @@ class ModelBody(BaseModel):
     card: str
 
 
+class FaceBody(BaseModel):
+    """A face: what its own model says of it, and its place in fractions of the image, of which it may lead out."""
+
+    label: str | None
+    confidence: float | None
+    verdict: AnswerVerdict
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class InspectBody(BaseModel):
+    """The answer for one image, as `/v1/predict` gives it, and its faces from left to right; with `evidence`, the
+    upright image and the same colored by what supports the answer, as data URIs.
+    """
+
+    answer: dict[str, str | float | None]
+    faces: list[FaceBody]
+    image: str | None = None
+    evidence: str | None = None
+
+
+class CorrectionBody(BaseModel):
+    """The label under which the image is kept, how many are, and what was said of it before."""
+
+    model_config = example(label="happy", count=3, earlier="")
+    label: str
+    count: int
+    earlier: str
+
+
 def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[BaseModel]]:
     """The body of one answer, with the fields of `Answer`, and that of all answers to a request."""
     negative, positive = class_names
@@ -115,14 +144,14 @@ def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[Base
     return answer, body
 
 
-def model_body(classifier: Predictor) -> ModelBody:
-    """What there is to know of a classifier's model."""
-    bundle = classifier.bundle
+def model_body(predictor: Predictor) -> ModelBody:
+    """What there is to know of a predictor's model."""
+    bundle = predictor.bundle
     return ModelBody(
-        model=classifier.model_id,
+        model=predictor.model_id,
         class_names=list(bundle.class_names),
         image_size=bundle.image_size,
-        threshold=classifier.threshold,
+        threshold=predictor.threshold,
         temperature=bundle.temperature,
         dataset_digest=bundle.dataset_digest,
         scores=bundle.scores,
