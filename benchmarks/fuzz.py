@@ -1,4 +1,3 @@
-"""Fuzz what reads strangers' files and requests, guided by coverage: `python -m benchmarks.fuzz [SECONDS] [TARGET...]`.
 
 Needs atheris, which is libFuzzer for Python: `pip install -e '.[fuzz]'`. Each target starts from sound inputs, and may
 only accept an input or reject it with the error that its callers expect. Any other error, a crash of the process, an
@@ -106,40 +105,11 @@ def bundles(folder: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
     return iter([shipped, json.dumps(json.loads(shipped)).encode()]), test
 
 
-def requests(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
-    """Requests of the Open Inference Protocol; the first two bytes are the length that the header announces."""
-    from fastapi import HTTPException
-
-    from src.web.kserve_tensors import parse
-
-    image = {"name": "image", "datatype": "BYTES", "shape": [1]}
-    asked = [
-        {"inputs": [{**image, "data": ["iVBORw0KGgo="]}], "id": "7", "outputs": [{"name": "p_happy"}]},
-        {"inputs": [{**image, "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": list(range(12))}]},
-        {"inputs": [{**image, "datatype": "FP32", "shape": [1, 1, 1, 3], "data": [[[[0.5, 1, 2]]]]}]},
-        {"inputs": [{**image, "parameters": {"binary_data_size": 8}}]},
-    ]
-    seeds = []
-    for body in asked:
-        text = json.dumps(body).encode()
-        seeds.append(len(text).to_bytes(2, "little") + text + b"\4\0\0\0GIF8" * ("parameters" in body["inputs"][0]))
-
-    def test(data: bytes) -> None:
-        header = str(int.from_bytes(data[:2], "little")) if len(data) % 4 else None
-        try:
-            parse(data[2:], header, 32, ["p_happy", "label"])
-        except HTTPException as error:
-            _check(error.status_code in (400, 413), "another status")
-
-    return iter(seeds), test
-
-
 def _check(sound: bool, otherwise: str) -> None:
     if not sound:
         raise AssertionError(otherwise)
 
 
-TARGETS = {target.__name__: target for target in (images, lists, bundles, requests)}
 
 
 def fuzz(name: str, folder: Path, arguments: list[str]) -> None:

@@ -27,8 +27,6 @@ from src.errors import BundleError
 from src.runtime.bundle import MANIFEST, Bundle, Evidence, open_bundle, write_manifest
 from src.runtime.photos import PhotoPredictor, open_predictor
 from src.runtime.predictor import Answer, ImageFile, ImagePredictor
-from src.web.corrections import Corrections
-from src.web.page_answers import PageAnswers
 from src.web.service import create_service
 from tests.trained_model import Run
 
@@ -259,17 +257,3 @@ def test_a_fusion_needs_images_larger_than_a_face(bundle: Bundle, trained: Any, 
     photos = labeled_photos(prepare(recorded.config.dataset), recorded.config.dataset, config)
     with pytest.raises(BundleError, match="no validation image is larger than a face"):
         build_photo_bundle(bundle, bundle, photos, config, tmp_path / "made")
-
-
-def test_the_page_says_what_an_answer_rests_on_and_boxes_the_faces(
-    photo_bundle: Bundle, photos: list[Path], tmp_path: Path
-) -> None:
-    page = PageAnswers(open_predictor(photo_bundle), Corrections(tmp_path, photo_bundle.class_names), photos[0].parent)
-    by_name = {Path(answer.path).name: answer for answer in page.answer([str(path) for path in photos])}
-    seen = by_name["faces.png"].evidence
-    assert f"Rests on: {seen}, and the whole image." in page.panel(by_name["faces.png"], "faces.png")
-    assert "Rests on: whole image, no face found." in page.panel(by_name["noise.png"], "noise.png")
-    upright, evidence = page.images(by_name["faces.png"])
-    assert upright.size == evidence.size
-    plain = Image.open(photos[0]).resize(upright.size)
-    assert np.abs(np.asarray(upright, float) - np.asarray(plain, float)).mean() > 1
