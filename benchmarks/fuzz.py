@@ -1,3 +1,4 @@
+"""Fuzz what reads strangers' files, guided by coverage: `python -m benchmarks.fuzz [SECONDS] [TARGET...]`.
 
 Needs atheris, which is libFuzzer for Python: `pip install -e '.[fuzz]'`. Each target starts from sound inputs, and may
 only accept an input or reject it with the error that its callers expect. Any other error, a crash of the process, an
@@ -110,6 +111,7 @@ def _check(sound: bool, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
+TARGETS = {target.__name__: target for target in (images, lists, bundles)}
 
 
 def fuzz(name: str, folder: Path, arguments: list[str]) -> None:
