@@ -18,7 +18,7 @@ from benchmarks.small_runs import Outcome
 from src.config import DatasetConfig, SourceConfig
 from src.data.locators import READ_ERRORS
 from src.data.prepared import prepare
-from src.data.sources.listing import SOURCES
+from src.data.sources.folders import SOURCES
 from src.errors import UserError
 
 WORDS = b"happy sad , .. / nan -1 1e999 { [ path label split weight train PK\x01\x02 PK\x05\x06 ustar".split()

@@ -11,15 +11,15 @@ from __future__ import annotations
 import sys
 import time
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from src.data.crops import candidates, crop_pairs, same_photo
-from src.data.local_features import THUMBNAIL, features, keep_to_one_core, unpack_keypoints
-from src.data.small_images import small_pairs
+from src.data.crops import THUMBNAIL, candidates, crop_pairs, features, same_photo, unpack_keypoints
+from src.data.duplicates import small_pairs
 
 COUNTS = (1_000, 2_000, 4_000)
 SIDE = 256
@@ -27,7 +27,7 @@ SIDE = 256
 
 def main(counts: tuple[int, ...] = COUNTS) -> None:
     """Print the tables."""
-    keep_to_one_core()
+    cv2.setNumThreads(1)
     console = Console()
     columns = ("images", "describe s", "candidates", "search s", "check s", "copies found", "false pairs")
     table = Table(*columns, title="images with keypoints")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from src.data.near_duplicates import connected_groups, near_duplicate_pairs
+from src.data.duplicates import connected_groups, near_duplicate_pairs
 
 DISTANCE, DHASH_DISTANCE = 6, 10
 Hashes = NDArray[np.uint64]

@@ -22,11 +22,11 @@ from rich.table import Table
 
 from src.config import DatasetConfig
 from src.data import building
-from src.data.decoding import Outcome, Preparation
+from src.data.decoding import DecodedSample, Preparation
 from src.data.locators import FileLocator
 from src.data.prepared import prepare
 from src.data.samples import Sample
-from src.data.sources.listing import Listing, register_source
+from src.data.sources.folders import Listing, register_source
 
 SIDE = 8  # pixels are not what is measured
 STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
@@ -67,14 +67,14 @@ def _made_up(
     samples: Iterable[Sample],
     count: int,
     *_: Preparation | int | str | None,
-) -> Iterator[tuple[int, Sample, Outcome]]:
+) -> Iterator[tuple[int, Sample, DecodedSample]]:
     for slot, sample in enumerate(samples):
         random = hashlib.sha256(sample.path.encode())
         phash, dhash, *_ = struct.unpack("<4Q", random.digest())
         facts = {"width": 320, "height": 240, "format": "JPEG", "mode": "RGB", "bytes": 9000, "color": "color"}
         facts |= {"pixel_digest": random.hexdigest()[:16], "phash": phash, "dhash": dhash}
         facts |= dict.fromkeys(STATISTICS, slot / count)
-        yield slot, sample, Outcome("ok", "", random.hexdigest(), facts)
+        yield slot, sample, DecodedSample("ok", "", random.hexdigest(), facts)
 
 
 if __name__ == "__main__":

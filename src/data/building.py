@@ -3,105 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from ..config import DatasetConfig
 from ..errors import DataError
 from .auxiliary import SHARE
-from .decoding import Outcome, Preparation, decode_samples
+from .decoding import DecodedSample, Preparation, decode_samples
+from .duplicates import FEATURES, concatenated, connected_groups, equal_pairs, features_of, finds_crops, lookalike_pairs
 from .locators import with_streamed_bytes
-from .long_columns import BLOCK, values_of
-from .lookalikes import FEATURES, features_of, finds_crops, lookalike_pairs
-from .near_duplicates import Pairs, chained, connected_groups
-from .packed_samples import PackedSamples
-from .samples import NEITHER, Limits, Rejection, Sample
+from .samples import AUXILIARY_LABEL, Limits, Rejection, Sample
 from .sources import Listing
 from .store import PIXELS, StoreInfo, write_tables
 
 _TYPES = {
-    "label": pa.int8(),
-    "slot": pa.int64(),
-    "phash": pa.uint64(),
-    "dhash": pa.uint64(),
-    "weight": pa.float32(),
-    "target": pa.float32(),
-    "width": pa.int32(),
-    "height": pa.int32(),
-    **dict.fromkeys(FEATURES, pa.binary()),
-    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "color"), pa.large_string()),
-    **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), pa.large_string()),
-    **dict.fromkeys(("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue"), pa.float32()),
+    "label": "int8",
+    **dict.fromkeys(("phash", "dhash"), "uint64"),
+    **dict.fromkeys(("width", "height"), "int32"),
+    **dict.fromkeys(("weight", "target", "brightness", "contrast", "saturation", "sharpness"), "float32"),
+    **dict.fromkeys(("red", "green", "blue"), "float32"),
+    **dict.fromkeys(("path", "shipped_split", "subject", "source", "format", "mode", "color"), "str"),
+    **dict.fromkeys(("sha256", "pixel_digest", "verdict", "detail"), "str"),
 }
 _SAMPLE_COLUMNS = ("path", "label", "source", "shipped_split", "subject", "weight")
-_ROW_COLUMNS = ("slot", *_SAMPLE_COLUMNS, "sha256")
 _REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256", "slot")
-
-
-@dataclass
-class _Rows:
-    """A growing table that keeps only its last rows as Python objects."""
-
-    blocks: list[pa.Table] = field(default_factory=list)
-    latest: list[dict[str, Any]] = field(default_factory=list)
-
-    def append(self, row: dict[str, Any]) -> None:
-        self.latest.append(row)
-        if len(self.latest) == BLOCK:
-            self._close_block()
-
-    def _close_block(self) -> None:
-        names = list(dict.fromkeys(itertools.chain.from_iterable(self.latest)))
-        columns = {name: pa.array([row.get(name) for row in self.latest], _TYPES.get(name)) for name in names}
-        self.blocks.append(pa.table(columns))
-        self.latest = []
-
-    def frame(self, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-        """The table; its rows are handed over, so that they are not in memory twice."""
-        if self.latest:
-            self._close_block()
-        if not self.blocks:
-            return pa.table({name: pa.array([], _TYPES[name]) for name in columns}).to_pandas()
-        table, self.blocks = pa.concat_tables(self.blocks, promote_options="permissive"), []
-        return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
 def build(
     folder: Path,
-    samples: PackedSamples,
+    samples: Sequence[Sample],
     listing: Listing,
     config: DatasetConfig,
     report_progress: Callable[[int, int], None],
 ) -> None:
-    """Write a whole store of `samples` into `folder`. Raises DataError if too little of them can be used.
+    """Write a whole store of `samples` into `folder`. Raises DataError if too few of them can be used.
 
     Of `listing` the rejections and what was ignored are kept.
     """
-    rows, rejected = _Rows(), _Rows()
-    for rejection in listing.rejections:
-        rejected.append(asdict(rejection) | {"sha256": "", "slot": -1})
+    rows: list[dict[str, Any]] = []
+    rejected = [asdict(rejection) | {"sha256": "", "slot": -1} for rejection in listing.rejections]
     preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config), config.fit)
     with preparation.pixels.open("wb") as pixels:
         pixels.truncate(len(samples) * preparation.slot_bytes)
     streamed = with_streamed_bytes(samples, preparation.limits.bytes + 1)
-    for slot, sample, outcome in decode_samples(streamed, len(samples), preparation, config.workers, config.cluster):
-        if outcome.verdict == "ok":
-            rows.append(_row(slot, sample, outcome))
+    for slot, sample, decoded in decode_samples(streamed, len(samples), preparation, config.workers, config.cluster):
+        if decoded.verdict == "ok":
+            rows.append(_row(slot, sample, decoded))
         else:
-            rejection = Rejection(sample.path, sample.label, outcome.verdict, outcome.detail, sample.source)
-            rejected.append(asdict(rejection) | {"sha256": outcome.sha256, "slot": slot})
+            rejection = Rejection(sample.path, sample.label, decoded.verdict, decoded.detail, sample.source)
+            rejected.append(asdict(rejection) | {"sha256": decoded.sha256, "slot": slot})
         report_progress(slot + 1, len(samples))
-    table, copies = without_copies(rows.frame(_ROW_COLUMNS))
-    rejected_table = pd.concat([rejected.frame(_REJECTED_COLUMNS), copies], ignore_index=True)
+    table, copies = without_copies(_table(rows, ("slot", *_SAMPLE_COLUMNS, "sha256")))
+    rejected_table = pd.concat([_table(rejected, _REJECTED_COLUMNS), copies], ignore_index=True)
     rejected_table = rejected_table.sort_values("slot", kind="stable", ignore_index=True).drop(columns="slot")
     _check_usable(table, rejected_table, config)
     table = _grouped(_compacted(table, preparation), config)
@@ -111,54 +70,48 @@ def build(
     write_tables(folder, table, rejected_table, features, info)
 
 
-def _row(slot: int, sample: Sample, outcome: Outcome) -> dict[str, Any]:
+def _row(slot: int, sample: Sample, decoded: DecodedSample) -> dict[str, Any]:
     row: dict[str, Any] = {"slot": slot, "has_file": sample.locator.has_file}
     row |= {name: getattr(sample, name) for name in _SAMPLE_COLUMNS}
     row |= {} if sample.target is None else {"target": sample.target}
     row |= {SHARE + name: share for name, share in (sample.shares or {}).items()}
-    return row | {"sha256": outcome.sha256} | outcome.facts
+    return row | {"sha256": decoded.sha256} | decoded.facts
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return a typed table of `rows`, which are cleared; with `columns` where there are none."""
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns)).astype({"slot": "int64"})
+    rows.clear()
+    return table.astype({name: kind for name, kind in _TYPES.items() if name in table})
 
 
 def without_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`table` without exact copies, and those with their verdicts, as the table of what is rejected has them.
+    """Return `table` without exact copies, and these with their verdicts as rows of the table of rejected images.
 
     Of the files with one SHA-256 the first in each shipped split stays; where they have two labels, none does.
     """
-    repeated = table.iloc[_repeated(table["sha256"])]
+    repeated = table[table["sha256"].duplicated(keep=False)]
     groups = repeated.groupby("sha256", sort=False)
     first = groups[["path", "label"]].transform("first")
     other = repeated["label"] != first["label"]
-    spoilt = repeated["sha256"].isin(repeated.loc[other, "sha256"])
-    again = spoilt | repeated[["sha256", "shipped_split"]].duplicated()
+    conflict = repeated["sha256"].isin(repeated.loc[other, "sha256"])
+    again = conflict | repeated[["sha256", "shipped_split"]].duplicated()
     partner = first["path"].where(other, repeated["sha256"].map(repeated[other].groupby("sha256")["path"].first()))
-    detail = first["path"].where(~spoilt, "the same file as " + partner + ", which has the other label")
-    verdict = np.where(spoilt, "label_conflict", "duplicate_of")
+    detail = first["path"].where(~conflict, "the same file as " + partner + ", which has the other label")
+    verdict = np.where(conflict, "label_conflict", "duplicate_of")
     copies = repeated.assign(verdict=verdict, detail=detail).loc[again, list(_REJECTED_COLUMNS)]
-    return (table.drop(index=copies.index) if len(copies) else table), copies
-
-
-def _repeated(sha256: pd.Series) -> NDArray[np.intp]:
-    """The places of digests that stand more than once, found by 64 bits of each first, which take little memory."""
-    keys = np.fromiter((int(digest[:16], 16) for digest in values_of(sha256)), np.uint64, len(sha256))
-    order = np.argsort(keys, kind="stable")
-    same = keys[order[1:]] == keys[order[:-1]]
-    places = np.union1d(order[:-1][same], order[1:][same])
-    return places[sha256.iloc[places].duplicated(keep=False).to_numpy()]
+    return table.drop(index=copies.index), copies
 
 
 def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     """Move the last images of the file into the slots of rejected ones and cut it; the table follows their order.
 
-    Where there are images of neither class, which come last, all move up instead, so that they stay last.
+    Where there are images of auxiliary classes, which come last, all move up instead, so that they stay last.
     """
     slots = table["slot"].to_numpy()
     count = len(slots)
-    if np.array_equal(slots, np.arange(count)):
-        with preparation.pixels.open("r+b") as file:
-            file.truncate(count * preparation.slot_bytes)
-        return table.drop(columns="slot").reset_index(drop=True)
     positions = slots.copy()
-    if (table["label"] == NEITHER).any():
+    if (table["label"] == AUXILIARY_LABEL).any():
         positions = np.arange(count)
     else:
         positions[slots >= count] = np.setdiff1d(np.arange(count), slots)
@@ -175,7 +128,7 @@ def _compacted(table: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
 
 def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetConfig) -> None:
     for label, name in ((0, config.negative), (1, config.positive)):
-        if len(table) and (table["label"] == label).any():
+        if (table["label"] == label).any():
             continue
         verdicts = Counter(rejected.loc[rejected["label"] == label, "verdict"])
         found = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
@@ -183,34 +136,27 @@ def _check_usable(table: pd.DataFrame, rejected: pd.DataFrame, config: DatasetCo
 
 
 def _grouped(table: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
-    """The table with `group`, and `conflict` where images that look the same carry two labels."""
-    pairs = [
-        chained(np.fromiter((int(digest, 16) for digest in values_of(table["pixel_digest"])), np.uint64, len(table)))
-    ]
+    """Return the table with `group`, and `conflict` where images that look the same carry two labels."""
+    pairs = [equal_pairs(table["pixel_digest"])]
     if config.near_duplicate_distance is not None:
         rows = np.flatnonzero(table["has_file"].to_numpy())
         left, right = lookalike_pairs(table.iloc[rows], config)
         pairs.append((rows[left], rows[right]))
-    alike = connected_groups(len(table), _joined(pairs))
+    alike = connected_groups(len(table), concatenated(pairs))
     labels = table["label"].to_numpy()
     conflict = np.bincount(alike, labels == 0)[alike].astype(bool) & np.bincount(alike, labels == 1)[alike].astype(bool)
     known = np.flatnonzero(table["subject"].notna().to_numpy())
     named = table[["source", "subject"]].iloc[known]
-    left, right = chained((named["source"] + "\0" + named["subject"]).to_numpy(dtype=object).astype(str))
+    left, right = equal_pairs(named["source"] + "\0" + named["subject"])
     table = table.drop(columns="has_file").assign(conflict=conflict)
-    table.insert(2, "group", connected_groups(len(table), _joined([chained(alike), (known[left], known[right])])))
+    pairs = [equal_pairs(alike), (known[left], known[right])]
+    table.insert(2, "group", connected_groups(len(table), concatenated(pairs)))
     return table
 
 
-def _joined(pairs: list[Pairs]) -> Pairs:
-    return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
-
-
 def content_digest(table: pd.DataFrame) -> str:
-    """A short name for the pixels, labels, groups and targets of a table, in its order."""
-    digest, digests = hashlib.sha256(), table["pixel_digest"]
-    for start in range(0, len(table), BLOCK):
-        digest.update((("," if start else "") + ",".join(digests.iloc[start : start + BLOCK])).encode())
+    """Return a short name for the pixels, labels, groups and targets of a table, in its order."""
+    digest = hashlib.sha256(",".join(table["pixel_digest"]).encode())
     digest.update(table["label"].to_numpy(dtype="<i1").tobytes())
     digest.update(table["group"].to_numpy(dtype="<i8").tobytes())
     if "target" in table:

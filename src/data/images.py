@@ -1,39 +1,56 @@
 """The one way an image becomes pixels, shared by training, evaluation, prediction and serving.
 
-What a file holds is decided by its content, never by its name. Every limit is checked before anything is decoded, and
-an image that cannot be decoded to its last row is rejected, never guessed.
+The format is decided by a file's content, never by its name. Every limit is checked before anything is decoded, and an
+image that cannot be decoded to its last row is rejected with a verdict and one line, never guessed.
 """
 
 from __future__ import annotations
 
+import math
+import struct
+import threading
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from ..detection.faces import Detector, create_detector, is_face_crop
-from .pixel_budget import DECODING
-from .rejections import DECODE_ERRORS, FORMATS, UNOPENED, broken_verdict, one_line, unopened_verdict
-from .samples import DecodedImage, Fit, Limits, RejectedImageError
+from .samples import DecodedImage, FitMode, Limits, RejectedImageError, Verdict
 
-__all__ = [
-    "BACKGROUND",
-    "DEFAULT_LIMITS",
-    "FORMATS",
-    "MAX_SIDE",
-    "DecodedImage",
-    "Limits",
-    "decode_image",
-    "decode_pixels",
-    "open_checked",
-    "open_upright",
-    "prepare_image",
-    "upright_image",
-]
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
+"""The formats that are read, by Pillow's names. Of an animation only the first frame is."""
+
+# Signatures of image formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
+_FOREIGN_SIGNATURES = (
+    b"\xff\x0a",
+    b"\x00\x00\x00\x0cJXL ",
+    b"<svg",
+    b"8BPS",
+    b"FUJIFILM",
+    b"AT&TFORM",
+    b"qoif",
+    b"P7\n",
+)
+
+UNOPENED: dict[Verdict, str] = {
+    "not_an_image": "no image format found",
+    "unsupported_format": f"a format other than {', '.join(FORMATS)}",
+    "truncated": "the file ends too early",
+    "unreadable": "its header cannot be understood",
+}
+DECODE_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
+    *(OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, UnidentifiedImageError),
+)
+"""What Pillow's plugins raise on broken files: each is found in their source or by the mutation tests."""
 
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
@@ -61,7 +78,46 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 DEFAULT_LIMITS = Limits()
 
 
-def decode_pixels(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> NDArray[np.uint8]:
+class PixelBudget:
+    """Megapixels in flight, of the threads of this process or, after `share_with`, of several processes.
+
+    Whoever is past it waits, in the order of coming.
+    """
+
+    def __init__(self, megapixels: int) -> None:
+        self._size = megapixels
+        self._turn: Any = threading.Lock()
+        self._free: Any = threading.Semaphore(megapixels)
+
+    def shared(self, context: Any) -> tuple[Any, Any]:
+        """What processes that `context` (of `multiprocessing`) starts are to be given for their `share_with`."""
+        return context.Lock(), context.Semaphore(self._size)
+
+    def share_with(self, others: tuple[Any, Any]) -> None:
+        """Count with other processes from now on; nothing may be held."""
+        self._turn, self._free = others
+
+    @contextmanager
+    def hold(self, megapixels: float) -> Iterator[None]:
+        """Take a share, waiting for it; one that is larger than the whole budget is given alone. Not to be nested."""
+        units = min(self._size, math.ceil(megapixels))
+        with self._turn:  # one at a time, else two that wait for the rest of their share could wait for each other
+            for _ in range(units):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(units):
+                self._free.release()
+
+
+DECODING = PixelBudget(32)
+"""Shared by service, page, prediction and preparation; a decoder takes up to 30 bytes for each pixel of a WebP."""
+
+
+def decode_pixels(
+    data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: FitMode = "stretch"
+) -> NDArray[np.uint8]:
     """The image in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
 
     EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedImageError.
@@ -69,7 +125,7 @@ def decode_pixels(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: 
     return decode_image(data, size, limits, fit).pixels
 
 
-def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: Fit = "stretch") -> DecodedImage:
+def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: FitMode = "stretch") -> DecodedImage:
     """`decode_pixels` together with the image's own size, format and mode. Raises RejectedImageError."""
     if not data:
         raise RejectedImageError("zero_bytes", "the file is empty")
@@ -90,7 +146,7 @@ def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: F
         return DecodedImage(pixels, width, height, str(image.format), mode, turned=turned)
 
 
-def prepare_image(image: Image.Image, size: int, fit: Fit = "stretch") -> Image.Image:
+def prepare_image(image: Image.Image, size: int, fit: FitMode = "stretch") -> Image.Image:
     """An opened image as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between bars of
     `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedImageError where no face is found.
     """
@@ -214,3 +270,46 @@ def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         raise ValueError("pixels that are no finite numbers")
     gray = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(gray).convert("RGB")
+
+
+def broken_verdict(data: bytes, error: BaseException) -> Verdict:
+    """Why an image whose header was read could not be decoded."""
+    if isinstance(error, MemoryError | Image.DecompressionBombError):
+        return "too_large"
+    text = str(error).lower()
+    if "conversion from" in text or "not supported" in text or "unsupported" in text or "unknown" in text:
+        return "unsupported_format"
+    return "truncated" if "truncated" in text or "end of file" in text or _ends_early(data) else "unreadable"
+
+
+def unopened_verdict(data: bytes) -> Verdict:
+    """Why no plugin opened it: another image format, a broken image of one of ours, or no image at all."""
+    Image.init()
+    prefix = data[:16].ljust(16, b"\0")  # some signature tests read beyond a shorter one
+    known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}
+    if known & set(FORMATS):
+        return "truncated" if _ends_early(data) else "unreadable"
+    foreign = data.lstrip()[:256].startswith(_FOREIGN_SIGNATURES) or prefix[4:8] == b"ftyp"
+    svg = data.lstrip()[:5] == b"<?xml" and b"<svg" in data[:1024]
+    return "unsupported_format" if known or foreign or svg else "not_an_image"
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether a file stops before the end that its format announces."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-64:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"GIF8"):
+        return not data.rstrip(b"\0").endswith(b"\x3b")
+    if data.startswith(b"RIFF"):
+        return len(data) < 8 or len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if data.startswith(b"BM"):
+        return len(data) < int.from_bytes(data[2:6], "little")
+    return len(data) < 16
+
+
+def one_line(error: BaseException, otherwise: str = "") -> str:
+    """What an error says, at most 200 characters; `otherwise` where it says nothing."""
+    text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    return (text or otherwise or type(error).__name__)[:200]

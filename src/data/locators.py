@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from .images import decode_image, prepare_image
-from .samples import DecodedImage, Fit, Limits, RejectedImageError, Sample
+from .samples import DecodedImage, FitMode, Limits, RejectedImageError, Sample
 
 READ_ERRORS = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
@@ -34,7 +34,7 @@ class ImageFile:
     __slots__ = ()
     has_file: ClassVar[bool] = True
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
         """The image in `data`, whatever its format. Raises RejectedImageError."""
         return decode_image(data, size, limits, fit)
 
@@ -104,7 +104,7 @@ class RangeLocator(ImageFile):
 class PixelTextLocator(RangeLocator):
     """Gray values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
         """The square image whose pixels `data` lists. Raises RejectedImageError."""
         try:
             values = np.array(data.split(), dtype=np.uint8)

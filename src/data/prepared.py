@@ -8,47 +8,44 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+import PIL
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..config import DatasetConfig, project_path
+from ..detection.faces import BLAZEFACE
 from ..errors import DataError
 from .auxiliary import AuxiliaryImages, auxiliary_images
 from .building import build
-from .listed_images import ListedImages
+from .duplicates import asks_for_crops, features_of, finds_crops
 from .locators import READ_ERRORS, with_streamed_bytes
-from .long_columns import BLOCK, memory_given_back
-from .lookalikes import asks_for_crops, features_of, finds_crops
-from .samples import NEITHER, SPLITS, Limits
+from .samples import AUXILIARY_LABEL, SPLITS, FitMode, Limits, Sample
+from .sources import Listing, list_samples, listing_signature
+from .sources.synthetic import DRAWN_FOR_CUTTING
 from .splits import assign_splits
-from .store import (
-    LOCAL_FEATURES,
-    DamagedStoreError,
-    Store,
-    locked,
-    open_store,
-    readable_disk_errors,
-    store_folder,
-    writing,
-)
+from .store import LOCAL_FEATURES, DamagedStoreError, Store, disk_errors, locked, open_store, store_folder, writing
+
+PREPARATION_VERSION = 3
+"""Raise it with any change to the stored pixels, groups or columns; a test ties it to them."""
 
 ReportProgress = Callable[[int, int], None]
 _NO_OPENCV = "crops and mirror images are not looked for without OpenCV: pip install opencv-python-headless"
-_DIGESTED = ["pixel_digest", "label"]
 _UNGUARDED = (
     "a script that prepares data is run again by each process that decodes; put what it does "
     'under `if __name__ == "__main__":`'
 )
+_MAX_NAME_BYTES = 180
 _MIN_SHOWN = 200  # images; fewer are done before a bar could be read
 
 
@@ -112,7 +109,6 @@ class PreparedDataset:
         return self.table.get("target", labels).fillna(labels).to_numpy(dtype=np.float32, copy=True)
 
 
-@memory_given_back()
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
     """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
 
@@ -133,7 +129,6 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
                 shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
                 with writing(folder) as partial, shown as report:
                     build(partial, images.samples, images.listing, config, report)
-                pa.default_memory_pool().release_unused()  # before the table is read back
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
@@ -150,7 +145,7 @@ def _progress_bar(name: str) -> Iterator[ReportProgress]:
 
 def _opened(folder: Path, images: ListedImages, *, say_damage: bool = False) -> Store | None:
     try:
-        with readable_disk_errors(folder.parent):
+        with disk_errors(folder.parent):
             store = open_store(folder, full=images.config.verify == "full")
     except DamagedStoreError as damage:
         if say_damage:
@@ -179,7 +174,7 @@ def _same_content(store: Store, images: ListedImages) -> bool:
 
 
 def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
-    table = store.table[store.table["label"] != NEITHER].copy(deep=False)
+    table = store.table[store.table["label"] != AUXILIARY_LABEL].copy(deep=False)
     train_only = {name for name, source in config.sources.items() if source.train_only}
     outcome = assign_splits(table, config.split, config.cross_split_duplicates, train_only)
     table.insert(3, "split", pd.Series(outcome.splits, dtype="str"))
@@ -189,7 +184,7 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
         rejected=store.rejected,
         class_names=(config.negative, config.positive),
         digest=store.info.digest,
-        split_digests={split: split_digest(table.loc[table["split"] == split, _DIGESTED]) for split in SPLITS},
+        split_digests={split: split_digest(table[table["split"] == split]) for split in SPLITS},
         name=config.name,
         ignored=store.info.ignored,
         crossing_groups=outcome.crossing_groups,
@@ -200,12 +195,115 @@ def _split(store: Store, config: DatasetConfig) -> PreparedDataset:
 
 
 def split_digest(rows: pd.DataFrame) -> str:
-    """A name for the pixels and labels of some rows, whatever their order: that of the Python list of their pairs."""
-    contents = rows[_DIGESTED].sort_values(_DIGESTED)
-    digest = hashlib.sha256(b"[")
-    for start in range(0, len(contents), BLOCK):
-        part = contents.iloc[start : start + BLOCK]
-        pairs = repr(list(zip(part["pixel_digest"], part["label"], strict=True)))[1:-1]
-        digest.update(((", " if start else "") + pairs).encode())
-    digest.update(b"]")
-    return digest.hexdigest()[:16]
+    """Return a name for the pixels and labels of some rows, whatever their order."""
+    contents = sorted(zip(rows["pixel_digest"].tolist(), rows["label"].tolist(), strict=True))
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+
+
+@dataclass
+class ListedImages:
+    """A data set's samples, listed only once they are needed; then packed, those of neither class last."""
+
+    config: DatasetConfig
+
+    @property
+    def samples(self) -> list[Sample]:
+        """At most `limit` of them."""
+        return self._listed[0]
+
+    @property
+    def listing(self) -> Listing:
+        """What the sources said besides the samples."""
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[list[Sample], Listing]:
+        listing = list_samples(self.config)
+        kept = sorted(_limited(listing.samples, self.config), key=lambda sample: sample.label == AUXILIARY_LABEL)
+        return kept, replace(listing, samples=[])
+
+    @cached_property
+    def key(self) -> str:
+        """A name for everything that the stored pixels and groups depend on; no image is read for it.
+
+        Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes
+        pixels.
+        """
+        config = self.config
+        distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
+        settings = (config.image_size, Limits.of(config), *distances, *_fit_key(config.fit))
+        limit = (config.limit, config.split.seed if config.limit else None)
+        digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
+        signature = listing_signature(config)
+        if signature is not None:
+            digest.update(repr(signature).encode())
+            return digest.hexdigest()
+        for sample in self.samples:
+            described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
+            target = () if sample.target is None else (sample.target,)
+            shares = () if sample.shares is None else (sorted(sample.shares.items()),)
+            digest.update(repr((*described, sample.locator.signature, *target, *shares)).encode())
+        digest.update(repr((self.listing.rejections, sorted(self.listing.ignored.items()))).encode())
+        return digest.hexdigest()
+
+
+def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
+    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed; of
+    neither class half of it at most.
+    """
+    if config.limit is None or len(samples) <= config.limit:
+        return samples
+    order = np.random.default_rng(config.split.seed).permutation(len(samples))
+    labels = np.array([sample.label for sample in samples])[order]
+    kept = np.concatenate([order[labels == label][: config.limit // 2] for label in (0, 1, AUXILIARY_LABEL)])
+    return [samples[row] for row in np.sort(kept)]
+
+
+def _fit_key(fit: FitMode) -> tuple[object, ...]:
+    if fit == "face":
+        return (fit, BLAZEFACE, DRAWN_FOR_CUTTING)
+    return () if fit == "stretch" else (fit,)
+
+
+def rejected_files(rejected: pd.DataFrame, config: DatasetConfig) -> Iterator[tuple[Sample, bytes]]:
+    """The rows of `rejected` (columns source and path) that have a file which can be read, each with its bytes.
+
+    Raises DataError if the source is not there any more.
+    """
+    wanted = set(zip(rejected["source"], rejected["path"], strict=True))
+    for sample in list_samples(config).samples if wanted else []:
+        if (sample.source, sample.path) in wanted and sample.locator.has_file:
+            try:
+                data = sample.locator.read(Limits.of(config).bytes)
+            except READ_ERRORS:
+                continue
+            yield sample, data
+
+
+def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> int:
+    """Copy each rejected file to `folder/verdict/`, named by its path; returns how many could be read.
+
+    Raises DataError if `folder` cannot be written.
+    """
+    rejected, copied = dataset.rejected, 0
+    verdicts = dict(zip(zip(rejected["source"], rejected["path"], strict=True), rejected["verdict"], strict=True))
+    with disk_errors(folder, "quarantine"):
+        for sample, data in rejected_files(rejected, config):
+            verdict = verdicts[(sample.source, sample.path)]
+            target = _free_name(folder / verdict, f"{sample.source}/{sample.path}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+            copied += 1
+    return copied
+
+
+def _free_name(folder: Path, path: str) -> Path:
+    """A name made of letters, digits and dots that is not taken, so that no odd path leads out of the folder."""
+    encoded = re.sub(r"[^\w.-]+", "_", path).encode()[-_MAX_NAME_BYTES:]
+    name = encoded.decode(errors="ignore").lstrip(".")
+    stem, dot, suffix = name.rpartition(".")
+    target, number = folder / name, 1
+    while target.exists():
+        number += 1
+        target = folder / f"{stem or name}-{number}{dot}{suffix if stem else ''}"
+    return target

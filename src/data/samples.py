@@ -14,10 +14,10 @@ from ..config import DatasetConfig
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-NEITHER = -1
+AUXILIARY_LABEL = -1
 """The label of an image that belongs to neither class, and teaches the auxiliary head alone."""
 
-Fit = Literal["stretch", "crop", "pad", "face"]
+FitMode = Literal["stretch", "crop", "pad", "face"]
 """How an image becomes a square: all of it stretched, its middle, all of it between bars, or its largest face."""
 
 Verdict = Literal[
@@ -113,7 +113,7 @@ class Locator(Protocol):
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes of the file, none where there is no file; raises one of `locators.READ_ERRORS`."""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
         """The image of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedImageError."""
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ..config import SplitConfig
 from ..errors import DataError
-from .long_columns import values_of
 from .samples import SPLITS
 
 UNUSED = "unused"
@@ -39,7 +38,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class SplitOutcome:
+class SplitAssignment:
     """The split of every row ("train", "validation", "test", "unused"), shape (rows,), and what a report should say."""
 
     splits: NDArray[np.object_]
@@ -51,7 +50,7 @@ class SplitOutcome:
 
 def assign_splits(
     table: pd.DataFrame, config: SplitConfig, cross_split_duplicates: str, train_only: Set[str] = frozenset()
-) -> SplitOutcome:
+) -> SplitAssignment:
     """Assign the rows of `table` to training, validation and test, by whole groups.
 
     Its columns are group, label, conflict, sha256 and source, and for `method=source` also shipped_split. Rows of the
@@ -65,16 +64,16 @@ def assign_splits(
     if config.method in ("source", "column"):
         outcome = _as_shipped(table, groups, config, cross_split_duplicates)
     elif config.method == "hashed":
-        outcome = SplitOutcome(_by_hash(groups, config)[groups.of_row])
+        outcome = SplitAssignment(_by_hash(groups, config)[groups.of_row])
     else:
-        outcome = SplitOutcome(_by_ratio(groups, config)[groups.of_row])
+        outcome = SplitAssignment(_by_ratio(groups, config)[groups.of_row])
     _check_classes(table["label"].to_numpy(), outcome.splits, config)
     return outcome
 
 
 def _with_train_only(
     table: pd.DataFrame, config: SplitConfig, crossing: str, train_only: NDArray[np.bool_]
-) -> SplitOutcome:
+) -> SplitAssignment:
     outcome = assign_splits(table[~train_only], config, crossing)
     splits = np.full(len(table), "train", dtype=object)
     splits[~train_only] = outcome.splits
@@ -100,7 +99,7 @@ def _gather(table: pd.DataFrame, seed: int) -> Groups:
 def _unit_hashes(keys: pd.Series, seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each key, by BLAKE2b of seed and key."""
     salt = seed.to_bytes(8, "little")
-    digests = (hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in values_of(keys))
+    digests = (hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in keys)
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64, len(keys)) / 2.0**64
 
 
@@ -183,7 +182,7 @@ def _by_hash(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
     return np.where(groups.conflict & (splits != "train"), UNUSED, splits).astype(object)
 
 
-def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitOutcome:
+def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitAssignment:
     """The splits that the sources ship; one that none ships is assigned from the training split. A source that
     ships no splits at all, beside one that does, is assigned on its own.
     """
@@ -206,7 +205,7 @@ def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossi
     splits[dropped | (groups.conflict[groups.of_row] & (rank > 0))] = UNUSED
     _assign_missing(splits, groups, config)
     _assign_unsplit(splits, table, groups, config)
-    return SplitOutcome(splits, int(crosses.sum()), int(dropped.sum()))
+    return SplitAssignment(splits, int(crosses.sum()), int(dropped.sum()))
 
 
 def _assign_missing(splits: NDArray[np.object_], groups: Groups, config: SplitConfig) -> None:

@@ -137,7 +137,7 @@ def _verify_blocks(file: Path, info: StoreInfo) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time makes the store in `folder`; the others wait. Raises DataError."""
-    with readable_disk_errors(folder.parent):
+    with disk_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.parent / f"{folder.name}.lock")
         lock.acquire()
@@ -155,7 +155,7 @@ def writing(folder: Path) -> Iterator[Path]:
     full or may not be written.
     """
     partial = folder.parent / f".{folder.name}.partial"
-    with readable_disk_errors(folder.parent):
+    with disk_errors(folder.parent):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
@@ -194,7 +194,7 @@ def _write_table(file: Path, frame: pd.DataFrame) -> None:
 
 
 @contextmanager
-def readable_disk_errors(where: Path, key: str = "dataset.cache") -> Iterator[None]:
+def disk_errors(where: Path, key: str = "dataset.cache") -> Iterator[None]:
     """Turn a full or forbidden disk into a DataError of one line; `key` is what moves the folder elsewhere."""
     try:
         yield

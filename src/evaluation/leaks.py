@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.lookalikes import compact, features_of, lookalike_pairs
-from ..data.near_duplicates import connected_groups
+from ..data.duplicates import compact, connected_groups, features_of, lookalike_pairs
 from ..data.prepared import split_digest
 
 if TYPE_CHECKING:

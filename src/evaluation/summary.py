@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from ..config import Config, DatasetConfig
-from ..data.lookalikes import finds_crops
+from ..data.duplicates import finds_crops
 from ..metrics.calibration import MIN_FITTED, at_its_bound
 from ..metrics.intervals import FEW_GROUPS
 

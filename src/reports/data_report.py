@@ -16,9 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig, project_path
-from ..data.prepared import PreparedDataset
-from ..data.rejected_files import rejected_files
-from ..data.samples import NEITHER, SPLITS, VERDICT_MEANINGS, Limits, RejectedImageError
+from ..data.prepared import PreparedDataset, rejected_files
+from ..data.samples import AUXILIARY_LABEL, SPLITS, VERDICT_MEANINGS, Limits, RejectedImageError
 from ..data.splits import UNUSED
 from ..data.store import locked, writing
 from ..errors import DataError
@@ -174,7 +173,7 @@ def _rejected(dataset: PreparedDataset, config: DatasetConfig) -> list[dict[str,
     for record in shown.to_dict("records"):
         pixels = dataset.images[known[record["sha256"]]] if record["sha256"] in known else None
         pixels = elsewhere.get((record["source"], record["path"])) if pixels is None else pixels
-        label = "neither class" if record["label"] == NEITHER else dataset.class_names[record["label"]]
+        label = "neither class" if record["label"] == AUXILIARY_LABEL else dataset.class_names[record["label"]]
         caption = f"{record['path']} · {label}"
         image = Thumbnail("", caption) if pixels is None else thumbnail(pixels, caption)
         rows.append({str(name): value for name, value in record.items()} | {"image": image, "class": label})

@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.lookalikes import lookalike_pairs
-from ..data.near_duplicates import chained, connected_groups
+from ..data.duplicates import connected_groups, equal_pairs, lookalike_pairs
 from ..data.prepared import PreparedDataset
 from .pages import Thumbnail, render, thumbnail, write_page
 
@@ -55,7 +54,7 @@ class LeakCheck:
 def check_leaks(first: PreparedDataset, second: PreparedDataset, config: DatasetConfig) -> LeakCheck:
     """Compare two sets that were prepared at one size, by the rules of `config`; the largest groups come first."""
     both = pd.concat([first.table, second.table], ignore_index=True)
-    alike = [chained(both["pixel_digest"].to_numpy(dtype=str)), chained(both["sha256"].to_numpy(dtype=str))]
+    alike = [equal_pairs(both["pixel_digest"].to_numpy(dtype=str)), equal_pairs(both["sha256"].to_numpy(dtype=str))]
     features = pd.concat([first.features, second.features], ignore_index=True)
     alike.append(lookalike_pairs(both.join(features), config))
     left, right = (np.concatenate([pairs[side] for pairs in alike]) for side in (0, 1))

@@ -11,11 +11,10 @@ from rich.table import Table
 
 from ..config import DatasetConfig, PrepareConfig, output_folder, project_path
 from ..config.identity import Request
-from ..data.prepared import prepare
-from ..data.rejected_files import copy_rejected
+from ..data.prepared import copy_rejected, prepare
 from ..data.samples import VERDICT_MEANINGS
 from ..data.splits import UNUSED
-from ..data.store import readable_disk_errors
+from ..data.store import disk_errors
 from .data_report import write_report
 from .leak_check import check_leaks, write_leak_page
 
@@ -32,7 +31,7 @@ def prepare_and_report(config: PrepareConfig, _: Request | None = None) -> Prepa
     quarantine = None if config.quarantine is None else output_folder(config.quarantine, "quarantine")
     dataset = prepare(config.dataset)
     _print_summary(dataset, config.dataset, console)
-    with readable_disk_errors(folder, "output"):
+    with disk_errors(folder, "output"):
         report = write_report(dataset, config.dataset, folder)
         for warning in report.warnings:
             console.print(warning, style="yellow")

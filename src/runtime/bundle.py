@@ -24,7 +24,7 @@ from pydantic.dataclasses import dataclass
 
 from ..config import typed
 from ..data.locators import FileLocator
-from ..data.samples import Fit
+from ..data.samples import FitMode
 from ..detection.faces import Detection
 from ..errors import BundleError
 from ..metrics.log_odds import apply_temperature, sigmoid
@@ -81,7 +81,7 @@ def _printable(text: str) -> str:
 
 _Number = Annotated[float, Strict()]
 _Line = Annotated[str, AfterValidator(_printable), Field(min_length=1, description="text of one line")]
-_Fit = Annotated[Fit, Field(description="stretch, crop, pad or face")]
+_Fit = Annotated[FitMode, Field(description="stretch, crop, pad or face")]
 _ImageSize = Annotated[int, Strict(), Field(ge=8, le=1024, description="a whole number from 8 to 1024")]
 _Threshold = Annotated[_Number, Field(ge=0, le=1, description="a number, at least 0 and at most 1")]
 _Temperature = Annotated[_Number, Field(ge=1e-3, le=1e3, description="a number, at least 0.001 and at most 1000")]

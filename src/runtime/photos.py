@@ -12,14 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import (
     DEFAULT_LIMITS,
-    Limits,
     decode_pixels,
     open_checked,
     open_upright,
     prepare_image,
     upright_image,
 )
-from ..data.samples import RejectedImageError
+from ..data.samples import Limits, RejectedImageError
 from ..detection.faces import Box, Detector, create_detector, is_face_crop
 from ..errors import BundleError
 from ..metrics.log_odds import log_odds, sigmoid

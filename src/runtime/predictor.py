@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_pixels, open_upright, prepare_image
+from ..data.images import DEFAULT_LIMITS, decode_pixels, open_upright, prepare_image
 from ..data.locators import FileLocator
-from ..data.samples import RejectedImageError
+from ..data.samples import Limits, RejectedImageError
 from ..errors import DataError
 from ..hardware import usable_cores
 from .bundle import UNSURE, Bundle

@@ -16,7 +16,7 @@ from ..config import CONF, AuditConfig, Config, project_path, typed
 from ..config.base import LAUNCH, SESSION, without_roles
 from ..config.identity import Request
 from ..data.prepared import prepare
-from ..data.store import readable_disk_errors
+from ..data.store import disk_errors
 from ..metrics.intervals import proportion
 from ..metrics.label_errors import find_label_errors
 from ..reports.label_audit import MANIFEST, audit_table, auditable_samples, write_audit_page, write_manifest
@@ -51,7 +51,7 @@ def audit(config: AuditConfig, request: Request) -> pd.DataFrame:
     agreement = proportion((probabilities[known] >= 0.5) == labels, groups)
     table = audit_table(dataset, probabilities, errors)
     folder = project_path(config.output or f"outputs/audit/{config.dataset.name}")
-    with readable_disk_errors(folder, "output"):
+    with disk_errors(folder, "output"):
         folder.mkdir(parents=True, exist_ok=True)
         page = write_audit_page(table, dataset, errors, agreement, folder, config.shown)
         root = write_manifest(table, dataset, samples, config.dataset, folder)

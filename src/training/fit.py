@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +18,8 @@ from rich.console import Console
 from ..config import AugmentationConfig, Config, plain, project_path
 from ..config.base import role_of
 from ..config.identity import flat_params
-from ..data.local_features import opencv
 from ..data.prepared import PreparedDataset
-from ..data.samples import NEITHER
+from ..data.samples import AUXILIARY_LABEL
 from ..errors import TrainingError
 from ..models.augmentation import Augmentation
 from .backend import gpus, is_out_of_memory, memory_errors
@@ -200,7 +200,7 @@ def _batches(dataset: PreparedDataset, config: Config, *, with_auxiliary: bool) 
     if with_auxiliary and dataset.auxiliary is not None:
         neither = dataset.auxiliary
         targets = np.column_stack([np.concatenate([targets, neither.targets]), neither.shares])
-        labels = np.concatenate([labels, np.full(len(neither.table), NEITHER, labels.dtype)])
+        labels = np.concatenate([labels, np.full(len(neither.table), AUXILIARY_LABEL, labels.dtype)])
         weights = np.concatenate([weights, neither.weights])
         rows = np.concatenate([rows, neither.rows])
     augmentation = _host_augmentation(config)
@@ -222,7 +222,7 @@ def _host_augmentation(config: Config) -> HostAugmentation | None:
     where they cost little, for changes that are known to them alone, and without OpenCV.
     """
     is_none = not any(value for name, value in plain(config.aug).items() if name != "name")
-    if is_none or gpus() or opencv() is None:
+    if is_none or gpus() or find_spec("cv2") is None:
         return None
     from ..models.host_augmentation import HostAugmentation, can_run_on_host
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..data.images import DEFAULT_LIMITS, Limits, decode_image
+from ..data.images import DEFAULT_LIMITS, decode_image
+from ..data.samples import Limits
 from ..errors import DataError
 from ..journal import append_entry, read_entries
 

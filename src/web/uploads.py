@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from ..data.images import Limits
+from ..data.samples import Limits
 from ..runtime.predictor import ImageFile
 
 RETRY_SECONDS = 1

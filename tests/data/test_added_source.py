@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from src.config import PrepareConfig, SourceConfig
-from src.data.prepared import prepare
-from src.data.rejected_files import copy_rejected
+from src.data.prepared import copy_rejected, prepare
 from src.data.samples import DecodedImage, Limits, Sample
 from src.data.sources import Listing, RejectedEntry, class_labels, entries_of, register_source, source_path
-from src.data.sources.listing import SOURCES
+from src.data.sources.folders import SOURCES
 from src.errors import ConfigError
 from tests.composing import compose_config
 from tests.image_files import class_folders, config_of, png

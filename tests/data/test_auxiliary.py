@@ -11,7 +11,7 @@ from PIL import Image
 
 from src.config import VotesConfig
 from src.data.prepared import PreparedDataset, prepare
-from src.data.samples import NEITHER
+from src.data.samples import AUXILIARY_LABEL
 from src.errors import DataError
 from src.evaluation.leaks import fitted_on
 from src.reports.data_report import data_report
@@ -144,6 +144,6 @@ def test_a_bad_file_of_an_auxiliary_class_is_of_neither(tmp_path: Path) -> None:
         (root / name / "out.png").symlink_to(tmp_path / "elsewhere.png")
     config = config_of(root, tmp_path / "cache", auxiliary=["neutral", "angry", "calm", "tired"])
     dataset = prepare(config)
-    assert set(dataset.rejected["label"]) == {NEITHER}
+    assert set(dataset.rejected["label"]) == {AUXILIARY_LABEL}
     page = data_report(dataset, config).page.read_text(encoding="utf-8")
     assert page.count("<td>neither class</td>") == 3

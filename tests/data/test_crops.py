@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from src.config import DatasetConfig
-from src.data import local_features, lookalikes
-from src.data.crops import crop_pairs
-from src.data.local_features import Keypoints, features, unpack_keypoints
-from src.data.near_duplicates import perceptual_hashes
+from src.data import crops, duplicates
+from src.data.crops import Keypoints, crop_pairs, features, strongest, unpack_keypoints
+from src.data.duplicates import perceptual_hashes, small_pairs
 from src.data.prepared import prepare
-from src.data.small_images import small_pairs
 from src.synthetic.faces import draw_face
 from tests.image_files import config_of, scene
 
@@ -146,7 +143,7 @@ def shared_places(first: Keypoints, second: Keypoints) -> float:
 
 
 def test_a_copy_is_found_by_the_keypoints_that_a_model_keeps() -> None:
-    kept = [local_features.strongest(described(scene(seed))["keypoints"], 96) for seed in range(6)]
+    kept = [strongest(described(scene(seed))["keypoints"], 96) for seed in range(6)]
     crops = [described(EDITS["cropped"](scene(seed)))["keypoints"] for seed in range(6)]
     left, right = crop_pairs([*kept, *crops])
     assert set(zip(left.tolist(), right.tolist(), strict=True)) == {(row, row + 6) for row in range(6)}
@@ -221,7 +218,9 @@ def test_the_switch_brings_the_hashes_alone_back(tmp_path: Path) -> None:
 def test_without_opencv_one_line_warns_and_hashes_do_what_they_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lookalikes, "find_spec", lambda name: None)
+    monkeypatch.setattr(duplicates, "find_spec", lambda name: None)
+    monkeypatch.setattr(crops, "find_spec", lambda name: None)
+    assert described(scene(0)) == {"keypoints": b"", "thumbnail": b""}
     config = replace(
         config_of(class_folders_with_copies(tmp_path / "root"), tmp_path / "cache"), near_duplicate_distance=6
     )
@@ -229,18 +228,6 @@ def test_without_opencv_one_line_warns_and_hashes_do_what_they_can(
     assert capfd.readouterr().err.count("OpenCV") == 1
     grouped(config)
     assert capfd.readouterr().err == ""
-
-
-def test_features_are_empty_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    importing = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "cv2":
-            raise ImportError(name)
-        return importing(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    assert described(scene(0)) == {"keypoints": b"", "thumbnail": b""}
 
 
 def test_groups_are_the_same_with_any_number_of_workers(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from src.data.image_statistics import statistics
+from src.data.decoding import image_statistics
+from src.data.duplicates import connected_groups, equal_pairs, near_duplicate_pairs, perceptual_hashes
 from src.data.images import decode_pixels
-from src.data.near_duplicates import chained, connected_groups, near_duplicate_pairs, perceptual_hashes
 
 
 def flipped(hashes: np.ndarray, bits: int, random: np.random.Generator) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_the_second_hash_must_agree() -> None:
 
 
 def test_groups_are_numbered_by_their_first_rows() -> None:
-    assert connected_groups(5, chained(np.array(["b", "a", "c", "a", "b"]))).tolist() == [0, 1, 2, 1, 0]
+    assert connected_groups(5, equal_pairs(np.array(["b", "a", "c", "a", "b"]))).tolist() == [0, 1, 2, 1, 0]
 
 
 def photo(seed: int) -> Image.Image:
@@ -118,10 +118,10 @@ def test_other_images_are_far() -> None:
 
 def test_statistics_say_what_they_mean() -> None:
     flat = np.full((256, 256, 3), (200, 100, 50), dtype=np.uint8)
-    found = statistics(flat)
-    assert (found.red, found.green, found.blue, found.color) == (200, 100, 50, "color")
-    assert found.brightness == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1)
-    assert (found.contrast, found.sharpness, found.saturation) == (0, 0, 150)
+    found = image_statistics(flat)
+    assert tuple(found[name] for name in ("red", "green", "blue", "color")) == (200, 100, 50, "color")
+    assert found["brightness"] == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1)
+    assert (found["contrast"], found["sharpness"], found["saturation"]) == (0, 0, 150)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 1), dtype=np.uint8).repeat(3, axis=2)
-    assert statistics(noise).sharpness > 50
-    assert statistics(noise).color == "gray"
+    assert image_statistics(noise)["sharpness"] > 50
+    assert image_statistics(noise)["color"] == "gray"

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from src.data.pixel_budget import PixelBudget
+from src.data.images import PixelBudget
 
 
 def test_no_more_than_the_budget_is_held_and_nothing_starves() -> None:

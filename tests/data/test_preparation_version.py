@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,13 @@ import pytest
 from PIL import Image
 
 from src.config import DatasetConfig, SourceConfig, SyntheticConfig
-from src.data.image_statistics import Statistics
-from src.data.listed_images import PREPARATION_VERSION
-from src.data.prepared import PreparedDataset, prepare
+from src.data.prepared import PREPARATION_VERSION, PreparedDataset, prepare
 from tests.image_files import class_folders, config_of
 
-VERSION, DIGEST = 2, "b95b38160df1acf7"
-STATISTICS = [field.name for field in fields(Statistics)]
+VERSION, DIGEST = 3, "3721c4c3b5824594"
+STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
 CHANGED = """prepared pixels, groups or columns are not what they were, so caches of them must not be used any more:
-raise PREPARATION_VERSION in src/data/listed_images.py and write it and the new digest here. If nothing but Pillow
+raise PREPARATION_VERSION in src/data/prepared.py and write it and the new digest here. If nothing but Pillow
 changed, write the digest only: its version is in the name of every cache."""
 
 
@@ -93,7 +90,7 @@ def test_the_preparation_version_stands_for_pixels_groups_and_columns(tmp_path: 
     assert (PREPARATION_VERSION, digest_of(dataset)) == (VERSION, DIGEST), CHANGED
 
 
-@pytest.mark.parametrize("name", ["src.data.listed_images.PREPARATION_VERSION", "PIL.__version__"])
+@pytest.mark.parametrize("name", ["src.data.prepared.PREPARATION_VERSION", "PIL.__version__"])
 def test_data_of_another_version_or_pillow_is_prepared_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -304,13 +304,12 @@ def test_full_verification_looks_at_every_prepared_image(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
 def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = class_folders(tmp_path / "root")
-    write_all = decoding._write_all
 
-    def write_to_full_disk(_: object, data: memoryview) -> None:
-        with open("/dev/full", "wb", buffering=0) as full:
-            write_all(full, data)
+    def write_to_full_disk(*_: object) -> None:
+        with open("/dev/full", "wb") as full:
+            full.write(b"pixels")
 
-    monkeypatch.setattr(decoding, "_write_all", write_to_full_disk)
+    monkeypatch.setattr(decoding, "_write", write_to_full_disk)
     with pytest.raises(DataError, match="is full; free some space or set") as caught:
         prepare(config_of(root, tmp_path / "cache"))
     assert "\n" not in str(caught.value)
@@ -327,7 +326,7 @@ def test_other_disk_errors_are_not_hidden(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "bad block")
 
-    monkeypatch.setattr(decoding, "_write_all", fail)
+    monkeypatch.setattr(decoding, "_write", fail)
     with pytest.raises(OSError, match="bad block"):
         prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
 

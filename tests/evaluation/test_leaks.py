@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from src.config import DatasetConfig
-from src.data.local_features import features
-from src.data.lookalikes import compact
+from src.data.crops import features
+from src.data.duplicates import compact
 from src.evaluation.leaks import leaked
 from tests.image_files import scene
 

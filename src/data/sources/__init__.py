@@ -14,13 +14,11 @@ from pathlib import Path
 from ...config import DatasetConfig, SourceConfig, suggest
 from ...config.base import PLACE, role_of
 from ...errors import ConfigError, DataError
-from ..auxiliary import with_auxiliary
-from ..samples import NEITHER, Sample
+from ..auxiliary import votes_signature, with_auxiliary, with_votes
+from ..samples import AUXILIARY_LABEL, Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
-from .folders import entries_of
-from .listing import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, register_source
-from .votes import votes_signature, with_votes
+from .folders import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, entries_of, register_source
 
 __all__ = [
     "Listing",
@@ -78,7 +76,7 @@ def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
 def _list_source(config: SourceConfig, name: str) -> Listing:
     listing = _registered(config).list(config)
     samples = [replace(sample, source=name, weight=sample.weight * config.weight) for sample in listing.samples]
-    rejections = [replace(each, source=name, label=max(each.label, NEITHER)) for each in listing.rejections]
+    rejections = [replace(each, source=name, label=max(each.label, AUXILIARY_LABEL)) for each in listing.rejections]
     samples, silent = with_votes(with_auxiliary(_with_subjects(samples, config.group_pattern), config), config.votes)
     return Listing(samples, rejections, {**listing.ignored, **silent})
 

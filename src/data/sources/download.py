@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ...config import SourceConfig, project_path, typed
 from ...errors import DataError
-from ..store import readable_disk_errors
+from ..store import disk_errors
 
 if TYPE_CHECKING:
     import requests
@@ -62,7 +62,7 @@ def fetch(url: str, sha256: str, folder: Path, *, offline: bool = False) -> Path
             f"{url} is not fetched for a recorded run, or with dataset.offline=true, and {target} is not there; "
             f"if you trust it: {typed('prepare')} dataset=photos dataset.url={url} dataset.sha256={sha256}"
         )
-    with readable_disk_errors(folder, "dataset.downloads"):
+    with disk_errors(folder, "dataset.downloads"):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.exists():  # it is only ever put there after its checksum was right

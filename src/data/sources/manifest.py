@@ -18,7 +18,7 @@ from ...terminal import printable
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from .download import source_path
-from .listing import SPLIT_NAMES, Listing, RejectedEntry, class_labels, register_source
+from .folders import SPLIT_NAMES, Listing, RejectedEntry, class_labels, register_source
 
 MAX_ROWS = 20_000_000
 MAX_ROW_BYTES = 1_000_000

@@ -12,8 +12,7 @@ from ...errors import DataError
 from ..locators import PixelTextLocator
 from ..samples import Sample, Split
 from .download import source_path
-from .folders import entries_of
-from .listing import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels, register_source
+from .folders import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels, entries_of, register_source
 from .manifest import check_rows
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -11,8 +11,8 @@ from PIL import Image
 from ...config import SourceConfig
 from ...synthetic.faces import draw_face
 from ..images import prepare_image
-from ..samples import DecodedImage, Fit, Limits, Sample
-from .listing import Listing, register_source
+from ..samples import DecodedImage, FitMode, Limits, Sample
+from .folders import Listing, register_source
 
 DRAWN_FOR_CUTTING = 224
 """Pixels of a side of the drawing that a face is cut out of."""
@@ -35,7 +35,7 @@ class SyntheticLocator:
         """Nothing: there is no file."""
         return b""
 
-    def decode(self, data: bytes, size: int, limits: Limits, fit: Fit = "stretch") -> DecodedImage:
+    def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
         """The face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large and cut
         out, and has no boxes of its features, which are elsewhere then.
         """
