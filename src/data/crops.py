@@ -148,6 +148,7 @@ def _codes(descriptors: NDArray[np.float32]) -> NDArray[np.uint64]:
 def _sift() -> Any:
     import cv2
 
+    cv2.setNumThreads(1)  # the processes that decode share the cores
     return cv2.SIFT_create(contrastThreshold=_CONTRAST)  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import multiprocessing
 import sys
@@ -115,10 +114,6 @@ def _decode_in_parallel(
 def _start_worker(budget: tuple[Any, Any]) -> None:
     end_with_parent()
     DECODING.share_with(budget)
-    with contextlib.suppress(ImportError):
-        import cv2
-
-        cv2.setNumThreads(1)  # the processes share the cores
 
 
 def _in_order(
