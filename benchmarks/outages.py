@@ -99,7 +99,7 @@ def hanging_server(folder: Path, trials: int) -> Outcome:
             time.sleep(hangs[-1])
             server.signal(signal.SIGCONT)
             training.wait()
-            run([sys.executable, "-m", "src.send"])
+            run([sys.executable, "-m", "src.sync"])
             (found,) = (each for each in runs_of(server.uri) if each.data.params.get("seed") == str(trial))
             whole = found.info.status == "FINISHED" and losses(found.info.run_id) == list(range(1, EPOCHS + 1))
             held += whole and "Traceback" not in training.said

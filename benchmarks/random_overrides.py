@@ -22,7 +22,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 from rich.console import Console
 
-from src.hardware import usable_cores
+from src.system import usable_cores
 from src.train import main
 from tests.test_cli import random_override
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "register": "register a model in MLflow, unless it is worse",
     "serve": "serve a model with a web page and an API",
     "relocate": "repair a local store of runs after its folder was moved",
-    "send": "deliver what runs could not send to their tracking server",
+    "sync": "deliver what runs could not send to their tracking server",
 }
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         importlib.import_module(f".{name}", __package__).main()
         return
     if name not in ("--help", "-h"):
-        from .terminal import stop
+        from .system import stop
 
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"

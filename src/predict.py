@@ -16,7 +16,7 @@ import typer
 
 from .cli.typer_command import typer_command
 from .errors import ConfigError, DataError
-from .terminal import progress
+from .system import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -150,7 +150,7 @@ def _annotate(predictor: Predictor, image: ImageFile, file: Path) -> None:
 
 def _explain(predictor: Predictor, image: ImageFile, file: Path) -> None:
     from .data.samples import RejectedImageError
-    from .explanation.saliency import answer_evidence, draw_evidence
+    from .evaluation.saliency import answer_evidence, draw_evidence
 
     try:
         pixels, probabilities, threshold = predictor.explained(image)

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 
-from src import predict, relocate, send, serve, ui
+from src import predict, relocate, serve, sync, ui
 from src.cli.composition import plain_tree
 from src.compare import as_override
 from src.config import (
@@ -52,7 +52,7 @@ SCHEMAS = {
     "register": ("register", RegisterConfig),
     "rerun": ("rerun", RerunConfig),
 }
-OPTIONS = {"predict": predict.predict, "serve": serve.serve, "send": send.send, "relocate": relocate.relocate}
+OPTIONS = {"predict": predict.predict, "serve": serve.serve, "sync": sync.sync, "relocate": relocate.relocate}
 OPTIONS |= {"ui": ui.ui}
 REJECTED = "aug=storng"  # shown with the line that it gives
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from src.config import ExportConfig
 from src.conversion.export import export
-from src.conversion.photo_bundle import face_part, scene_part
+from src.conversion.photo import face_part, scene_part
 from src.detection.faces import BLAZEFACE
 from src.errors import BundleError, ConfigError
 from src.runtime.bundle import Bundle, open_bundle, write_manifest

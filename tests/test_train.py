@@ -19,7 +19,7 @@ from src.config import Config, plain, with_absolute_paths
 from src.config.identity import Request
 from src.data.prepared import prepare
 from src.errors import TrainingError
-from src.evaluation.summary import looked_for
+from src.evaluation.card import looked_for
 from src.tracking.store import open_store
 from src.train import main
 from src.training import callbacks, fit

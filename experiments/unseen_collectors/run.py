@@ -177,7 +177,7 @@ def tables(answers: pd.DataFrame) -> list[Table]:
 
 def fitted_on_others(answers: pd.DataFrame) -> pd.Series:
     """Probabilities by a fusion that is fitted, for each collector, on what the models say of all others' photos."""
-    from src.conversion.fusion_fitting import fit_fusion
+    from src.conversion.photo import fit_fusion
     from src.conversion.photo_evidence import evidence_of
 
     evidence, labels = np.array(evidence_of(answers), dtype=object), answers["label"].to_numpy(float)
@@ -216,8 +216,8 @@ def cases(answers: pd.DataFrame) -> dict[str, pd.Series]:
 
 def write_errors(answers: pd.DataFrame, photos: Path, file: Path) -> None:
     """A sheet of the surest wrong answers: is it the label, the search for faces, or the model?"""
-    from src.evaluation.sheets import contact_sheet
-    from src.reports.figure_style import save_png
+    from src.evaluation.figures import contact_sheet
+    from src.reports.style import save_png
     from src.runtime.outputs import hundredths
 
     wrong = answers[~answers["right"]]

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..config import CONF, PACKAGE_NAME, ConfigType, to_config, typed
 from ..config.identity import Request
 from ..errors import ConfigError, UserError
-from ..terminal import INTERRUPTED, TERMINATED, stop
+from ..system import INTERRUPTED, TERMINATED, stop
 from .composition import COMPOSITION_ERRORS, as_overrides, explain_composition, group_options, plain_tree
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import cast
 import typer
 
 from ..errors import UserError
-from ..terminal import INTERRUPTED, stop
+from ..system import INTERRUPTED, stop
 
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """What Typer raises for all mistakes in options; it names only some of its kinds."""

@@ -17,7 +17,7 @@ from ..config import Config
 from ..config.base import role_of
 from ..metrics.intervals import group_codes
 from ..metrics.scores import MIN_PROBABILITY
-from ..terminal import progress
+from ..system import progress
 from ..tracking.read import RecordedRun
 
 Metric = Literal["accuracy", "balanced_accuracy", "log_loss", "brier"]

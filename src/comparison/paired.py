@@ -23,7 +23,7 @@ from ..metrics.intervals import (
     group_weights,
     wilson_interval,
 )
-from .seeds import POWER_QUANTILE, SEED_SPREAD, SeedVariance, seeds_needed
+from .leaderboard import LOSSES, Metric, TestValues, values_on_test
 
 SIGNIFICANCE = 0.05
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
@@ -205,3 +205,109 @@ def _images_needed(difference: Floats, images: Floats, seeds: Floats, count: int
     """
     wanted = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - seeds
     return np.ceil(np.divide(images * count, wanted, out=np.full_like(wanted, np.inf), where=wanted > 0))
+
+
+POWER_QUANTILE = 0.8416212335729143  # of 80 % power
+SEED_SPREAD = 0.4  # standard deviation of a trained model's accuracy in log-odds, where no config has several seeds
+MIN_SEEDS = 3  # with fewer, their spread is hardly known
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance of each candidate's mean between seeds and its degrees of freedom, each (candidates,).
+
+    A candidate with one seed takes the variance of a single seed, `pooled`, from all that have several; without any it
+    is nan and the variances are 0, so that what is said holds for these trained models alone.
+    """
+
+    counts: NDArray[np.integer]
+    variance: Floats
+    freedom: NDArray[np.integer]
+    pooled: float
+
+    @classmethod
+    def of(cls, members: Sequence[Floats]) -> SeedVariance:
+        """From the values (seeds, images) of each candidate."""
+        counts = np.array([len(member) for member in members])
+        several = counts > 1
+        between = np.array([member.mean(axis=1).var(ddof=1) if len(member) > 1 else np.nan for member in members])
+        pooled = float(np.average(between[several], weights=counts[several] - 1)) if several.any() else float("nan")
+        variance = np.nan_to_num(np.where(several, between, pooled) / counts)
+        return cls(counts, variance, np.where(several, counts - 1, (counts[several] - 1).sum()), pooled)
+
+    def of_pairs(self, pair: NDArray[np.intp]) -> tuple[Floats, NDArray[np.integer]]:
+        """Independent parts of the variance of differences, and their degrees of freedom, each (pairs, 2).
+
+        Where one of the pair (pairs, 2) has a single seed both take the pooled variance, which is then one part.
+        """
+        single = (self.counts[pair] == 1).any(axis=1) & np.isfinite(self.pooled)
+        parts, freedom = self.variance[pair].copy(), self.freedom[pair].copy()
+        parts[single] = 0.0
+        parts[single, 0] = self.pooled * (1 / self.counts[pair[single]]).sum(axis=1)
+        freedom[single] = (self.counts - 1).sum()
+        return parts, freedom
+
+
+def seeds_needed(difference: Floats, images: Floats, of_a_seed: Floats) -> Floats:
+    """Seeds of each config at which these differences would exceed their errors by the quantiles of 5 % level and 80 %
+    power, on as many images as now. That few seeds have to show their own spread adds one (Guenther 1981, The
+    American Statistician 35:243).
+
+    `images` is the variance that the choice of images gives a difference, `of_a_seed` that of a single seed. The
+    answer is inf where only more images can, and nan where `of_a_seed` is.
+    """
+    left = (difference / (NORMAL_QUANTILE_95 + POWER_QUANTILE)) ** 2 - images
+    needed = np.divide(2 * of_a_seed, left, out=np.full_like(left, np.inf), where=left > 0)
+    needed = np.ceil(needed + NORMAL_QUANTILE_95**2 / 4)
+    return np.where(np.isnan(of_a_seed), np.nan, np.maximum(needed, MIN_SEEDS))
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Whether the challenger passes, and the evidence in one line."""
+
+    passed: bool
+    text: str
+
+
+def compare_with_holder(
+    challenger: pd.DataFrame | None,
+    holder: pd.DataFrame | None,
+    metric: Metric,
+    *,
+    resamples: int = 2000,
+    margin: float | None = None,
+) -> GateResult:
+    """Compare the recorded predictions of two runs on their common test images.
+
+    The challenger passes unless it is found worse (5 % level). With `margin` the 95 % interval of the difference must
+    also end above -margin: a test of non-inferiority. What cannot be compared, because predictions are missing or the
+    test images differ, does not pass.
+    """
+    ours, theirs = values_on_test(challenger, metric), values_on_test(holder, metric)
+    if ours is None or theirs is None:
+        whose = "this run" if ours is None else "the holder's run"
+        return GateResult(False, f"cannot be compared: {whose} recorded no test predictions")
+    if ours.digest != theirs.digest:
+        sizes = f"{ours.values.size:,} (digest {ours.digest}) and {theirs.values.size:,} (digest {theirs.digest})"
+        return GateResult(False, f"cannot be compared: evaluated on different test images, {sizes}")
+    return _compare(ours, theirs, metric, resamples, margin)
+
+
+def _compare(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None) -> GateResult:
+    members = [ours.values[None], theirs.values[None]]
+    pair = compare_pairs(members, ours.codes, exact=metric == "accuracy", resamples=resamples).iloc[0]
+    images, groups = f"{ours.values.size:,} test images", f"{int(ours.codes.max()) + 1:,} groups"
+    sign = -1 if metric in LOSSES else 1
+    low, difference, high = (sign * pair[name] for name in ("low", "difference", "high"))
+    ends = f"[{low:+.4f}, {high:+.4f}]" if metric not in LOSSES else f"[{high:+.4f}, {low:+.4f}]"
+    name = metric.replace("_", " ")
+    chance = f"p = {pair['p_value']:.2g}" if pair["p_value"] >= 1e-4 else "p < 0.0001"
+    text = f"{pair['verdict']}: {name} {difference:+.4f} {ends} on {images} in {groups}, {chance}"
+    if pair["verdict"] == SAME:
+        needed = pair["images_to_settle"]
+        settled = f"; about {needed:,.0f} images would settle it" if np.isfinite(needed) else ""
+        text += f"; it may be up to {max(0.0, -pair['low']):.4f} worse{settled}"  # not distinguishable is not equal
+    if margin is not None and not pair["low"] > -margin:
+        return GateResult(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
+    return GateResult(pair["verdict"] != WORSE, text)

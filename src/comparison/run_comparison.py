@@ -13,7 +13,7 @@ from ..errors import TrackingError
 from ..tracking.read import find_runs, log_report, metric_history, read_table
 from ..tracking.store import say_store
 from .comparison import Comparison, Ranking, compare
-from .comparison_page import render_html, render_markdown, verdict
+from .page import render_html, render_markdown, verdict
 
 CURVE = "val_accuracy"
 CURVES_OF_THE_BEST = 6

@@ -20,7 +20,7 @@ from ..tracking.read import log_report
 from ..tracking.store import say_store
 from .exporting import build_bundle, check_place, install
 from .parity import parity_metrics, parity_table
-from .photo_bundle import build_photo_bundle, face_part, scene_part
+from .photo import build_photo_bundle, face_part, scene_part
 from .photo_evidence import labeled_photos, read_evidence
 
 if TYPE_CHECKING:

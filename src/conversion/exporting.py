@@ -26,11 +26,10 @@ from ..evaluation.recorded import RecordedModel
 from ..metrics.intervals import proportion
 from ..metrics.scores import score
 from ..models.predictions import predict_rows, predictor
-from ..native_stderr import quiet_stderr
 from ..reports.pages import markdown_table
 from ..runtime.bundle import CARD, MANIFEST, MODEL_FILES, Bundle, create_bundle, finite_scores, write_manifest
 from ..runtime.runners import create_runner
-from ..terminal import progress
+from ..system import progress, quiet_stderr
 from ..tracking.read import artifact
 from .parity import Parity, compare_outputs, measure, table_rows
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from ..errors import BundleError
-from ..hardware import end_with_parent
 from ..metrics.intervals import Score, proportion
 from ..runtime.bundle import Bundle
 from ..runtime.runners import RUNNERS
+from ..system import end_with_parent
 
 BATCHES, THREADS = (1, 32), (1, 2)
 CALLS, MAX_SECONDS = 50, 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..comparison.gate import GateResult, compare_with_holder
+from ..comparison.paired import GateResult, compare_with_holder
 from ..config import RegisterConfig
 from ..config.identity import Request
 from ..errors import GateError, TrackingError
@@ -16,7 +16,7 @@ from ..tracking.store import say_store
 from .opening import export_run
 
 if TYPE_CHECKING:
-    from ..comparison.gate import GateResult
+    from ..comparison.paired import GateResult
     from ..tracking.read import RecordedRun
     from ..tracking.registry import Version
 

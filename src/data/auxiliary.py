@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import SourceConfig, VotesConfig
 from ..errors import DataError
-from ..terminal import printable
+from ..system import printable
 from .samples import AUXILIARY_LABEL, Sample
 
 Votes: TypeAlias = "dict[str, float]"

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError
-from ..hardware import end_with_parent, usable_cores
 from ..ray_cluster import connect
+from ..system import end_with_parent, usable_cores
 from .crops import FRAME, features
 from .duplicates import perceptual_hashes
 from .images import DECODING

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BundleError
-from ..native_stderr import quiet_stderr
+from ..system import quiet_stderr
 
 FOLDER = Path(__file__).parent / "face_detector"
 _LOADING = Lock()

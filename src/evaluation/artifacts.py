@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..config import Config
-from ..explanation.explanation_sheet import explanation_sheet
 from ..metrics.calibration import Decision
-from ..reports.figure_style import save_png
-from ..robustness.robustness import robustness_heat_map
+from ..reports.style import save_png
 from . import figures
 from .card import ModelFacts, card_html, model_card
 from .evaluation import Evaluation
-from .sheets import most_wrong
+from .explanation import explanation_sheet
+from .figures import most_wrong
+from .robustness import robustness_heat_map
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import keras
 
     from ..data.prepared import PreparedDataset
-    from ..explanation.explanation import Explanation
-    from ..robustness.robustness import Robustness
+    from .explanation import Explanation
+    from .robustness import Robustness
 
 MAX_WRONG = 18
 
@@ -172,11 +172,11 @@ def _robustness_and_explanation(
     """What needs many more passes over the model, each as far as the config asks for it."""
     robustness, explanation = None, None
     if config.corruptions:
-        from ..robustness.robustness import measure_robustness
+        from .robustness import measure_robustness
 
         robustness = measure_robustness(predict, dataset.images, rows, decision, config)
     if config.explanations:
-        from ..explanation.explanation import explain
+        from .explanation import explain
 
         explanation = explain(predict, dataset, rows, decision, config, model)
     return robustness, explanation

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageColor
 from sklearn import metrics
 
 from ..metrics.calibration import coverage_curve, expected_calibration_error, reliability
 from ..metrics.intervals import Score, wilson_interval
-from ..reports.figure_style import BLUE, GRAY, GREEN, INK, ORANGE, RED, axes, hide_frame, legend_below, styled
+from ..reports.style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    ORANGE,
+    RED,
+    axes,
+    hide_frame,
+    legend_below,
+    sheet,
+    show_image,
+    styled,
+)
 
 CLASS_NAMES = ("sad", "happy")
 MAX_SLICES = 24
@@ -191,3 +206,67 @@ def slices_figure(slices: pd.DataFrame, overall: Score) -> Figure:
     ax.set_xlim(right=1.005)
     ax.set_ylim(-0.7, len(shown) - 0.3)
     return figure
+
+
+Images = NDArray[np.uint8]
+CELL, HEAD, CAPTION = (1.9, 2.25), 0.4, 0.4
+"""Inches: width and height of an image with its caption, height of the title and of a caption."""
+
+
+@styled
+def contact_sheet(images: Images, captions: Sequence[str], right: Sequence[bool], title: str) -> Figure:
+    """Images (n, height, width, 3) in rows of up to 6, captions green where `right` and red where not."""
+    columns = min(6, max(len(captions), 1))
+    rows = max(ceil(len(captions) / columns), 1)
+    width = max(columns * CELL[0], 4.5)
+    figure, ax = sheet(width, rows * CELL[1] + HEAD, title)
+    if not captions:
+        ax.text(width / 2, HEAD + CELL[1] / 2, "none", ha="center", fontsize=12)
+    for place, (image, caption, good) in enumerate(zip(images, captions, right, strict=True)):
+        left, top = place % columns * CELL[0] + 0.1, HEAD + place // columns * CELL[1]
+        smoothing = "nearest" if len(image) < 96 else "antialiased"
+        show_image(ax, image, left, top + CAPTION, CELL[0] - 0.2, interpolation=smoothing)
+        middle, color = left + CELL[0] / 2 - 0.1, GREEN if good else RED
+        ax.text(middle, top + CAPTION - 0.05, caption, ha="center", va="bottom", fontsize=9, color=color)
+    return figure
+
+
+def most_wrong(
+    images: Images,
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    *,
+    threshold: float = 0.5,
+    class_names: Sequence[str] = ("sad", "happy"),
+) -> Figure:
+    """The given images, already chosen and in order, with probability and true class.
+
+    `images` is (n, height, width, 3) uint8; labels and probabilities are (n,).
+    """
+    captions = [
+        f"P({class_names[1]})={probability:.3f}\ntruly {class_names[int(label)]}"
+        for label, probability in zip(labels, probabilities, strict=True)
+    ]
+    right = [bool(label) == bool(value >= threshold) for label, value in zip(labels, probabilities, strict=True)]
+    return contact_sheet(images, captions, right, "Most wrong images")
+
+
+def validation_grid(
+    images: Images, labels: NDArray[np.integer], probabilities: NDArray[np.floating], side: int = 96
+) -> Images:
+    """One image, uint8 (rows * side, columns * side, 3), of up to 8 images a row, each with a bar at its foot.
+
+    The bar is as long as the probability of the true class, green from one half on and red below.
+    """
+    columns = min(8, len(images))
+    rows = ceil(len(images) / columns)
+    grid = np.full((rows * side, columns * side, 3), 255, dtype=np.uint8)
+    bar = max(2, side // 12)
+    for place, (image, label, probability) in enumerate(zip(images, labels, probabilities, strict=True)):
+        top, left = place // columns * side, place % columns * side
+        tile = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+        right = float(np.nan_to_num(probability if label == 1 else 1 - probability))  # a lost loss gives nan
+        tile[-bar:] = 255
+        tile[-bar:, : round(right * side)] = ImageColor.getrgb(GREEN if right >= 0.5 else RED)
+        grid[top : top + side, left : left + side] = tile
+    return grid

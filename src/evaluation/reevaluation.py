@@ -20,13 +20,11 @@ from ..models.classifier import model_cost
 from ..models.predictions import predictor
 from ..tracking.read import log_report
 from ..tracking.store import say_store
-from . import summary
 from .artifacts import write_artifacts
-from .card import ModelFacts
+from .card import ModelFacts, looked_for, score_metrics, score_table, seen_in_training
 from .evaluation import evaluate_model
 from .leaks import as_evaluated, fingerprints, fitted_on, leaked, own_and_inherited
 from .recorded import open_recorded
-from .summary import looked_for, seen_in_training
 
 if TYPE_CHECKING:
     from ..data.prepared import PreparedDataset
@@ -51,7 +49,7 @@ def evaluate(config: EvaluateConfig, request: Request | None = None) -> Evaluati
     evaluation = evaluate_model(predict, dataset, config.evaluation, model=model, decision=recorded.decision)
     with _folder(config.output) as folder:
         _write(folder, evaluation, config, recorded, data, model, request.command)
-        console.print(summary.score_table(evaluation))
+        console.print(score_table(evaluation))
         if recorded.run is not None:
             run_id = _record(folder, evaluation, config, recorded, dataset)
             console.print(f"recorded as run {run_id}, below {recorded.name}", highlight=False, soft_wrap=True)
@@ -146,7 +144,7 @@ def _record(
 
     params = {"run": config.run, "dataset.name": dataset.name, "dataset.digest": dataset.digest, "leaks": config.leaks}
     name = f"{recorded.name} on {dataset.name}"
-    metrics = summary.score_metrics(evaluation)
+    metrics = score_metrics(evaluation)
     return log_report(
         config.tracking, "evaluation", folder, parent=recorded.run, name=name, metrics=metrics, params=params
     )

@@ -1,26 +1,239 @@
-"""Scores of a binary classifier, each with a 95 % interval. Label 1 and probability refer to the positive class.
-
-`SCORES` holds them by name, in the order in which they are shown; one entry more is one score more everywhere. Shares
-get Wilson's interval; the intervals of everything else come from resampled groups of images.
-"""
+"""Kinds of scores and where their intervals come from: Wilson's, percentiles, or a studentized bootstrap."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
-from .intervals import Score, group_codes
-from .resampling import (
-    Booleans,
-    Floats,
-    MeanLoss,
-    Predictions,
-    Resampled,
-    Resamples,
-    Share,
-    of_confusion,
-    resampled_scores,
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .intervals import (
+    MIN_ESTIMATED_GROUPS,
+    Score,
+    effective_groups,
+    group_codes,
+    group_weights,
+    log_odds_interval,
+    percentile_interval,
+    proportion,
+    studentized_interval,
+    studentized_replicates,
 )
+
+Floats = NDArray[np.floating]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """True labels (n,), probabilities (n,) of class 1 in ascending order, and the threshold of a positive answer."""
+
+    truth: Booleans
+    probability: Floats
+    threshold: float
+
+    @cached_property
+    def predicted(self) -> Booleans:
+        """Which are predicted positive, (n,)."""
+        return self.probability >= self.threshold
+
+    @cached_property
+    def confusion(self) -> Floats:
+        """True positives, false positives, false negatives and true negatives as columns of 0 and 1, (n, 4)."""
+        truth, predicted = self.truth, self.predicted
+        return np.column_stack([truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted])
+
+    @cached_property
+    def block_starts(self) -> NDArray[np.intp] | None:
+        """Where each run of equal probabilities begins; None if all differ."""
+        starts = np.flatnonzero(np.r_[True, np.diff(self.probability) > 0])
+        return starts if starts.size < self.truth.size else None
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Predictions under row weights (resamples, n), which say how often each was sampled."""
+
+    rows: Predictions
+    weights: Floats
+
+    @cached_property
+    def confusion(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """True positives, false positives, false negatives and true negatives, each (resamples,)."""
+        counts = self.weights @ self.rows.confusion.astype(self.weights.dtype)
+        return counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3]
+
+    @cached_property
+    def by_probability(self) -> tuple[Floats, Floats]:
+        """Weights of positives and of all at each distinct probability in ascending order, (resamples, distinct)."""
+        positive, everything = self.weights * self.rows.truth.astype(self.weights.dtype), self.weights
+        if self.rows.block_starts is not None:
+            positive = np.add.reduceat(positive, self.rows.block_starts, axis=1)
+            everything = np.add.reduceat(everything, self.rows.block_starts, axis=1)
+        return positive, everything
+
+
+@dataclass(frozen=True)
+class Share:
+    """A score that is a share of images: `hits(truth, predicted)` (n,) among the images `among(truth, predicted)`.
+
+    Its interval is Wilson's.
+    """
+
+    hits: Callable[[Booleans, Booleans], Booleans]
+    among: Callable[[Booleans, Booleans], Booleans] = lambda truth, _: np.ones_like(truth)
+
+    def score(self, truth: Booleans, predicted: Booleans, codes: NDArray[np.intp]) -> Score:
+        """The share with its interval; `codes` (n,) is the group of each image."""
+        rows = self.among(truth, predicted)
+        return proportion(self.hits(truth, predicted)[rows], codes[rows])
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score whose interval comes from resampled groups: `values` gives it for each resample, (resamples,).
+
+    `at_rates(recall, specificity, positives, negatives)` is the score of a classifier with these rates, or where it is
+    not `exact` the least that it can be: an end of the interval where every resample repeats one value. A score that is
+    not exact and can be 0 must be 1 less itself where labels are turned.
+    """
+
+    values: Callable[[Resamples], Floats]
+    at_rates: Callable[[float, float, float, float], float]
+    exact: bool = False
+
+    def score(self, rows: Predictions, codes: NDArray[np.intp], replicates: Floats) -> Score:
+        """The score of `rows` with its interval from the values of all resamples."""
+        value = float(self.values(Resamples(rows, np.ones((1, codes.size))))[0])
+        low, high = percentile_interval(replicates, effective_groups(codes))
+        certain = _near(value, 1) or np.isclose(low, high, rtol=0, atol=1e-6)
+        ends = [low, value, high, *(_open_ends(self, value, rows, codes) if certain else ())]
+        if self.exact and np.isfinite([low, value, high]).all():
+            ends += _ends_of_few_answers(self, rows, codes)
+        elif 0 < value < 1:
+            ends += log_odds_interval(value, replicates, effective_groups(codes))
+        return Score(value, float(min(ends)), float(max(ends)))
+
+
+@dataclass(frozen=True)
+class MeanLoss:
+    """A mean of `losses(truth, probability)` (n,), which `largest` bounds; its interval is a studentized bootstrap's.
+
+    Where mistakes lie in too few groups to know how often they come and what they cost, the interval also holds the
+    loss at both ends of the accuracy's; what a mistake costs is then that of the same answers to turned labels.
+    """
+
+    losses: Callable[[Booleans, Floats], Floats]
+    largest: float
+
+    def replicates(self, rows: Predictions, codes: NDArray[np.intp], weights: Floats) -> Floats:
+        """The studentized means of resamples with group `weights` (resamples, groups)."""
+        return studentized_replicates(self.losses(rows.truth, rows.probability), codes, weights)
+
+    def score(self, rows: Predictions, codes: NDArray[np.intp], replicates: Floats) -> Score:
+        """The mean loss of `rows` with its interval from the studentized means of all resamples."""
+        losses = self.losses(rows.truth, rows.probability)
+        value, ends = float(losses.mean()), list(studentized_interval(losses, codes, replicates))
+        right = rows.truth == rows.predicted
+        if np.unique(codes[~right]).size < MIN_ESTIMATED_GROUPS:
+            turned = self.losses(~rows.truth, rows.probability)
+            cheap = float(np.where(right, losses, turned).mean())
+            dear = max(float(np.where(right, turned, losses).mean()), cheap)
+            accuracy = proportion(right, codes)
+            ends += [share * cheap + (1 - share) * dear for share in (accuracy.low, accuracy.high)]
+        ends = [value, *(end for end in ends if np.isfinite(end))]
+        return Score(value, max(min(ends), 0.0), min(max(ends), self.largest))
+
+
+def of_confusion(function: Callable[[Floats, Floats, Floats, Floats], Floats]) -> Resampled:
+    """A score of true positives, false positives, false negatives and true negatives, each (resamples,)."""
+
+    def at_rates(recall: float, specificity: float, positives: float, negatives: float) -> float:
+        hits, alarms = recall * positives, (1 - specificity) * negatives
+        return float(_quietly(function, *map(np.asarray, (hits, alarms, positives - hits, negatives - alarms))))
+
+    return Resampled(lambda resamples: _quietly(function, *resamples.confusion), at_rates, exact=True)
+
+
+def _quietly(function: Callable[..., Floats], *arguments: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one class has no value, which is nan
+        return function(*arguments)
+
+
+def resampled_scores(
+    kinds: Mapping[str, Resampled | MeanLoss], rows: Predictions, codes: NDArray[np.intp], resamples: int, seed: int
+) -> dict[str, Score]:
+    """Each score of `rows` with its interval from resampled groups; `codes` (n,) is the group of each row."""
+    replicates: dict[str, list[Floats]] = {name: [] for name in kinds}
+    for weights in group_weights(codes, resamples, seed):
+        chunk = Resamples(rows, weights[:, codes])
+        for name, kind in kinds.items():
+            values = kind.values(chunk) if isinstance(kind, Resampled) else kind.replicates(rows, codes, weights)
+            replicates[name].append(values)
+    return {name: kind.score(rows, codes, np.concatenate(replicates[name])) for name, kind in kinds.items()}
+
+
+def _ends_of_few_answers(kind: Resampled, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
+    """Ends of the interval of a score whose right or wrong answers to one class lie in so few groups that resamples do
+    not know their variance: few mistakes, or a model that nearly always answers the same.
+
+    They join Wilson's intervals of recall and specificity by the method of variance estimates recovery (Zou and Donner
+    2008, doi 10.1002/sim.3095).
+    """
+    truth, predicted = rows.truth, rows.predicted
+    answers = (truth & predicted, truth & ~predicted, ~truth & predicted, ~truth & ~predicted)
+    if min(np.unique(codes[cell]).size for cell in answers) >= MIN_ESTIMATED_GROUPS:
+        return []
+    found = [_rate(predicted[truth], codes[truth]), _rate(~predicted[~truth], codes[~truth])]
+    recall, specificity = (rate.value for rate in found)
+    counts = float(truth.sum()), float((~truth).sum())
+    value = kind.at_rates(recall, specificity, *counts)
+    ends = []
+    for end, sign in (("low", -1), ("high", 1)):
+        first = kind.at_rates(getattr(found[0], end), specificity, *counts) - value
+        second = kind.at_rates(recall, getattr(found[1], end), *counts) - value
+        ends.append(value + sign * float(np.hypot(first, second)))
+    return [end for end in ends if np.isfinite(end)]
+
+
+def _rate(right: Booleans, codes: NDArray[np.intp]) -> Score:
+    """The share of a class that is `right`; 1 with nothing to doubt for a class without images, whose rate counts for
+    nothing in a score that is defined without them.
+    """
+    return proportion(right, codes) if right.size else Score(1.0, 1.0, 1.0)
+
+
+def _near(value: float, end: float) -> bool:
+    return bool(np.isclose(value, end, rtol=0, atol=1e-9))
+
+
+def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[np.intp]) -> list[float]:
+    """Ends of the interval of a score that is 1 or that every resample repeats, which else would claim certainty.
+
+    They are the scores of classifiers whose recall and specificity lie at the inner ends of Wilson's intervals of 1 or
+    0: of a perfect score, and of a model that is never right, answers one class always or finds no positive.
+    """
+    truth, predicted = rows.truth, rows.predicted
+    positives, negatives = float(truth.sum()), float((~truth).sum())
+    recall, specificity = _rate(truth[truth], codes[truth]).low, _rate(~truth[~truth], codes[~truth]).low
+    if not kind.exact and _near(value, 0):  # as a 1, of turned labels
+        return [1 - kind.at_rates(specificity, recall, negatives, positives)]
+    if _near(value, 1):
+        rates = [(recall, specificity)]
+    elif not kind.exact:
+        rates = []
+    elif predicted.all():
+        rates = [(recall, 0.0), (1.0, 1 - specificity)]
+    elif not predicted.any():
+        rates = [(0.0, specificity), (1 - recall, 1.0)]
+    elif not (truth == predicted).any():
+        rates = [(1 - recall, 1 - specificity)]
+    else:
+        rates = [] if (truth & predicted).any() else [(1 - recall, 1.0)]
+    return [kind.at_rates(*pair, positives, negatives) for pair in rates]
+
 
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 

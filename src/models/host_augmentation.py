@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import AugmentationConfig
-from ..hardware import usable_cores
+from ..system import usable_cores
 from .augmentation import SHRUNK_BY
 
 GEOMETRY = ("flip", "rotation", "translation", "zoom", "shear")

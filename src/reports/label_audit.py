@@ -17,7 +17,7 @@ from ..data.sources import list_samples
 from ..errors import DataError
 from ..metrics.intervals import Score
 from ..metrics.label_errors import LabelErrors
-from ..terminal import printable
+from ..system import printable
 from .pages import render, thumbnail, write_page
 
 PAGE, MANIFEST, IMAGES = "audit.html", "labels.csv", "images"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError, DataError
-from ..terminal import printable
+from ..system import printable
 from .bundle import REJECTED, UNSURE
 from .predictor import STDIN, WHOLE_IMAGE, Answer, answer_fields
 

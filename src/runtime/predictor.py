@@ -22,7 +22,7 @@ from ..data.images import DEFAULT_LIMITS, decode_pixels, open_upright, prepare_i
 from ..data.locators import FileLocator
 from ..data.samples import Limits, RejectedImageError
 from ..errors import DataError
-from ..hardware import usable_cores
+from ..system import usable_cores
 from .bundle import UNSURE, Bundle
 from .runners import create_runner
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
-from ..native_stderr import quiet_stderr
+from ..system import quiet_stderr
 from .bundle import Bundle
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

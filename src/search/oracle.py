@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import TunerConfig
 from ..errors import SweepError
-from ..journal import append_entry, read_entries
+from ..system import append_entry, read_entries
 
 if TYPE_CHECKING:
     import keras_tuner

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..config import TuneConfig
-from ..reports.figure_style import BLUE, GRAY, INK, SEQUENTIAL, axes, save_png, styled
 from ..reports.pages import markdown_table
+from ..reports.style import BLUE, GRAY, INK, SEQUENTIAL, axes, save_png, styled
 from ..sweeps.parent import Parent, markdown
 from .oracle import Result, Search, Trial, minimized
 

@@ -21,7 +21,7 @@ from ..config import Config, to_config
 from ..config.base import LAUNCH, without_roles
 from ..config.identity import Request
 from ..errors import ConfigError, SweepError, UserError
-from ..tracking.link import RunLink
+from ..tracking.run_folder import RunLink
 from .jobs import Job, Outcome, finished
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..config import Config
 from ..config.identity import Request, config_digest
-from ..tracking.link import RunLink
+from ..tracking.run_folder import RunLink
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

@@ -21,11 +21,10 @@ from ..cli.hydra_command import HydraCommand, named
 from ..config import Config, SweepConfig, TrackingConfig
 from ..config.identity import command_line
 from ..errors import ConfigError
-from ..tracking.beginning import DIGEST_TAG
-from ..tracking.link import RunLink
 from ..tracking.read import find_runs
 from ..tracking.resuming import under_way
-from ..tracking.store import open_store
+from ..tracking.run_folder import RunLink
+from ..tracking.store import DIGEST_TAG, open_store
 from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report

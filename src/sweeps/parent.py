@@ -14,9 +14,8 @@ import pandas as pd
 from ..config import CompareConfig, TrackingConfig
 from ..errors import TrackingError
 from ..reports.pages import markdown_table
-from ..tracking.beginning import DIGEST_TAG, PARENT_TAG
 from ..tracking.read import ROLE_TAG
-from ..tracking.store import GIVEN_RUN, check_given_run, check_server, open_store, say_store
+from ..tracking.store import DIGEST_TAG, GIVEN_RUN, PARENT_TAG, check_given_run, check_server, open_store, say_store
 from .jobs import Job, Outcome, shared_overrides
 
 SWEEP_TAG = "sweep.digest"

@@ -17,8 +17,7 @@ from typing import Any
 from ..config import ClusterConfig
 from ..ray_cluster import connect
 from .jobs import Job, Outcome
-from .pool import GRACE_SECONDS, Running, watched
-from .worker import run, write_output_to
+from .pool import GRACE_SECONDS, Running, run, watched, write_output_to
 
 # What makes a job another one. Not passwords and tokens, which a cluster shows to its users: the nodes have those.
 PASSED_ON = ("KERAS_", "TF_", "XLA_", "JAX_", "MLFLOW_")

@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..config import TrackingConfig, typed
 from ..errors import TrackingError
-from .delivery import unsent_folders
-from .spooled_run import ABOUT
+from .run_folder import ABOUT
+from .spool import unsent_folders
 from .store import artifact_root, folder_name, tracking_uri, unsent_root
 
 LOCATIONS = (

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from ..config import TrackingConfig, suggest
 from ..errors import TrackingError
 from .moved import check_place
-from .sqlite_store import SQLITE
-from .store import DATA_TAG, GIVEN_RUN, check_server, checked_id, point_at, tracking_uri, why_unusable
+from .store import DATA_TAG, GIVEN_RUN, SQLITE, check_server, checked_id, point_at, tracking_uri, why_unusable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,13 +22,10 @@ from ..config import Config, TrackingConfig, plain, to_config
 from ..config.base import LAUNCH, SESSION, role_of
 from ..config.identity import Request, config_digest
 from ..errors import ConfigError, TrackingError
-from .announcements import close_announced
-from .beginning import DIGEST_TAG
-from .delivery import LOCK, send, unsent_folders
-from .link import RunLink
 from .read import open_experiment
-from .spooled_run import read_spooled_run
-from .store import checkpoints_root, unsent_root
+from .run_folder import RunLink, close_announced, read_spooled_run
+from .spool import LOCK, send, unsent_folders
+from .store import DIGEST_TAG, checkpoints_root, unsent_root
 
 CONFIG, REQUEST = "config.yaml", "request.json"
 MAX_KEPT = 10

@@ -8,14 +8,29 @@ a metric again by its key, value, step and time, and all four are in the event.
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from ..journal import append_entry, read_entries
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ..config import TrackingConfig
+from ..errors import TrackingError
+from ..system import append_entry, read_entries
+from .keras_flavour import log_keras_model
+from .run_folder import ABOUT, SpooledRun, artifacts_of, read_spooled_run
+from .store import open_store
+
+if TYPE_CHECKING:
+    import keras
+
 
 Event = Mapping[str, Any]
 EVENTS, SENT = "spool.jsonl", "sent"
@@ -143,3 +158,152 @@ def _read_sent(folder: Path) -> int:
 def milliseconds() -> int:
     """Now, since 1970."""
     return int(time.time() * 1000)
+
+
+SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
+LOCK, MODEL, EXAMPLE = "lock", "model.keras", "example.npy"
+TOO_MANY_REQUESTS = 429
+SEND_PATIENCE_SECONDS = 15.0
+DISCARD_ATTEMPTS = 5
+
+
+def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
+    """Send events to the run. Raises ServerAwayError or ServerRejectedError."""
+    client = mlflow.MlflowClient()
+    try:
+        if "metrics" in events[0]:
+            client.log_batch(run_id, metrics=_metrics(mlflow, events))
+        else:
+            (event,) = events
+            _deliver_one(mlflow, client, run_id, folder, event)
+    except mlflow.MlflowException as error:
+        status = error.get_http_status_code()
+        rejected = 400 <= status < 500 and status != TOO_MANY_REQUESTS and not _lost_a_race(error)
+        raise (ServerRejectedError if rejected else ServerAwayError)(first_line(error)) from error
+    except store_errors() as error:
+        raise ServerAwayError(first_line(error)) from error
+
+
+def _lost_a_race(error: Exception) -> bool:
+    """Whether MLflow looked for a row, such as a data set's, and another run added it first: it is there next time."""
+    return any(reason in str(error) for reason in ("IntegrityError", "UniqueViolation"))
+
+
+def _metrics(mlflow: ModuleType, events: Sequence[Event]) -> list[Any]:
+    metric = mlflow.entities.Metric
+    return [
+        metric(key, value, event["time"], event["step"]) for event in events for key, value in event["metrics"].items()
+    ]
+
+
+def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, event: Event) -> None:
+    if "tags" in event:
+        client.log_batch(run_id, tags=[mlflow.entities.RunTag(key, value) for key, value in event["tags"].items()])
+    elif "dataset" in event:
+        inputs = dataset_inputs(event["dataset"], event["digest"], event["splits"], event["source"])
+        client.log_inputs(run_id, inputs)
+    elif "image" in event:
+        from PIL import Image
+
+        file = folder / event["image"]
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise ServerRejectedError(f"{file}: an image outside of the run's folder")
+        with Image.open(file) as image:
+            client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
+
+
+def keep_model(folder: Path, model: keras.Model, example: np.ndarray) -> None:
+    """Write a model, and a batch of images for it, to be delivered when the run ends."""
+    model.save(folder / MODEL)
+    np.save(folder / EXAMPLE, example)
+
+
+def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) -> None:
+    """Log the model and the artifacts in `record` of a run whose events are all delivered, and end it. Raises
+    `store_errors()`.
+    """
+    end = read_events(folder)[-1]
+    if end["end"] == "FINISHED":
+        with mlflow.start_run(run_id=about.run, log_system_metrics=False):
+            if (folder / MODEL).exists():
+                backend = about.backend or os.environ.get("KERAS_BACKEND", "tensorflow")
+                log_keras_model(mlflow, folder / MODEL, np.load(folder / EXAMPLE), backend)
+            mlflow.log_artifacts(str(record))
+    mlflow.MlflowClient().set_terminated(about.run, end["end"], end_time=end["time"])
+
+
+def unsent_folders(root: Path) -> list[Path]:
+    """The folders below `root` of runs that a store does not have whole, and of those still going."""
+    return sorted(file.parent for file in root.glob(f"*/{ABOUT}"))
+
+
+def send(folder: Path) -> str:
+    """Send the rest of a run, remove its folder and give the run's id; empty for one that is still going.
+
+    A run whose process ended without a word becomes KILLED. Raises TrackingError where the store does not take it.
+    """
+    about = read_spooled_run(folder)
+    mlflow = open_store(TrackingConfig("server", uri=about.uri, experiment=about.experiment))
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            # A job whose machine was lost may have been finished elsewhere.
+            if mlflow.get_run(about.run).info.status != "FINISHED":
+                _send(mlflow, about, folder)
+    except Timeout:
+        return ""
+    except store_errors() as error:
+        raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
+    discard(folder)
+    return about.run
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a run that its store has whole. Another start may be trying its lock, whose file comes back
+    with that; nobody finds the folder any more once `ABOUT` is gone.
+    """
+    (folder / ABOUT).unlink()
+    for _ in range(DISCARD_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+
+
+def _send(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:
+    finished = any(event.get("end") == "FINISHED" for event in read_events(folder))
+    record = artifacts_of(folder, about) if finished else about.record
+    spool = Spool(folder, lambda events: deliver(mlflow, about.run, folder, events))
+    if not spool.events or "end" not in spool.events[-1]:
+        spool.add({"tags": {"failure": "its process ended without a word"}})
+        spool.add({"end": "KILLED", "time": milliseconds()})
+    if not spool.close(SEND_PATIENCE_SECONDS):
+        raise TrackingError(f"{folder}: {spool.rejected or 'the tracking store does not answer'}")
+    complete(mlflow, about, folder, record)
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises where a store is away, locked, full or does not accept something."""
+    import mlflow
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (mlflow.MlflowException, SQLAlchemyError, OSError)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def dataset_inputs(name: str, digest: str, split_digests: Mapping[str, str], source: str) -> list[Any]:
+    """The parts of a data set as MLflow's inputs of a run."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    inputs = []
+    for split, split_digest in split_digests.items():
+        origin = CodeDatasetSource(tags={"source": source, "digest": digest})
+        meta = MetaDataset(source=origin, name=f"{name}-{split}", digest=split_digest[:36])  # type: ignore[abstract]
+        context = InputTag(MLFLOW_DATASET_CONTEXT, SPLIT_CONTEXTS.get(split, split))
+        inputs.append(DatasetInput(meta._to_mlflow_entity(), [context]))
+    return inputs

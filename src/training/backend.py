@@ -16,8 +16,7 @@ from typing import Any
 
 from ..config import suggest
 from ..errors import ConfigError
-from ..hardware import keep_freed_memory, usable_cores
-from ..native_stderr import quiet_stderr
+from ..system import keep_freed_memory, quiet_stderr, usable_cores
 
 BACKENDS = ("tensorflow", "jax")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import TrainingError
 from ..models.classifier import all_layers
-from ..terminal import printable
+from ..system import printable
 from .batches import Batches
 
 Logs = dict[str, float]

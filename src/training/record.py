@@ -15,18 +15,17 @@ from rich.console import Console
 from ..config import Config, plain, typed, with_absolute_paths
 from ..config.identity import Request
 from ..data.prepared import PreparedDataset
-from ..evaluation import summary
 from ..evaluation.artifacts import write_artifacts, write_learning_curves
-from ..evaluation.card import ModelFacts
+from ..evaluation.card import ModelFacts, decision_line, looked_for, note, score_metrics, score_table
 from ..evaluation.evaluation import Evaluation
+from ..evaluation.figures import validation_grid
 from ..evaluation.leaks import FINGERPRINTS, fitted_on
-from ..evaluation.validation_grid import validation_grid
 from ..models.classifier import ModelCost
 from ..reports.data_report import DataReport
-from ..tracking.link import RunLink
 from ..tracking.provenance import provenance_tags, uncommitted_changes
-from ..tracking.recording import Run, start_run
 from ..tracking.resuming import keep_request
+from ..tracking.run import Run, start_run
+from ..tracking.run_folder import RunLink
 from .backend import device_name
 from .callbacks import Logs
 from .fit import FitResult
@@ -105,18 +104,16 @@ class Record:
 
     def evaluation(self, evaluation: Evaluation, cost: ModelCost) -> None:
         """Scores with intervals, predictions, figures, the model card and a note for the top of the run's page."""
-        self.run.log_metrics(summary.score_metrics(evaluation))
+        self.run.log_metrics(score_metrics(evaluation))
         data = self.config.dataset
-        clause = summary.looked_for(data)
+        clause = looked_for(data)
         facts = ModelFacts(self.request.name, cost.parameters, cost.flops, self.request.command, data.source, clause)
         write_artifacts(evaluation, self.config, self.dataset, facts, self.run.path)
-        note = summary.note(
-            self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.request.command
-        )
-        self.run.path("summary.md").write_text(note)
-        self.run.set_tags({"mlflow.note.content": note})
-        self.console.print(summary.score_table(evaluation))
-        self._print(summary.decision_line(evaluation))
+        text = note(self.config, evaluation, cost=cost, digest=self.dataset.digest, command=self.request.command)
+        self.run.path("summary.md").write_text(text)
+        self.run.set_tags({"mlflow.note.content": text})
+        self.console.print(score_table(evaluation))
+        self._print(decision_line(evaluation))
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

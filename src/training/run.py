@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from ..cli.composition import architectures_of_options
 from ..config import Config, TrackingConfig, output_folder
 from ..config.identity import Request
-from ..hardware import keep_freed_memory
+from ..system import keep_freed_memory
 
 if TYPE_CHECKING:
     from ..evaluation.evaluation import Evaluation
     from ..models.classifier import ModelCost
-    from ..tracking.link import RunLink
+    from ..tracking.run_folder import RunLink
     from .fit import FitResult
 
 
@@ -31,7 +31,7 @@ class TrainResult:
     @property
     def scores(self) -> dict[str, float]:
         """`best/val_*` of the restored epoch, `validation/*` and `test/*`, as they are named in MLflow."""
-        from ..evaluation.summary import score_metrics
+        from ..evaluation.card import score_metrics
 
         return self.fit.best | (score_metrics(self.evaluation) if self.evaluation else {})
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 from ..data.images import DEFAULT_LIMITS, decode_image
 from ..data.samples import Limits
 from ..errors import DataError
-from ..journal import append_entry, read_entries
+from ..system import append_entry, read_entries
 
 _LOG = logging.getLogger("uvicorn.error")
 MANIFEST, HISTORY, IMAGES = "manifest.csv", "history.jsonl", "images"

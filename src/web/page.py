@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from ..data.samples import RejectedImageError
 from ..errors import DataError
-from ..explanation.saliency import answer_evidence, draw_evidence
+from ..evaluation.saliency import answer_evidence, draw_evidence
 from ..reports.pages import data_uri
 from ..runtime.photos import FaceAnswer, face_detector, predict_faces
 from ..runtime.predictor import ImageFile, Predictor

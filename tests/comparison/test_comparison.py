@@ -9,9 +9,8 @@ from playwright.sync_api import sync_playwright
 
 from src.compare import as_override
 from src.comparison.comparison import Comparison, compare
-from src.comparison.comparison_figures import MAX_CURVES, curves_figure, pareto_front
-from src.comparison.comparison_page import render_html, render_markdown, verdict
 from src.comparison.leaderboard import differing_settings
+from src.comparison.page import MAX_CURVES, curves_figure, pareto_front, render_html, render_markdown, verdict
 from src.errors import TrackingError
 from src.tracking.read import RecordedRun
 

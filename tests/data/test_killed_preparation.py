@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from src.config import PROJECT_ROOT
-from src.hardware import usable_cores
+from src.system import usable_cores
 
 
 @pytest.mark.skipif(len(usable_cores()) == 1, reason="one core decodes without workers")

@@ -13,15 +13,13 @@ from src.config import Config, DatasetConfig, EvaluationConfig, SyntheticConfig,
 from src.data.prepared import PreparedDataset, prepare
 from src.errors import DataError
 from src.evaluation.artifacts import draw_figures, read_decision, write_artifacts
-from src.evaluation.card import ModelFacts
+from src.evaluation.card import ModelFacts, decision_line, looked_for, score_metrics, score_table
 from src.evaluation.evaluation import evaluate_model
-from src.evaluation.figures import coverage_accuracy, probability_histogram, slices_figure
-from src.evaluation.summary import decision_line, looked_for, score_metrics, score_table
-from src.evaluation.validation_grid import validation_grid
+from src.evaluation.figures import coverage_accuracy, probability_histogram, slices_figure, validation_grid
 from src.metrics.calibration import Decision
 from src.metrics.intervals import Score
 from src.metrics.scores import SCORES, Share, of_confusion
-from src.reports.figure_style import save_png
+from src.reports.style import save_png
 
 QUICK = EvaluationConfig(resamples=200, min_slice_size=5, explanations=4, pointing_images=4)
 

@@ -12,7 +12,7 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from src.config import Config, ModelConfig
 from src.errors import ConfigError
-from src.explanation.saliency import grad_cam
+from src.evaluation.saliency import grad_cam
 from src.models.backbones import imagenet_weights
 from src.models.classifier import backbone, count_flops, create_classifier, last_convolution
 from src.models.weights import finished, load_weights, weights_digest

@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_image
 
 from src.config import ModelConfig
 from src.errors import ConfigError
-from src.explanation.saliency import grad_cam
+from src.evaluation.saliency import grad_cam
 from src.models.classifier import create_classifier
 from src.models.efficientnet_lite import _MAGIC, _PROTOCOL, NAME, imagenet_file, load_torch_weights, read_torch_weights
 from src.models.weights import load_weights

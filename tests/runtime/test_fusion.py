@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.conversion.fusion_fitting import fit_fusion
+from src.conversion.photo import fit_fusion
 from src.conversion.photo_evidence import read_evidence, write_evidence
 from src.errors import DataError
 from src.metrics.calibration import expected_calibration_error

@@ -19,7 +19,7 @@ from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, ExportConfig, SplitConfig, TrackingConfig
 from src.conversion.export import export
-from src.conversion.photo_bundle import build_photo_bundle
+from src.conversion.photo import build_photo_bundle
 from src.conversion.photo_evidence import LabeledEvidence, labeled_photos
 from src.data.prepared import prepare
 from src.detection.faces import BLAZEFACE, create_detector

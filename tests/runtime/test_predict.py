@@ -180,7 +180,7 @@ def test_the_evidence_map_is_written(predict: Run, album: Path, tmp_path: Path) 
 def test_evidence_is_for_the_answer_at_any_threshold(bundle: Bundle, album: Path) -> None:
     from dataclasses import replace
 
-    from src.explanation.saliency import answer_evidence
+    from src.evaluation.saliency import answer_evidence
     from src.runtime.predictor import ImageFile, ImagePredictor
 
     happy, sad = (ImagePredictor(replace(bundle, threshold=threshold, abstain=None)) for threshold in (0.0, 1.0))

@@ -15,10 +15,9 @@ import yaml
 from hydra import initialize_config_dir
 
 from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
-from src.search.experiment_file import experiment_text, repeats, write_experiment
 from src.search.oracle import Result, Search, Trial, create_oracle
 from src.search.search_report import importances, report
-from src.search.session import best_trial
+from src.search.session import best_trial, experiment_text, repeats, write_experiment
 from src.search.space import hyperparameters, overrides, probes
 from src.search.tune import compose_trial
 from tests.composing import compose_config

@@ -20,8 +20,8 @@ import pytest
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.config.identity import config_digest
 from src.sweeps.multirun import finished_before
-from src.sweeps.worker import slots
-from src.tracking.recording import start_run
+from src.sweeps.pool import slots
+from src.tracking.run import start_run
 from src.tracking.store import open_store
 from src.train import main
 from src.training.run import train

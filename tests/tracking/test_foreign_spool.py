@@ -16,11 +16,11 @@ from PIL import Image
 
 from src.config import Config
 from src.errors import TrackingError
-from src.tracking import delivery, store
+from src.tracking import spool, store
 from src.tracking.read import find_runs
-from src.tracking.recording import start_run
 from src.tracking.resuming import close_dead_runs
-from src.tracking.spooled_run import ABOUT, read_spooled_run
+from src.tracking.run import start_run
+from src.tracking.run_folder import ABOUT, read_spooled_run
 
 Waiting = Callable[..., Path]
 
@@ -55,7 +55,7 @@ def waiting(config: Config, tmp_path: Path) -> Waiting:
         folder = tmp_path / "theirs" / "unsent" / f"{run.info.run_id}-1"
         (folder / "record").mkdir(parents=True)
         (folder / "record" / "card.md").write_text("a card")
-        (folder / delivery.LOCK).touch()
+        (folder / spool.LOCK).touch()
         about = {"run": run.info.run_id, "uri": uri or config.tracking.uri, "experiment": config.tracking.experiment}
         about |= {"record": str(record or folder / "record"), "host": socket.gethostname()}
         (folder / ABOUT).write_text(json.dumps(about))
@@ -76,7 +76,7 @@ def test_nothing_is_sent_to_a_server_that_the_folder_names(waiting: Waiting, con
         evil.settimeout(0.2)
         folder = waiting(record=secret, uri=f"http://127.0.0.1:{evil.getsockname()[1]}")
         with pytest.raises(TrackingError, match="is not beside it; if it is yours, set MLFLOW_TRACKING_URI=http"):
-            delivery.send(folder)
+            spool.send(folder)
         assert close_dead_runs(config.tracking) == []
         with pytest.raises(TimeoutError):
             evil.accept()
@@ -95,7 +95,7 @@ def test_files_outside_of_the_folder_are_not_sent(waiting: Waiting, config: Conf
     (folder / "record" / "card.md").unlink()
     (folder / "record").rmdir()
     with pytest.raises(TrackingError, match="outside of it; copy them to"):
-        delivery.send(folder)
+        spool.send(folder)
     assert artifacts(config, folder) == []
 
 
@@ -104,7 +104,7 @@ def test_links_that_lead_out_are_not_followed(waiting: Waiting, config: Config, 
         folder = waiting()
         (folder / "record" / "more").symlink_to(target)
         with pytest.raises(TrackingError, match="a link that leads out of"):
-            delivery.send(folder)
+            spool.send(folder)
         assert artifacts(config, folder) == []
 
 
@@ -112,13 +112,13 @@ def test_a_image_outside_of_the_folder_is_not_sent(waiting: Waiting, config: Con
     Image.new("RGB", (8, 8)).save(secret / "me.png")
     folder = waiting({"image": "../../../home/.ssh/me.png", "key": "k", "step": 0, "time": 1})
     with pytest.raises(TrackingError, match="an image outside of the run's folder"):
-        delivery.send(folder)
+        spool.send(folder)
     assert artifacts(config, folder) == []
 
 
 def test_what_lies_in_the_folder_is_sent_to_the_store_beside_it(waiting: Waiting, config: Config) -> None:
     folder = waiting()
-    assert delivery.send(folder) == folder.name.rpartition("-")[0]
+    assert spool.send(folder) == folder.name.rpartition("-")[0]
     assert artifacts(config, folder) == ["card.md"]
     assert not folder.exists()
 
@@ -132,7 +132,7 @@ def test_words_that_are_none_are_one_line(tmp_path: Path, text: str) -> None:
     else:
         (tmp_path / ABOUT).write_text(text)
     with pytest.raises(TrackingError, match="is no record of a run"):
-        delivery.send(tmp_path)
+        spool.send(tmp_path)
 
 
 @pytest.mark.parametrize("run_id", ["../../home", "/etc", "", "a/b", "a\nb"])

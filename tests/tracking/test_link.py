@@ -11,7 +11,7 @@ from rich.console import Console
 from src.sweeps.jobs import Job
 from src.sweeps.pool import Running, watched
 from src.sweeps.runner import SweepProgress
-from src.tracking.link import RunLink
+from src.tracking.run_folder import RunLink
 
 
 def test_a_sweep_shows_the_epoch_that_a_job_reports(tmp_path: Path) -> None:

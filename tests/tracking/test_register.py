@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from src.comparison.gate import compare_with_holder
+from src.comparison.paired import compare_with_holder
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
 from src.conversion import opening
 from src.conversion.export import export

@@ -15,12 +15,12 @@ import yaml
 from src.config import PROJECT_ROOT, Config, plain
 from src.config.identity import Request, config_digest
 from src.errors import ConfigError, TrackingError, TrainingError
-from src.send import waiting_folders
-from src.tracking import recording, spool
-from src.tracking.link import RunLink
-from src.tracking.recording import Run, start_run
+from src.sync import waiting_folders
+from src.tracking import run as run_module
+from src.tracking import spool
 from src.tracking.resuming import close_dead_runs, keep_request, resume
-from src.tracking.spooled_run import ABOUT
+from src.tracking.run import Run, start_run
+from src.tracking.run_folder import ABOUT, RunLink
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
@@ -226,7 +226,7 @@ def test_a_process_that_ends_while_its_run_is_being_made_leaves_none_running(
         while_going.append(close_dead_runs(config.tracking))
         raise SystemExit
 
-    monkeypatch.setattr(recording, "write_spooled_run", killed)
+    monkeypatch.setattr(run_module, "write_spooled_run", killed)
     with pytest.raises(SystemExit), start_run(config, "being made", {}):
         pass
     (run,) = runs_of(config)

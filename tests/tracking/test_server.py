@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from src import send
+from src import sync
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
-from src.tracking import delivery, recording, store
-from src.tracking.recording import start_run
+from src.tracking import spool, store
+from src.tracking.run import start_run
 from src.tracking.store import check_server, open_store
 from src.training import callbacks
 from src.training.run import train
@@ -159,17 +159,17 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
         result = train(config)
     said = capfd.readouterr().err
     assert "the rest waits in" in said
-    assert "python -m src.send" in said
+    assert "python -m src.sync" in said
     assert len(list(unsent.iterdir())) == 1
 
-    monkeypatch.setattr(sys, "argv", ["src/send.py"])
+    monkeypatch.setattr(sys, "argv", ["src/sync.py"])
     with pytest.raises(SystemExit) as stop:
-        send.main()
+        sync.main()
     assert stop.value.code == 1
     assert "nothing answers" in capfd.readouterr().err
     server.start()
     with pytest.raises(SystemExit) as stop:
-        send.main()
+        sync.main()
     assert stop.value.code == 0
     assert f"sent run {result.run_id}" in capfd.readouterr().out
     assert not list(unsent.iterdir())
@@ -192,8 +192,8 @@ def test_a_killed_runs_metrics_are_sent_and_the_run_is_closed(
     program = f"""
 import os, pickle, signal, sys
 from pathlib import Path
-from src.tracking import recording, store
-from src.tracking.recording import start_run
+from src.tracking import run as recording, store
+from src.tracking.run import start_run
 store.STORE = Path({str(unsent.parent)!r})
 recording.Spool._work = lambda self: None  # killed before anything was sent
 with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
@@ -207,8 +207,8 @@ with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, input=pickle.dumps(config), timeout=120, check=False
     )
     assert ended.returncode == -signal.SIGKILL
-    (folder,) = delivery.unsent_folders(unsent)
-    assert delivery.send(folder) == only_run(config).info.run_id
+    (folder,) = spool.unsent_folders(unsent)
+    assert spool.send(folder) == only_run(config).info.run_id
     run = only_run(config)
     assert (run.info.status, run.data.tags["failure"]) == ("KILLED", "its process ended without a word")
     assert_whole(config, run.info.run_id, steps=3)

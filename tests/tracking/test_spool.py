@@ -12,18 +12,20 @@ from filelock import FileLock
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
-from src.journal import append_entry, read_entries
-from src.tracking.delivery import LOCK, deliver, discard
+from src.system import append_entry, read_entries
+from src.tracking.run_folder import ABOUT
 from src.tracking.spool import (
     EVENTS,
+    LOCK,
     METRICS_PER_REQUEST,
     Event,
     ServerAwayError,
     ServerRejectedError,
     Spool,
+    deliver,
+    discard,
     leading_batch,
 )
-from src.tracking.spooled_run import ABOUT
 from src.tracking.store import open_store
 
 

@@ -19,10 +19,10 @@ from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.evaluation.recorded import open_recorded
 from src.tracking.moved import LOCATIONS, relocate
+from src.tracking.provenance import system_metrics
 from src.tracking.read import artifact, find_run
-from src.tracking.recording import start_run
+from src.tracking.run import start_run
 from src.tracking.store import check_store, open_store
-from src.tracking.system_metrics import system_metrics
 from tests.trained_model import Trained
 
 OPEN = "import sys; from src.config import TrackingConfig; from src.tracking.store import open_store; "

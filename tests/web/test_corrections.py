@@ -13,7 +13,7 @@ from src.config import Config
 from src.data.prepared import prepare
 from src.data.samples import RejectedImageError
 from src.errors import DataError
-from src.journal import read_entries
+from src.system import read_entries
 from src.web.corrections import HISTORY, Corrections
 from tests.trained_model import image_bytes
 

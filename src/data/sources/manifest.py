@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ...config import ManifestConfig, SourceConfig
 from ...errors import DataError
-from ...terminal import printable
+from ...system import printable
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from .download import source_path

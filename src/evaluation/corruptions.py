@@ -21,10 +21,9 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage, signal
+from scipy import fft, ndimage, signal
 
-from ..hardware import usable_cores
-from . import noise_fields
+from ..system import usable_cores
 
 REFERENCE_SIZE = 224
 ELASTIC_SIZE = 244  # as published
@@ -135,13 +134,13 @@ def snow(
 
 def frost(image: Pixels, generator: Generator, keep: float, strength: float) -> Pixels:
     """Ice crystals on a lens."""
-    return keep * image + strength * noise_fields.frost(image.shape[0], generator)
+    return keep * image + strength * frost_texture(image.shape[0], generator)
 
 
 def fog(image: Pixels, generator: Generator, strength: float, decay: float) -> Pixels:
     """Fractal fog: plasma of the published `decay`, by whose square every octave's noise is weaker than the last's."""
     brightest = image.max()
-    veiled = image + strength * noise_fields.plasma(image.shape[0], generator, decay)[..., None]
+    veiled = image + strength * plasma(image.shape[0], generator, decay)[..., None]
     return veiled * brightest / (brightest + strength)
 
 
@@ -171,7 +170,7 @@ def elastic_transform(image: Pixels, generator: Generator, reach: float, smooth:
     affine = np.linalg.solve(np.c_[corners, np.ones(3)], moved)
     source = np.einsum("iyx,ij->jyx", grid, affine[:2]) + affine[2][:, None, None]
     noise = generator.uniform(-1, 1, (2, size, size))
-    source += reach * size * np.stack([noise_fields.smooth(field, smooth * size) for field in noise])
+    source += reach * size * np.stack([smooth_field(field, smooth * size) for field in noise])
     channels = [ndimage.map_coordinates(image[..., channel], source, order=1, mode="reflect") for channel in range(3)]
     return np.stack(channels, axis=-1)
 
@@ -246,3 +245,63 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[tuple[float, ...], ...]]] = {
     "pixelate": (pixelate, ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))),
     "jpeg_compression": (jpeg_compression, ((25,), (18,), (15,), (10,), (7,))),
 }
+
+
+FROST_COLOR = (0.78, 0.87, 0.95)
+
+
+def smooth_field(field: NDArray[np.floating], deviation: float) -> NDArray[np.float64]:
+    """`field` (size, size) under a Gaussian of `deviation` pixels that wraps around; any width costs the same."""
+    return np.asarray(fft.irfft2(ndimage.fourier_gaussian(fft.rfft2(field), deviation, n=field.shape[1]), field.shape))
+
+
+def fractal(size: int, generator: np.random.Generator, decay: float) -> NDArray[np.float32]:
+    """Plasma in 0..1 of shape (size, size), each octave `decay` times weaker than the one below it.
+
+    In two dimensions that is an amplitude that falls as frequency to the power of -(1 + log2(decay)).
+    """
+    rows, columns = fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = np.inf
+    spectrum = fft.rfft2(generator.standard_normal((size, size))) * frequency ** -(1 + np.log2(decay))
+    field = np.asarray(fft.irfft2(spectrum, (size, size)))
+    field -= field.min()
+    return (field / field.max()).astype(np.float32)
+
+
+def plasma(size: int, generator: np.random.Generator, decay: float) -> NDArray[np.float32]:
+    """Plasma in 0..1 of shape (size, size), cut from a map whose side is a power of 2 and which wraps around.
+
+    The diamond-square algorithm of ImageNet-C's `plasma_fractal`: from step to half step every new point is the mean of
+    its four neighbors and uniform noise of plus or minus `wibble` squared, where `wibble` falls by `decay` a step; so
+    the noise falls by the square of `decay`.
+    """
+    side = 1 << max(1, (size - 1).bit_length())
+    field, step, wibble = np.zeros((side, side)), side, 1.0
+
+    def settle(neighbors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return neighbors / 4 + generator.uniform(-(wibble**2), wibble**2, neighbors.shape)
+
+    while step >= 2:
+        half = step // 2
+        corners = field[::step, ::step]
+        rows = corners + np.roll(corners, -1, axis=0)
+        centers = settle(rows + np.roll(rows, -1, axis=1))
+        field[half::step, half::step] = centers
+        beside = corners + np.roll(corners, -1, axis=1)
+        field[::step, half::step] = settle(centers + np.roll(centers, 1, axis=0) + beside)
+        beside = corners + np.roll(corners, -1, axis=0)
+        field[half::step, ::step] = settle(centers + np.roll(centers, 1, axis=1) + beside)
+        step, wibble = half, wibble / decay
+    field -= field.min()
+    return (field / field.max())[:size, :size].astype(np.float32)
+
+
+def frost_texture(size: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Frost (size, size, 3) in 0..1: fine ridges, as crystals have, thicker in some places than in others."""
+    ridges = sum(
+        (1 - np.abs(2 * fractal(size, generator, decay) - 1)) ** sharpness for decay, sharpness in ((2.2, 10), (1.6, 5))
+    )
+    patches = fractal(size, generator, 3.0)
+    thickness = np.clip(0.25 + 0.75 * patches * np.asarray(ridges) * 1.4, 0, 1)
+    return (thickness[..., None] * np.array(FROST_COLOR)).astype(np.float32)

@@ -4,11 +4,10 @@ import pytest
 from PIL import Image
 
 from src.config import EvaluationConfig
+from src.evaluation import corruptions as noise_fields
+from src.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, fractal, plasma
+from src.evaluation.robustness import mean_corruption_error, measure_robustness, robustness_heat_map
 from src.metrics.calibration import Decision
-from src.robustness import noise_fields
-from src.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from src.robustness.noise_fields import fractal, plasma
-from src.robustness.robustness import mean_corruption_error, measure_robustness, robustness_heat_map
 
 PAPER = """gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog
 brightness contrast elastic_transform pixelate jpeg_compression"""

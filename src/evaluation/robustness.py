@@ -15,8 +15,8 @@ from ..metrics.calibration import Decision
 from ..metrics.intervals import Score, proportion
 from ..metrics.log_odds import apply_temperature
 from ..models.predictions import IMAGES_AT_ONCE, Predict
-from ..reports.figure_style import INK, SEQUENTIAL, axes, hide_frame, styled
-from ..terminal import progress
+from ..reports.style import INK, SEQUENTIAL, axes, hide_frame, styled
+from ..system import progress
 from .corruptions import CORRUPTIONS, corrupt
 
 

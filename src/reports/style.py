@@ -1,4 +1,4 @@
-"""One look for every figure: colors that color-blind readers can distinguish (Okabe and Ito 2008), and no pyplot."""
+"""Colors that color-blind readers can distinguish (Okabe and Ito 2008)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .colors import BLUE as BLUE
-from .colors import GREEN as GREEN
-from .colors import ORANGE as ORANGE
-from .colors import PURPLE as PURPLE
-from .colors import RED as RED
-from .colors import SKY as SKY
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+
 
 CYCLE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 GRAY, LIGHT_GRAY, INK = "#8A8A8A", "#D9D9D9", "#222222"

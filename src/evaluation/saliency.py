@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..models.predictions import Predict
 
+
 Maps = NDArray[np.float32]
 Tensor = Any
 

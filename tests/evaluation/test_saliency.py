@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from src.explanation.saliency import grad_cam, occlusion
+from src.evaluation.saliency import grad_cam, occlusion
 from src.metrics.pointing import pointing_game, region_names
 
 SIZE = 48

@@ -1,4 +1,4 @@
-"""Deliver what runs could not because their tracking store was away or locked: `python -m src.send`."""
+"""Deliver what runs could not because their tracking store was away or locked: `python -m src.sync`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .config import TrackingConfig
 from .errors import ConfigError
 
 
-def send(
+def sync(
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Folders named by a run's message; default: all that wait.")
     ] = None,
@@ -21,28 +21,30 @@ def send(
     """Deliver what waits to the store of its run, and remove it here: what is in mlruns/unsent, and beside the SQLite
     store that MLFLOW_TRACKING_URI names.
     """
-    from .tracking import delivery, spooled_run
+    from .tracking.run_folder import ABOUT
+    from .tracking.spool import send
 
     waiting = folders or waiting_folders()
     for folder in waiting:
-        if not (folder / spooled_run.ABOUT).exists():
+        if not (folder / ABOUT).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
-        run_id = delivery.send(folder)
+        run_id = send(folder)
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)
     if not waiting:
-        print("nothing is waiting to be sent")
+        print("nothing is waiting")
 
 
 def waiting_folders() -> list[Path]:
     """What waits beside the project's own store and the one that MLFLOW_TRACKING_URI names."""
-    from .tracking import delivery, store
+    from .tracking.spool import unsent_folders
+    from .tracking.store import GIVEN_STORE, STORE, unsent_root
 
-    given = TrackingConfig("local", uri=os.environ.get(store.GIVEN_STORE))
-    roots = {store.STORE / "unsent", store.unsent_root(given)}
-    return [folder for root in sorted(roots) for folder in delivery.unsent_folders(root)]
+    given = TrackingConfig("local", uri=os.environ.get(GIVEN_STORE))
+    roots = {STORE / "unsent", unsent_root(given)}
+    return [folder for root in sorted(roots) for folder in unsent_folders(root)]
 
 
-main = typer_command(send)
+main = typer_command(sync)
 
 if __name__ == "__main__":
     main()

@@ -1,1 +1,0 @@
-"""How accuracy holds under common corruptions."""

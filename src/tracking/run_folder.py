@@ -1,0 +1,180 @@
+"""What ties a run to the sweep that it is a job of, and tells the sweep how far the run is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..config import TrackingConfig
+from ..errors import TrackingError
+from . import store
+from .store import SQLITE, open_store, tracking_uri, unsent_root
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `epoch` of `epochs` has ended, with these metrics."""
+
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunLink:
+    """How a run belongs to others: the id of its sweep's run, what names the job, and where it says how far it is; or
+    the id of the run that it goes on with.
+
+    A job with a `job` that is begun again, because its machine was lost, goes on in the run that it had.
+    """
+
+    parent: str | None = None
+    job: str | None = None
+    status: Path | None = None
+    resumed: str | None = None
+
+    def report(self, metrics: Mapping[str, float], epoch: int, epochs: int) -> None:
+        """Let the sweep know, in the file `status`, that `epoch` (from 1) of `epochs` has ended."""
+        if self.status is not None:
+            partial = self.status.with_suffix(".partial")
+            values = {name: float(value) for name, value in metrics.items()}
+            partial.write_text(json.dumps({"epoch": epoch, "epochs": epochs, "metrics": values}))
+            os.replace(partial, self.status)
+
+    def progress(self) -> Progress | None:
+        """What was last reported; None before that, and for a job on another machine."""
+        if self.status is None or not self.status.exists():
+            return None
+        return Progress(**json.loads(self.status.read_text()))
+
+
+ABOUT = "run.json"
+MAX_ABOUT_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class SpooledRun:
+    """A run's id, the address of its store, its experiment, the folder of its artifacts, the machine it ran on, and the
+    backend of its model.
+    """
+
+    run: str
+    uri: str
+    experiment: str
+    record: Path
+    host: str = ""
+    backend: str = ""
+
+
+def write_spooled_run(folder: Path, about: SpooledRun) -> None:
+    """Write `run.json`, whole or not at all, and with this machine as its host. Raises OSError."""
+    partial = folder / f".{ABOUT}.partial"
+    partial.write_text(json.dumps({**vars(about), "record": str(about.record), "host": socket.gethostname()}))
+    os.replace(partial, folder / ABOUT)
+
+
+def read_spooled_run(folder: Path) -> SpooledRun:
+    """What `folder` says. Raises TrackingError for anything else, and for the store of a folder that is not the
+    project's own unless it is the one beside the folder or the one that MLFLOW_TRACKING_URI names.
+    """
+    file = folder / ABOUT
+    try:
+        if not file.is_file():
+            raise ValueError
+        with file.open("rb") as stream:
+            found = json.loads(stream.read(MAX_ABOUT_BYTES))
+        values = [found[name] for name in ("run", "uri", "experiment", "record")]
+        values += [found.get(name, "") for name in ("host", "backend")]
+        if not all(isinstance(value, str) and value.isprintable() for value in values):
+            raise ValueError
+        run, uri, experiment, record, host, backend = values
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        raise TrackingError(f"{folder}: {ABOUT} there is no record of a run") from None
+    if not (_is_own(folder) or _is_beside(uri, folder) or uri == os.environ.get(store.GIVEN_STORE)):
+        raise TrackingError(
+            f"{folder}: names the store {uri}, which is not beside it; if it is yours, set "
+            f"{store.GIVEN_STORE}={uri} and send again"
+        )
+    return SpooledRun(run, uri, experiment, Path(record), host, backend)
+
+
+def artifacts_of(folder: Path, about: SpooledRun) -> Path:
+    """The folder whose files become artifacts. Raises TrackingError where a folder that is not the project's own names
+    files outside of it, by its words or by a link.
+    """
+    if _is_own(folder):
+        return about.record
+    inside = folder.resolve()
+    record = about.record if about.record.resolve().is_relative_to(inside) else folder / "record"
+    if not record.is_dir():
+        raise TrackingError(
+            f"{folder}: names artifacts in {about.record}, outside of it; copy them to {folder / 'record'}, "
+            "and send again"
+        )
+    for path in {record, *record.rglob("*"), *folder.rglob("*")}:  # the model's file too
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise TrackingError(f"{path}: a link that leads out of {folder}; nothing is sent")
+    return record
+
+
+def _is_own(folder: Path) -> bool:
+    return folder.resolve().parent == (store.STORE / "unsent").resolve()
+
+
+def _is_beside(uri: str, folder: Path) -> bool:
+    beside = folder.resolve().parent.parent
+    return uri.startswith(SQLITE) and Path(uri.removeprefix(SQLITE)).resolve().parent == beside
+
+
+TAG = "mlflow.beginning"  # the prefix keeps it out of the UI's columns
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def announced(tracking: TrackingConfig) -> Iterator[str]:
+    """A token that the run which the body makes is tagged with. Where the body fails or its process is killed, the
+    announcement stays, and the next start closes that run.
+    """
+    token, root = uuid.uuid4().hex, unsent_root(tracking)
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / f"beginning-{token}.json"
+    with FileLock(file.with_suffix(_LOCK)):  # before the file: who finds it unlocked closes the run
+        file.write_text(json.dumps({"uri": tracking_uri(tracking), "experiment": tracking.experiment}))
+        yield token
+        file.unlink()
+        file.with_suffix(_LOCK).unlink(missing_ok=True)
+
+
+def close_announced(tracking: TrackingConfig) -> list[str]:
+    """End the runs of this store that were announced by processes that are gone, as KILLED; their ids."""
+    closed: list[str] = []
+    here = {"uri": tracking_uri(tracking), "experiment": tracking.experiment}
+    for file in sorted(unsent_root(tracking).glob("beginning-*.json")):
+        lock = file.with_suffix(_LOCK)
+        with contextlib.suppress(Timeout, OSError, ValueError), FileLock(lock, timeout=0):
+            if file.exists() and json.loads(file.read_text()) == here:
+                closed += _close(tracking, file.stem.removeprefix("beginning-"))
+                file.unlink()
+            if not file.exists():  # ended by whoever announced it, or just now
+                lock.unlink(missing_ok=True)
+    return closed
+
+
+def _close(tracking: TrackingConfig, token: str) -> list[str]:
+    mlflow = open_store(tracking)
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    wanted = f"tags.`{TAG}` = '{token}' AND attributes.status = 'RUNNING'"
+    found = client.search_runs([experiment.experiment_id], wanted)
+    for run in found:
+        client.set_tag(run.info.run_id, "failure", "its process ended while the run was being made")
+        client.set_terminated(run.info.run_id, "KILLED")
+    return [run.info.run_id for run in found]
