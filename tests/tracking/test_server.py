@@ -155,7 +155,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
 
     monkeypatch.setattr(callbacks.ReportEpochs, "on_epoch_end", kill_after_the_first)
     with monkeypatch.context() as impatient:
-        impatient.setattr(recording, "PATIENCE_SECONDS", 0.5)
+        impatient.setattr(run_module, "PATIENCE_SECONDS", 0.5)
         result = train(config)
     said = capfd.readouterr().err
     assert "the rest waits in" in said
