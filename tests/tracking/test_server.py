@@ -19,6 +19,7 @@ import pytest
 from src import sync
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
+from src.tracking import run as run_module
 from src.tracking import spool, store
 from src.tracking.run import start_run
 from src.tracking.store import check_server, open_store
