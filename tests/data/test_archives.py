@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.config import SourceConfig
-from src.data.sources.folders import list_class_folders
 from src.errors import DataError
 from tests.data.listing import listed, prepared, write
 from tests.image_files import class_folders, image, png
@@ -24,22 +22,13 @@ def make_zip(path: Path, root: Path) -> None:
             archive.write(file, file.relative_to(root))
 
 
-def test_a_zip_member_without_a_name_is_no_sample(tmp_path: Path) -> None:
-    """Found by fuzzing: `ZipInfo.is_dir` raises IndexError for it."""
-    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
-        for name in ("happy/0.png", "sad/0.png", ""):
-            archive.writestr(zipfile.ZipInfo(name), png(len(name)))
-    listing = list_class_folders(SourceConfig("mine", "folder", path=str(tmp_path / "faces.zip")))
-    assert [sample.path for sample in listing.samples] == ["happy/0.png", "sad/0.png"]
-
-
 def make_tar(path: Path, root: Path) -> None:
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+    with tarfile.open(path, "w" if path.name == "faces.tar" else "w:gz") as archive:
         for file in sorted(root.rglob("*.png")):
             archive.add(file, file.relative_to(root))
 
 
-@pytest.mark.parametrize("name", ["faces.zip", "faces.tar", "faces.tar.gz", "faces.tgz"])
+@pytest.mark.parametrize("name", ["faces.zip", "faces.tar", "faces.tgz", "compressed.tar"])
 def test_archives_give_what_the_folder_gives(tmp_path: Path, name: str) -> None:
     root = class_folders(tmp_path / "root", 5)
     (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, root)
@@ -60,57 +49,41 @@ def test_a_limited_archive_reads_the_right_members(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.images[row], expected)
 
 
-def hostile_zip(path: Path) -> None:
+def test_archives_cannot_reach_outside(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("happy/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "hostile.zip", "w") as archive:
         for number in range(4):
             archive.writestr(f"happy/{number}.png", png(number))
             archive.writestr(f"sad/{number}.png", png(50 + number))
+        archive.filelist += archive.filelist[-1:]  # a few kB can be a thousand files so
         archive.writestr("happy/../../../escape.png", png(90))
         archive.writestr("/happy/absolute.png", png(91))
         archive.writestr(link, "/etc/passwd")
-        archive.writestr("happy/nested.zip", b"PK\x03\x04 not an image at all")
-
-
-def test_archives_cannot_reach_outside(tmp_path: Path) -> None:
-    hostile_zip(tmp_path / "hostile.zip")
+        archive.writestr(zipfile.ZipInfo(""), b"a member without a name")
     dataset = prepared(tmp_path / "hostile.zip", tmp_path)
     assert len(dataset.table) == 8
-    verdicts = dict(zip(dataset.rejected["path"], dataset.rejected["verdict"], strict=True))
-    assert verdicts["happy/../../../escape.png"] == verdicts["happy/link.png"] == "unreadable"
-    assert verdicts["happy/nested.zip"] == "not_an_image"
+    assert dict(zip(dataset.rejected["path"], dataset.rejected["detail"], strict=True)) == {
+        "happy/../../../escape.png": "a path that leaves the archive",
+        "happy/link.png": "a symbolic link in an archive",
+        "sad/3.png": "its bytes are those of another file of the archive too",
+    }
     assert not list(tmp_path.rglob("escape.png"))
 
 
-def test_members_that_share_their_bytes_are_rejected(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "overlapping.zip", "w") as archive:
-        for name in ("happy", "sad"):
-            archive.writestr(f"{name}/0.png", png(len(name)))
-            archive.filelist += archive.filelist[-1:] * 3
-    listing = listed(tmp_path / "overlapping.zip")
-    assert [sample.path for sample in listing.samples] == ["happy/0.png", "sad/0.png"]
-    assert {rejection.detail for rejection in listing.rejections} == {
-        "its bytes are those of another file of the archive too"
-    }
-
-
-def test_a_name_in_an_archive_that_is_no_text_is_one_line(tmp_path: Path) -> None:
-    make_zip(tmp_path / "names.zip", class_folders(tmp_path / "root", 2))
-    with zipfile.ZipFile(tmp_path / "names.zip", "a") as archive:
+def test_an_archive_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "broken.zip", b"PK\x03\x04" + bytes(100))
+    with zipfile.ZipFile(tmp_path / "names.zip", "w") as archive:
         archive.writestr("happy/\u00fc.png", png(7))
     data = (tmp_path / "names.zip").read_bytes()
-    (tmp_path / "names.zip").write_bytes(data.replace("\u00fc".encode(), b"\xb6\xb6"))
-    with pytest.raises(DataError, match=r"names\.zip cannot be read as an archive"):
-        listed(tmp_path / "names.zip")
-
-
-def test_an_archive_that_grows_beyond_all_images_is_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "names.zip", data.replace("\u00fc".encode(), b"\xb6\xb6"))  # a name that is no text
+    for name in ("broken.zip", "names.zip"):
+        with pytest.raises(DataError, match=rf"{name} cannot be read as an archive"):
+            listed(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
-        for name in ("happy/0.png", "sad/0.png"):
-            archive.writestr(name, png(len(name)))
-            archive.filelist[-1].file_size = 130 << 30
-    with pytest.raises(DataError, match=r"bomb\.zip: 279\.2 GB are packed into 0\.0 MB"):
+        archive.writestr("happy/0.png", png(0))
+        archive.filelist[-1].file_size = 130 << 30
+    with pytest.raises(DataError, match=r"bomb\.zip: 139\.6 GB are packed into 0\.0 MB"):
         listed(tmp_path / "bomb.zip")
 
 
@@ -125,12 +98,6 @@ def test_a_damaged_member_is_one_rejected_image(tmp_path: Path) -> None:
     assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["happy/002.png", "unreadable"]]
 
 
-def test_a_broken_archive_is_one_clear_line(tmp_path: Path) -> None:
-    write(tmp_path / "broken.zip", b"PK\x03\x04" + bytes(100))
-    with pytest.raises(DataError, match=r"broken\.zip cannot be read as an archive"):
-        listed(tmp_path / "broken.zip")
-
-
 def test_bytes_of_a_stream_are_never_more_than_allowed(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "big.tar.gz", "w:gz") as archive:
         for name, data in [(f"{c}/{n}.png", png(n + 40 * (c == "sad"))) for c in ("happy", "sad") for n in range(4)]:
@@ -142,10 +109,3 @@ def test_bytes_of_a_stream_are_never_more_than_allowed(tmp_path: Path) -> None:
         archive.addfile(huge, io.BytesIO(bytes(3_000_000)))
     dataset = prepared(tmp_path / "big.tar.gz", tmp_path, max_megabytes=1.0)
     assert dataset.rejected[["path", "verdict"]].to_numpy().tolist() == [["happy/huge.png", "too_large"]]
-
-
-def test_a_compressed_tar_is_known_by_its_bytes(tmp_path: Path) -> None:
-    make_tar(tmp_path / "faces.tar.gz", class_folders(tmp_path / "root", 2))
-    (tmp_path / "faces.tar.gz").rename(tmp_path / "faces.tar")
-    samples = listed(tmp_path / "faces.tar").samples
-    assert [sample.locator.read(4) for sample in samples] == [b"\x89PNG"] * 4

@@ -70,14 +70,6 @@ def test_images_of_neither_class_are_read_out_of_a_compressed_archive(tmp_path: 
     assert packed.paths == loose.paths == [*loose.table["path"], *packed.auxiliary.table["path"]]
 
 
-def test_without_auxiliary_classes_nothing_changes(tmp_path: Path) -> None:
-    with_third = prepare(config_of(three_classes(tmp_path / "three"), tmp_path / "cache"))
-    without = prepare(config_of(class_folders(tmp_path / "two"), tmp_path / "cache"))
-    assert with_third.auxiliary is None
-    assert with_third.digest == without.digest
-    assert with_third.ignored == {"neutral": 6}
-
-
 def test_a_copy_of_an_evaluated_image_is_not_trained_on(tmp_path: Path) -> None:
     root = three_classes(tmp_path / "root")
     table = prepared(root, tmp_path / "cache").table
@@ -90,14 +82,6 @@ def test_a_copy_of_an_evaluated_image_is_not_trained_on(tmp_path: Path) -> None:
     trained = set(found.trained["path"])
     assert len(found.table) == 9
     assert {f"neutral/copy{number}.png" for number in range(3)} & trained == {"neutral/copy0.png"}
-
-
-def test_what_is_shipped_for_evaluation_is_not_trained_on(tmp_path: Path) -> None:
-    for number, split in enumerate(("train", "validation", "test")):
-        three_classes(tmp_path / "root" / split, 4 + number)
-    dataset = prepared(tmp_path / "root", tmp_path / "cache")
-    assert dataset.auxiliary is not None
-    assert {path.split("/")[0] for path in dataset.auxiliary.trained["path"]} == {"train"}
 
 
 def test_votes_say_what_the_head_learns(tmp_path: Path) -> None:
@@ -122,13 +106,6 @@ def test_votes_say_what_the_head_learns(tmp_path: Path) -> None:
     assert (found.targets[one], found.weights[one]) == pytest.approx((1, 0.2))
 
 
-def test_a_model_remembers_the_images_of_neither_class_too(tmp_path: Path) -> None:
-    dataset = prepared(three_classes(tmp_path / "root"), tmp_path / "cache")
-    assert dataset.auxiliary is not None
-    seen = fitted_on(dataset)
-    assert set(dataset.auxiliary.trained["sha256"]) <= set(seen.loc[seen["split"] == "train", "sha256"])
-
-
 @pytest.mark.parametrize("names", [["happy"], ["neutral", "Neutral"]])
 def test_a_class_is_named_once(tmp_path: Path, names: list[str]) -> None:
     config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache", auxiliary=names)
@@ -147,3 +124,13 @@ def test_a_bad_file_of_an_auxiliary_class_is_of_neither(tmp_path: Path) -> None:
     assert set(dataset.rejected["label"]) == {AUXILIARY_LABEL}
     page = data_report(dataset, config).page.read_text(encoding="utf-8")
     assert page.count("<td>neither class</td>") == 3
+
+
+def test_what_is_shipped_for_evaluation_is_not_trained_on_and_the_rest_is_remembered(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "validation", "test")):
+        three_classes(tmp_path / "root" / split, 4 + number)
+    dataset = prepared(tmp_path / "root", tmp_path / "cache")
+    assert dataset.auxiliary is not None
+    assert {path.split("/")[0] for path in dataset.auxiliary.trained["path"]} == {"train"}
+    seen = fitted_on(dataset)
+    assert set(dataset.auxiliary.trained["sha256"]) <= set(seen.loc[seen["split"] == "train", "sha256"])

@@ -7,19 +7,14 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from src.data.images import decode_pixels
 from src.data.prepared import prepare
-from src.data.samples import Limits, RejectedImageError
+from src.data.samples import Limits
 from src.data.sources.synthetic import DRAWN_FOR_CUTTING, SyntheticLocator
 from src.detection.faces import create_detector
-from src.runtime.bundle import Bundle
-from src.runtime.predictor import ImageFile, ImagePredictor
 from src.synthetic.faces import draw_face
-from src.web.service import create_service
 from tests.image_files import config_of, scene
 
 SIZE = 32
@@ -85,17 +80,3 @@ def test_images_without_a_face_are_rejected_and_said(tmp_path: Path) -> None:
     whole = prepare(config)
     assert len(whole.table) == len(faces.table) + 1
     assert whole.digest != faces.digest
-
-
-def test_a_model_of_faces_says_where_it_finds_none(bundle: Bundle) -> None:
-    classifier = ImagePredictor(replace(bundle, fit="face"))
-    with pytest.raises(RejectedImageError, match="no face was found"):
-        classifier.prepare_pixels(np.asarray(scene(0)))
-    answers = list(classifier.answers([ImageFile("a.png", png(scene(0))), ImageFile("b.png", png(page()))]))
-    assert [answer.verdict for answer in answers] == ["no_face", "ok"]
-    assert answers[1].label is not None
-
-
-def test_a_service_of_a_model_of_faces_is_ready_without_a_face(bundle: Bundle) -> None:
-    service = TestClient(create_service(ImagePredictor(replace(bundle, fit="face"))), base_url="http://localhost")
-    assert service.get("/readyz").json() == {"status": "ready"}

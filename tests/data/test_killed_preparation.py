@@ -14,6 +14,7 @@ from src.config import PROJECT_ROOT
 from src.system import usable_cores
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(len(usable_cores()) == 1, reason="one core decodes without workers")
 def test_workers_end_with_the_process_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "src.prepare", "dataset.synthetic.count=1000000", "dataset.image_size=64"]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from src.config import PROJECT_ROOT, DatasetConfig, SplitConfig, SyntheticConfig
 from src.data import decoding, store
+from src.data import prepared as module
 from src.data.prepared import prepare
 from src.errors import DataError
 from tests.image_files import class_folders, config_of, image, png
@@ -34,21 +32,6 @@ def tree(root: Path) -> dict[str, tuple[str, int]]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
-
-
-def test_table_and_images_go_together(tmp_path: Path) -> None:
-    dataset = prepare(config_of(class_folders(tmp_path / "root", 8), tmp_path / "cache"))
-    assert dataset.images.shape == (16, 16, 16, 3)
-    assert not dataset.images.flags.writeable
-    assert dataset.class_names == ("sad", "happy")
-    assert (dataset.table["label"] == dataset.table["path"].str.startswith("happy")).all()
-    for row, path in enumerate(dataset.table["path"]):
-        seed = int(Path(path).stem) + 10_000 * path.startswith("happy")
-        expected = image(seed).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
-        np.testing.assert_array_equal(dataset.images[row], np.asarray(expected))
-    rows = np.concatenate([dataset.rows(split) for split in ("train", "validation", "test")])
-    assert sorted(rows) == list(range(16))
-    assert dataset.labels("train").tolist() == dataset.table["label"].to_numpy()[dataset.rows("train")].tolist()
 
 
 def test_every_file_gets_a_verdict_and_none_is_touched(tmp_path: Path) -> None:
@@ -82,7 +65,9 @@ def test_images_stay_with_their_rows_where_others_were_rejected(tmp_path: Path) 
         (root / name).write_bytes(b"gone")
     (root / "sad" / "001.png").write_bytes((root / "happy" / "002.png").read_bytes())  # a conflict found late
     dataset = prepare(config_of(root, tmp_path / "cache"))
-    assert len(dataset.images) == 18 - 3 - 2
+    assert dataset.images.shape == (18 - 3 - 2, 16, 16, 3)
+    assert not dataset.images.flags.writeable
+    assert dataset.class_names == ("sad", "happy")
     for row, record in enumerate(dataset.table.to_dict("records")):
         digest = hashlib.sha256(np.ascontiguousarray(dataset.images[row]).data).hexdigest()[:16]
         assert record["pixel_digest"] == digest
@@ -131,19 +116,14 @@ def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     pd.testing.assert_frame_equal(second.table, first.table)
 
 
-def test_folds_and_seeds_share_one_array(tmp_path: Path) -> None:
+def test_folds_share_one_array_and_other_settings_do_not(tmp_path: Path) -> None:
     config = config_of(class_folders(tmp_path / "root", 12), tmp_path / "cache")
     for fold in range(3):
         prepare(dataclasses.replace(config, split=SplitConfig(method="kfold", folds=3, fold=fold)))
     assert len(list((tmp_path / "cache").glob("*/pixels.u8"))) == 1
-
-
-@pytest.mark.parametrize("change", [{"image_size": 24}, {"near_duplicate_distance": None}, {"min_side": 9}])
-def test_other_settings_are_prepared_anew(tmp_path: Path, change: dict[str, object]) -> None:
-    root = class_folders(tmp_path / "root")
-    for values in ({}, change):
-        prepare(config_of(root, tmp_path / "cache", **values))
-    assert len(list((tmp_path / "cache").glob("*/pixels.u8"))) == 2
+    for number, change in enumerate(({"image_size": 24}, {"near_duplicate_distance": None}, {"min_side": 9})):
+        prepare(dataclasses.replace(config, **change))  # type: ignore[arg-type]
+        assert len(list((tmp_path / "cache").glob("*/pixels.u8"))) == number + 2
 
 
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
@@ -200,72 +180,18 @@ def test_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(together.images, alone.images)
     pd.testing.assert_frame_equal(together.table, alone.table)
     pd.testing.assert_frame_equal(together.rejected, alone.rejected)
+    pd.testing.assert_frame_equal(together.features, alone.features)
 
 
-def prepare_in_child(config: DatasetConfig, answers: multiprocessing.Queue) -> None:
-    import src.data.prepared as module
-
-    build, made = module.build, []
-    module.build = lambda *arguments: (made.append(1), time.sleep(0.3), build(*arguments))  # type: ignore[assignment]
-    answers.put((prepare(config).digest, len(made)))
-
-
-def test_two_processes_prepare_the_same_data_once(tmp_path: Path) -> None:
-    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    children = [context.Process(target=prepare_in_child, args=(config, answers)) for _ in range(2)]
-    for child in children:
-        child.start()
-    results = [answers.get(timeout=60) for _ in children]
-    for child in children:
-        child.join()
-    assert len({digest for digest, _ in results}) == 1
-    assert sum(made for _, made in results) == 1
-
-
-KILLED = """
-import sys, dataclasses
-from src.config import DatasetConfig, SyntheticConfig
-from src.data.prepared import prepare
-def report(done, total):
-    print(done, flush=True)
-prepare(DatasetConfig("made", "synthetic", image_size=64, workers=1, cache=sys.argv[1],
-                      synthetic=SyntheticConfig(count=3000)), report_progress=report)
-"""
-
-
-def test_a_killed_process_leaves_nothing_that_is_trusted(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=PROJECT_ROOT)
-    assert child.stdout is not None
-    child.stdout.readline()
-    assert list(tmp_path.glob(".*.partial/pixels.u8"))
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert not list(tmp_path.glob("made-*/"))
-    # The next one is not held up by the dead one's lock, clears its leavings and prepares from scratch.
-    config = DatasetConfig(
-        "made", "synthetic", image_size=64, workers=1, cache=str(tmp_path), synthetic=SyntheticConfig(count=40)
-    )
-    assert len(prepare(config).images) == 40
-
-
-def test_leavings_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
-    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
-    digest = prepare(config).digest
-    (store,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
-    partial = store.with_name(f".{store.name}.partial")
-    store.rename(partial)
-    (partial / "pixels.u8").write_bytes(b"half")
-    assert prepare(config).digest == digest
-    assert not partial.exists()
-
-
-@pytest.mark.parametrize("how", ["cut", "one bit flipped"])
 @pytest.mark.parametrize(
-    "damage", ["pixels.u8", "samples.parquet", "rejected.parquet", "local_features.parquet", "info.json"]
+    ("damage", "how"),
+    [
+        *((name, "one bit flipped") for name in ("pixels.u8", "samples.parquet", "rejected.parquet", "info.json")),
+        ("pixels.u8", "cut"),
+        ("local_features.parquet", "cut"),
+    ],
 )
-def test_a_damaged_store_is_told_and_made_again(
+def test_a_damaged_store_is_reported_and_made_again(
     tmp_path: Path, damage: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
@@ -302,7 +228,7 @@ def test_full_verification_looks_at_every_prepared_image(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
-def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_or_forbidden_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = class_folders(tmp_path / "root")
 
     def write_to_full_disk(*_: object) -> None:
@@ -314,36 +240,52 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
         prepare(config_of(root, tmp_path / "cache"))
     assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
-
-
-def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file where a folder should be")
+    (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.raises(DataError, match=r"cannot be used .*set dataset.cache to another folder"):
+        prepare(config_of(root, tmp_path / "file"))
+
+
+def test_two_processes_prepare_the_same_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+    context, build = multiprocessing.get_context("fork"), module.build
+    answers, made = context.Queue(), context.Value("i", 0)
+
+    def slow_build(*arguments: Any) -> None:
+        made.value += 1
+        time.sleep(0.3)
+        build(*arguments)
+
+    monkeypatch.setattr(module, "build", slow_build)
+    children = [context.Process(target=lambda: answers.put(prepare(config).digest)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert len({answers.get(timeout=60) for _ in children}) == 1
+    for child in children:
+        child.join()
+    assert made.value == 1
+
+
+def test_a_killed_process_leaves_nothing_that_is_trusted_and_holds_nobody_up(tmp_path: Path) -> None:
+    config = config_of(class_folders(tmp_path / "root"), tmp_path / "cache")
+
+    def kill(done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = multiprocessing.get_context("fork").Process(target=lambda: prepare(config, report_progress=kill))
+    child.start()
+    child.join()
+    (partial,) = (tmp_path / "cache").glob(".*.partial")
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [partial]
+    assert len(prepare(config).images) == 12
+    assert not partial.exists()
+
+
+def test_a_script_without_a_guard_is_rejected_instead_of_waiting_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(DataError, match="put what it does under `if __name__"):
         prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
-
-
-def test_other_disk_errors_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, "bad block")
-
-    monkeypatch.setattr(decoding, "_write", fail)
-    with pytest.raises(OSError, match="bad block"):
-        prepare(config_of(class_folders(tmp_path / "root"), tmp_path / "cache"))
-
-
-def test_a_script_without_a_guard_is_told_so_instead_of_waiting_for_itself(tmp_path: Path) -> None:
-    root = class_folders(tmp_path / "root", count=40)
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from src.config import DatasetConfig\n"
-        "from src.data.prepared import prepare\n"
-        f"prepare(DatasetConfig('made', 'folder', {str(root)!r}, image_size=16, workers=2, cache={str(tmp_path)!r}))\n"
-    )
-    command = [sys.executable, str(script)]
-    environ = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environ)
-    assert done.returncode == 1
-    assert 'put what it does under `if __name__ == "__main__":`' in done.stderr
 
 
 def killing_decode(*_: object) -> None:
@@ -365,11 +307,6 @@ def test_a_class_without_a_usable_image_says_what_became_of_them(tmp_path: Path)
         prepare(config_of(root, tmp_path / "cache"))
 
 
-def test_one_image_of_each_class_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a class has only 1 images"):
-        prepare(config_of(class_folders(tmp_path / "root", 1), tmp_path / "cache"))
-
-
 def test_synthetic_faces_are_their_own_groups_and_keep_their_factors(tmp_path: Path) -> None:
     dataset = prepare(config_of(None, tmp_path / "cache", source="synthetic", synthetic=SyntheticConfig(count=40)))
     assert dataset.table["group"].nunique() == 40
@@ -387,6 +324,7 @@ def photos() -> Iterator[Path]:
     assert {path: path.stat().st_mtime_ns for path in REAL_PHOTOS.rglob("*")} == before
 
 
+@pytest.mark.integration
 def test_the_real_photos(photos: Path, tmp_path: Path) -> None:
     config = DatasetConfig("photos", "folder", path=str(photos), cache=str(tmp_path))
     dataset = prepare(config)

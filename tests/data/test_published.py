@@ -52,11 +52,11 @@ def test_other_votes_prepare_an_archive_anew(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
         for file in sorted(class_folders(tmp_path / "root").rglob("*.png")):
             archive.write(file, file.relative_to(tmp_path / "root"))
-    (tmp_path / "votes.csv").write_text(VOTES)
-    config = config_of(tmp_path / "faces.zip", tmp_path / "cache", votes=VotesConfig(path=str(tmp_path / "votes.csv")))
-    first = prepare(config).targets
-    (tmp_path / "votes.csv").write_text(VOTES.replace("6,2,2", "4,4,22"))
-    assert not np.array_equal(prepare(config).targets, first)
+    votes = VotesConfig(path=str(tmp_path / "votes.csv"))
+    write(tmp_path / "votes.csv", VOTES.encode())
+    first = prepared(tmp_path / "faces.zip", tmp_path, votes=votes).targets
+    write(tmp_path / "votes.csv", VOTES.replace("6,2,2", "4,4,22").encode())
+    assert not np.array_equal(prepared(tmp_path / "faces.zip", tmp_path, votes=votes).targets, first)
 
 
 def fer_line(seed: int, emotion: int, usage: str) -> str:
@@ -65,8 +65,8 @@ def fer_line(seed: int, emotion: int, usage: str) -> str:
 
 
 @pytest.mark.parametrize("quoted", [False, True])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_kaggles_csv(tmp_path: Path, quoted: bool, newline: str) -> None:
+def test_kaggles_csv(tmp_path: Path, quoted: bool) -> None:
+    newline = "\r\n" if quoted else "\n"
     usages = ["Training"] * 5 + ["PublicTest", "PrivateTest"]
     lines = [fer_line(100 * emotion + n, emotion, usage) for emotion in (3, 4, 0) for n, usage in enumerate(usages)]
     if quoted:
@@ -89,12 +89,6 @@ def test_broken_lines_of_kaggles_csv_get_verdicts(tmp_path: Path) -> None:
     assert Counter(dataset.rejected["verdict"]) == {"truncated": 2, "unreadable": 2}
 
 
-def test_fer_with_the_wrong_header(tmp_path: Path) -> None:
-    write(tmp_path / "fer2013.csv", b"a,b,c\n1,2,3\n")
-    with pytest.raises(DataError, match="must name the columns emotion, pixels"):
-        listed(tmp_path / "fer2013.csv", source="fer2013")
-
-
 def test_several_sources_together_keep_their_names_and_weights(tmp_path: Path) -> None:
     class_folders(tmp_path / "photos", 4)
     sources = {
@@ -105,16 +99,6 @@ def test_several_sources_together_keep_their_names_and_weights(tmp_path: Path) -
     counts = dataset.table.groupby(["source", "weight"]).size().to_dict()
     assert counts == {("photos", 2.0): 8, ("faces", 1.0): 12}
     assert dataset.table["skin_tone"].notna().sum() == 12
-
-
-def test_a_combination_needs_sources() -> None:
-    with pytest.raises(DataError, match="names no source"):
-        listed(None, source="combined")
-
-
-def test_synthetic_faces_are_a_source() -> None:
-    listing = listed(None, source="synthetic", synthetic=SyntheticConfig(count=10))
-    assert [sample.label for sample in listing.samples] == [1, 0] * 5
 
 
 def rafdb(root: Path) -> Path:
@@ -129,23 +113,14 @@ def rafdb(root: Path) -> Path:
 
 def test_rafdb_as_published(tmp_path: Path) -> None:
     listing = listed(rafdb(tmp_path), source="rafdb", positive="4", negative="5")
-    assert [(sample.label, sample.shipped_split) for sample in listing.samples] == [
+    found = [(sample.label, sample.shipped_split) for sample in listing.samples]
+    assert found == [
         (1, "train"),
         (0, "train"),
         (1, "test"),
         (0, "test"),
     ]
     assert listing.ignored == {"1": 1, "listed, but not there": 1}
-
-
-def test_rafdb_as_class_folders(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for number in range(1, 8):
-            write(tmp_path / "DATASET" / split / str(number) / "a.jpg", png(number))
-    listing = listed(tmp_path, source="rafdb", positive="4", negative="5")
-    assert {(sample.label, sample.shipped_split) for sample in listing.samples} == {
-        (label, split) for label in (0, 1) for split in ("train", "test")
-    }
 
 
 def test_affectnet_as_published(tmp_path: Path) -> None:
@@ -156,7 +131,8 @@ def test_affectnet_as_published(tmp_path: Path) -> None:
             np.save(tmp_path / folder / "annotations" / f"{number}_exp.npy", np.array(expression))
             np.save(tmp_path / folder / "annotations" / f"{number}_val.npy", np.array("0.5"))
     listing = listed(tmp_path, source="affectnet", positive="1", negative="2")
-    assert [(sample.label, sample.shipped_split) for sample in listing.samples] == [
+    found = [(sample.label, sample.shipped_split) for sample in listing.samples]
+    assert found == [
         (1, "train"),
         (0, "train"),
         (1, "validation"),

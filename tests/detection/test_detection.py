@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.config import PROJECT_ROOT
 from src.detection import faces
 from src.detection.blazeface import FOLDER, Network, find_faces, grid
 from src.detection.faces import Box, Detection, Detector, create_detector
 from src.synthetic.faces import draw_face
-
-SHEET = PROJECT_ROOT / "docs" / "faces.jpg"
-WEB = PROJECT_ROOT.parent / "shared" / "data" / "web"
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +32,16 @@ def overlap(first: Box, second: Box) -> float:
     return shared / (first.side**2 + second.side**2 - shared)
 
 
-@pytest.mark.parametrize("index", range(6))
-def test_a_drawn_face_is_found_wherever_it_is(detector: Detector, index: int) -> None:
-    (alone,) = detector.faces(drawn(index, 200))
+def test_a_drawn_face_is_found_wherever_it_is_and_at_any_size(detector: Detector) -> None:
+    (alone,) = detector.faces(drawn(0, 200))
+    (large,) = detector.faces(drawn(0, 200).resize((1500, 1500), Image.Resampling.BICUBIC))
+    assert overlap(Box(round(7.5 * alone.left), round(7.5 * alone.top), round(7.5 * alone.side)), large) > 0.9
     for size, place in (((480, 320), (250, 60)), ((320, 480), (80, 20)), ((400, 400), (10, 190))):
         page = Image.new("RGB", size, "gray")
-        page.paste(drawn(index, 200), place)
+        page.paste(drawn(0, 200), place)
         (found,) = detector.faces(page)
         expected = Box(alone.left + place[0], alone.top + place[1], alone.side)
         assert overlap(found, expected) > 0.5
-
-
-def test_boxes_scale_with_the_image(detector: Detector) -> None:
-    (small,) = detector.faces(drawn(0, 150))
-    (large,) = detector.faces(drawn(0, 150).resize((1500, 1500), Image.Resampling.BICUBIC))
-    assert overlap(Box(10 * small.left, 10 * small.top, 10 * small.side), large) > 0.9
 
 
 def test_where_no_face_is_none_is_found(detector: Detector) -> None:
@@ -91,10 +82,10 @@ def test_a_face_beside_the_image_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_many_threads_find_what_one_does(detector: Detector) -> None:
-    images = [drawn(index, 120 + index) for index in range(24)]
+    images = [drawn(index, 120 + index) for index in range(8)]
     expected = [detector.faces(image) for image in images]
-    assert sum(map(len, expected)) > 20
-    with ThreadPoolExecutor(8) as pool:
+    assert sum(map(len, expected)) > 6
+    with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(detector.faces, images)) == expected
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +14,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.synthetic.canvas import lattice_vertices
 from src.synthetic.faces import FaceFactors, draw_face, sample_factors
 from src.synthetic.geometry import EYE_LEVEL, Box, bounding_box
 
@@ -26,7 +23,7 @@ BOXES = [f"{feature}_{side}" for feature in ("mouth", "left_brow", "right_brow")
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
-    return pd.DataFrame([sample_factors(0, index).columns() for index in range(2000)])
+    return pd.DataFrame([sample_factors(0, index).columns() for index in range(1000)])
 
 
 @pytest.mark.parametrize(
@@ -58,39 +55,23 @@ def test_a_face_can_be_drawn_at_any_size(size: int) -> None:
     assert np.abs(image.mean((0, 1)) - usual.mean((0, 1))).max() < 2
 
 
-def test_edges_span_an_odd_number_of_rows_so_that_no_crossing_is_a_tie() -> None:
-    generator = np.random.default_rng(0)
-    for count in (3, 4, 25, 48):
-        outline = generator.uniform(-50, 800, size=(count, 2))
-        rows = np.array(lattice_vertices(outline)[1::2])
-        assert (np.diff(rows, append=rows[0]) % 2 == 1).all()
-        assert np.abs(rows[:count] - outline[:, 1]).max() <= 1
-
-
-def test_factors_without_drawing_are_those_of_the_drawing() -> None:
-    _, factors = draw_face(1, 8, 32, 0.4)
-    assert factors == sample_factors(1, 8, 0.4)
-    assert pickle.loads(pickle.dumps(factors)) == factors  # noqa: S301
-
-
-def test_classes_are_balanced(table: pd.DataFrame) -> None:
+def test_classes_are_balanced_and_columns_are_flat_numbers_and_words(table: pd.DataFrame) -> None:
     assert table["label"].iloc[:10].sum() == 5
     assert table["label"].mean() == 0.5
-
-
-def test_columns_are_flat_numbers_and_words(table: pd.DataFrame) -> None:
-    assert set(BOXES) < set(table.columns)
     assert {dtype.kind for dtype in table.dtypes} <= set("ifbOU")
     assert table.notna().all().all()
     assert table[BOXES].to_numpy().min() >= 0
     assert table[BOXES].to_numpy().max() <= 1
 
 
-def test_the_label_tells_nothing_about_any_factor_but_the_expression(table: pd.DataFrame) -> None:
+def test_no_factor_but_the_expression_depends_on_the_label_or_another_factor(table: pd.DataFrame) -> None:
     others = table.drop(columns=["label", *EXPRESSION, *BOXES])
     happy = table["label"] == 1
     chances = {name: _chance_of_no_difference(column, happy) for name, column in others.items()}
     assert min(chances.values()) > 0.01 / len(chances), chances
+    codes = others.apply(lambda column: column if column.dtype.kind in "ifb" else pd.factorize(column, sort=True)[0])
+    pairs = {pair: spearmanr(codes[pair[0]], codes[pair[1]]).pvalue for pair in combinations(codes.columns, 2)}
+    assert min(pairs.values()) > 0.01 / len(pairs), min(pairs, key=lambda pair: pairs[pair])
 
 
 def _chance_of_no_difference(column: pd.Series, happy: pd.Series) -> float:
@@ -99,18 +80,10 @@ def _chance_of_no_difference(column: pd.Series, happy: pd.Series) -> float:
     return float(ks_2samp(column[happy], column[~happy]).pvalue)
 
 
-def test_factors_are_independent_of_each_other(table: pd.DataFrame) -> None:
-    others = table.drop(columns=["label", *EXPRESSION, *BOXES])
-    codes = others.apply(lambda column: column if column.dtype.kind in "ifb" else pd.factorize(column, sort=True)[0])
-    pairs = list(combinations(codes.columns, 2))
-    chances = {pair: spearmanr(codes[pair[0]], codes[pair[1]]).pvalue for pair in pairs}
-    assert min(chances.values()) > 0.01 / len(pairs), min(chances, key=lambda pair: chances[pair])
-
-
 def test_ambiguity_moves_the_classes_closer_until_they_are_the_same() -> None:
     gaps = []
     for ambiguity in (0.0, 0.5, 1.0):
-        faces = [sample_factors(0, index, ambiguity) for index in range(600)]
+        faces = [sample_factors(0, index, ambiguity) for index in range(300)]
         smiles = {label: np.array([face.smile for face in faces if face.label == label]) for label in (0, 1)}
         gaps.append(smiles[1].mean() - smiles[0].mean())
         if ambiguity == 0:
@@ -119,12 +92,6 @@ def test_ambiguity_moves_the_classes_closer_until_they_are_the_same() -> None:
     for cue in EXPRESSION:
         values = {label: [getattr(face, cue) for face in faces if face.label == label] for label in (0, 1)}
         assert ks_2samp(values[0], values[1]).pvalue > 0.01
-
-
-def test_ambiguity_changes_nothing_but_the_expression() -> None:
-    apart, alike = (sample_factors(0, 3, ambiguity).columns() for ambiguity in (0.0, 0.9))
-    assert {name for name in apart if apart[name] != alike[name]} <= {*EXPRESSION, *BOXES}
-    assert apart["smile"] != alike["smile"]
 
 
 def test_boxes_hold_the_mouth_and_the_brows() -> None:
@@ -160,17 +127,13 @@ def _eyes(face: FaceFactors) -> np.ndarray:
 
 
 def test_small_thumbnails_do_not_give_the_expression_away() -> None:
-    with ProcessPoolExecutor(2) as pool:
-        thumbnails = np.stack(list(pool.map(_thumbnail, range(1200), chunksize=50)))
-    labels = 1 - np.arange(1200) % 2
+    thumbnails = np.stack(
+        [draw_face(0, index, 32)[0].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3)).ravel() for index in range(600)]
+    )
+    labels = 1 - np.arange(600) % 2
     train, test, train_labels, test_labels = train_test_split(
         thumbnails, labels, test_size=0.3, stratify=labels, random_state=0
     )
     for strength in (0.01, 1.0):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
         assert model.fit(train, train_labels).score(test, test_labels) < 0.75
-
-
-def _thumbnail(index: int) -> np.ndarray:
-    image, _ = draw_face(0, index, 128)
-    return image.reshape(16, 8, 16, 8, 3).mean(axis=(1, 3)).ravel()

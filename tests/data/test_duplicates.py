@@ -43,14 +43,6 @@ def test_banding_finds_what_comparing_everything_finds(distance: int, seed: int,
     np.testing.assert_array_equal(groups, exhaustive_groups(phash, dhash, distance, 1))
 
 
-def test_no_pair_within_the_distance_is_missed_among_many() -> None:
-    random = np.random.default_rng(0)
-    phash = random.integers(0, 2**63, 20_000, dtype=np.uint64)
-    phash[10_000:11_000] = flipped(phash[:1000], 6, random)
-    groups = connected_groups(20_000, near_duplicate_pairs(phash, np.zeros_like(phash), 6, 0))
-    assert (groups[:1000] == groups[10_000:11_000]).all()
-
-
 def test_a_hundred_thousand_blank_images_are_one_group() -> None:
     blank = np.zeros(100_000, dtype=np.uint64)
     left, _ = near_duplicate_pairs(blank, blank, 6, 10)
@@ -104,14 +96,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_near(change: str) -> None:
-    for seed in range(5):
+    for seed in range(3):
         phash, dhash = distances(photo(seed), CHANGES[change](photo(seed)))
         assert phash <= 6
         assert dhash <= 10
 
 
 def test_other_images_are_far() -> None:
-    for seed in range(10):
+    for seed in range(5):
         phash, _ = distances(photo(seed), photo(seed + 100))
         assert phash > 12
 
