@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
-from . import flavour
-from .flavour import bundle_place, model_arguments, packaged_code
+from . import model
+from .model import bundle_place, model_arguments, packaged_code
 from .read import RecordedRun, connect, download
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, keras_
         mlflow.set_experiment(experiment_id=mlflow.get_run(run.id).info.experiment_id)
         logged = mlflow.models.Model.log(
             artifact_path=None,
-            flavor=flavour,
+            flavor=model,
             flavor_name="python_function",
             keras_model=keras_model,
             name=name,

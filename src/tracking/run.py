@@ -34,7 +34,6 @@ from .spool import (
     deliver,
     discard,
     first_line,
-    keep_model,
     milliseconds,
     store_errors,
 )
@@ -157,8 +156,8 @@ class Run:
     def log_dataset(self, dataset: PreparedDataset, source: str) -> None:
         """Record the three splits of the data set as inputs, each with its own digest."""
 
-    def log_model(self, model: keras.Model, example: np.ndarray) -> None:
-        """Keep the trained model; `example` is one batch of images, float32 in 0..255."""
+    def log_model(self, model: keras.Model) -> None:
+        """Keep the trained model."""
         model.save(self.path(MODEL))
 
 
@@ -194,9 +193,9 @@ class TrackedRun(Run):
         self._add({"dataset": dataset.name, "digest": dataset.digest, "splits": splits, "source": source})
         self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in splits.items()})
 
-    def log_model(self, model: keras.Model, example: np.ndarray) -> None:
+    def log_model(self, model: keras.Model) -> None:
         if self.keeps_model:
-            keep_model(self.spool.folder, model, example)
+            model.save(self.spool.folder / MODEL)  # delivered when the run ends
 
     def system_metrics(self) -> AbstractContextManager[None]:
         """Sample the machine while the body runs; a run that goes on counts its samples on."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from happy_sad.runtime.bundle import open_bundle
 from happy_sad.runtime.photos import open_predictor
-from happy_sad.tracking.flavour import BUNDLE, INPUT, output_columns
+from happy_sad.tracking.model import BUNDLE, INPUT, output_columns
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext

@@ -8,12 +8,14 @@ a metric again by its key, value, step and time, and all four are in the event.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,13 +25,12 @@ from filelock import FileLock, Timeout
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
-from ..system import append_entry, read_entries
-from .keras_flavour import log_keras_model
+from ..system import append_entry, quiet_stderr, read_entries
 from .run_folder import ABOUT, SpooledRun, artifacts_of, read_spooled_run
 from .store import open_store
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 
 Event = Mapping[str, Any]
@@ -161,7 +162,7 @@ def milliseconds() -> int:
 
 
 SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
-LOCK, MODEL, EXAMPLE = "lock", "model.keras", "example.npy"
+LOCK, MODEL = "lock", "model.keras"
 TOO_MANY_REQUESTS = 429
 SEND_PATIENCE_SECONDS = 15.0
 DISCARD_ATTEMPTS = 5
@@ -212,12 +213,6 @@ def _deliver_one(mlflow: ModuleType, client: Any, run_id: str, folder: Path, eve
             client.log_image(run_id, np.asarray(image), key=event["key"], step=event["step"], timestamp=event["time"])
 
 
-def keep_model(folder: Path, model: keras.Model, example: np.ndarray) -> None:
-    """Write a model, and a batch of images for it, to be delivered when the run ends."""
-    model.save(folder / MODEL)
-    np.save(folder / EXAMPLE, example)
-
-
 def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) -> None:
     """Log the model and the artifacts in `record` of a run whose events are all delivered, and end it. Raises
     `store_errors()`.
@@ -226,10 +221,37 @@ def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) 
     if end["end"] == "FINISHED":
         with mlflow.start_run(run_id=about.run, log_system_metrics=False):
             if (folder / MODEL).exists():
-                backend = about.backend or os.environ.get("KERAS_BACKEND", "tensorflow")
-                log_keras_model(mlflow, folder / MODEL, np.load(folder / EXAMPLE), backend)
+                _log_model(mlflow, folder / MODEL, about.backend or "tensorflow")
             mlflow.log_artifacts(str(record))
     mlflow.MlflowClient().set_terminated(about.run, end["end"], end_time=end["time"])
+
+
+def _log_model(mlflow: ModuleType, file: Path, backend: str) -> None:
+    """Log a Keras model to the active run, signed for pixels as images have them: uint8 (n, side, side, 3).
+
+    Requirements are named, because guessing them takes MLflow ten seconds. Raises TrackingError for a file that Keras
+    does not load in safe mode.
+    """
+    os.environ.setdefault("KERAS_BACKEND", backend)
+    with quiet_stderr():  # the first import, where an earlier run is delivered
+        import keras
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    try:
+        model = keras.saving.load_model(file, safe_mode=True)
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrackingError(f"{file}: Keras does not load it: {first_line(error)}") from None
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # advice to give an input example
+    mlflow.keras.log_model(
+        model,
+        name="model",
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *model.input_shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1))]),
+        ),
+        pip_requirements=[f"{package}=={version(package)}" for package in ("keras", backend)],
+    )
 
 
 def unsent_folders(root: Path) -> list[Path]:

@@ -94,7 +94,7 @@ class Record:
         if self.config.evaluation.figures:
             write_learning_curves(fit.history, self.run.path)
         self.run.set_tags({"weights.sha256": digest})
-        self.run.log_model(model, example=self.dataset.images[:1].astype("float32"))
+        self.run.log_model(model)
         trainer = self.config.trainer
         stopped = len(fit.history["loss"]) < min(trainer.epochs, trainer.stop_after or trainer.epochs)
         early = f", after which {trainer.monitor} did not improve" if stopped and not trainer.overfit else ""

@@ -22,6 +22,7 @@ from ..config import PACKAGE
 if TYPE_CHECKING:
     import pandas as pd
 
+
 BUNDLE, KERAS = "bundle", "keras"
 EXAMPLE_SIZE = 96
 INPUT = "image"
@@ -85,7 +86,7 @@ def input_example() -> pd.DataFrame:
 
 
 def save_model(path: str, mlflow_model: Any, keras_model: Path | None, **arguments: Any) -> None:
-    """Write the model into the folder `path`, as `mlflow.models.Model.log` asks of the module of a flavour.
+    """Write the model into the folder `path`, as `mlflow.models.Model.log` asks of the module of a flavor.
 
     `arguments` are those of `model_arguments`; `keras_model` is the `.keras` file, where there is one.
     """
@@ -105,6 +106,6 @@ def save_model(path: str, mlflow_model: Any, keras_model: Path | None, **argumen
 
 
 def bundle_place(flavors: Mapping[str, Any]) -> str | None:
-    """Where in a logged model of these flavours the bundle lies; None where it holds none."""
+    """Where in a logged model of these flavors the bundle lies; None where it holds none."""
     artifacts = flavors.get("python_function", {}).get("artifacts") or {}
     return artifacts[BUNDLE]["path"] if BUNDLE in artifacts else None
