@@ -1,4 +1,4 @@
-"""Images that are neither of the two classes: they teach features through an auxiliary head, and nothing else."""
+"""Images of auxiliary classes, which teach features through a head of their own, and votes of raters as targets."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Votes: TypeAlias = "dict[str, float]"
 """The votes of one image by column, without those that have none."""
 
 SHARE = "share."
-"""What the columns begin with that say how far an image belongs to each class of the auxiliary head."""
+"""Prefix of the columns that hold an image's share of each class of the auxiliary head."""
 
 
 @dataclass(frozen=True)
 class AuxiliaryImages:
-    """What an auxiliary head learns, beside a data set whose images of two classes are the first of its array.
+    """Targets of an auxiliary head. The images of auxiliary classes come last in a data set's array.
 
-    `classes` are those of the head; `shares`, float32 (images, classes), say how far each image of the array
-    belongs to them, all zero where that is not known. `table` describes the images of neither class, which come
-    after those of the two; `rows` are the places in the array of those that are trained on.
+    `classes` are those of the head; `shares`, float32 (images, classes), is how far each image of the array belongs to
+    them, all zero where that is not known. `table` describes the images of auxiliary classes; `rows` are the places in
+    the array of those that are trained on.
     """
 
     classes: tuple[str, ...]
@@ -45,12 +45,12 @@ class AuxiliaryImages:
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """How far each image of neither class belongs to class 1, (len(table),): half where no votes say so."""
+        """Share of class 1 in the votes for each auxiliary image, (len(table),): half where there are none."""
         return self._votes("target").fillna(0.5).to_numpy(dtype=np.float32)
 
     @property
     def weights(self) -> NDArray[np.float32]:
-        """How much that target counts, (len(table),): not at all without votes for one of the two classes."""
+        """Weight of that target, (len(table),): 0 without votes for one of the two classes."""
         weights = self.table["weight"].where(self._votes("target").notna(), 0.0)
         return weights.to_numpy(dtype=np.float32)
 
@@ -59,7 +59,7 @@ class AuxiliaryImages:
 
 
 def with_auxiliary(samples: Sequence[Sample], config: SourceConfig) -> list[Sample]:
-    """Samples as an auxiliary head learns them, each wholly of its own class; as they are where there is no such head.
+    """Give each sample its class as a share of the auxiliary head, where there is such a head.
 
     A source lists images of the auxiliary classes under the labels of `class_labels`; here they get
     `AUXILIARY_LABEL`.
@@ -76,11 +76,11 @@ def _shared(sample: Sample, config: SourceConfig) -> Sample:
 
 
 def auxiliary_images(table: pd.DataFrame, splits: NDArray[np.object_]) -> AuxiliaryImages | None:
-    """What the auxiliary head learns of a store's `table`, of which the first len(splits) rows are images of the two
-    classes with these splits; None where there is no such head.
+    """Return the targets of the auxiliary head, None where there is no such head.
 
-    An image of neither class that looks like one of validation or test, or that its source ships in another split than
-    training, is not trained on.
+    The first len(splits) rows of a store's `table` are images of the two classes, with these splits. An auxiliary image
+    that looks like one of validation or test, or that its source ships in another split than training, is not trained
+    on.
     """
     names = [column for column in table.columns if column.startswith(SHARE)]
     if not names:
@@ -98,7 +98,7 @@ def auxiliary_images(table: pd.DataFrame, splits: NDArray[np.object_]) -> Auxili
 
 
 def votes_signature(config: VotesConfig) -> tuple[object, ...]:
-    """What changes whenever the votes do; empty where there are none. Raises DataError if the file is not there."""
+    """Return values that change whenever the votes do. Raises DataError if the file is not there."""
     if config.path is None:
         return ()
     path = _votes_file(config)
@@ -110,10 +110,9 @@ def votes_signature(config: VotesConfig) -> tuple[object, ...]:
 
 
 def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sample], dict[str, int]]:
-    """Samples with targets and weights from the votes for images of their file names (Barsoum et al. 2016, arXiv
-    1608.01041); those without votes stay as they are. Then how many images of auxiliary classes are left out because
-    nothing is known of them, by reason.
+    """Give samples targets and weights from the votes for their file names (Barsoum et al. 2016, arXiv 1608.01041).
 
+    Return them, and by reason how many images of auxiliary classes are left out because nothing is known of them.
     The target is the share of class 1 among the votes for either class, and the weight is multiplied by the share of
     these among all votes. The sample's own label counts as one more vote in both. What the auxiliary head learns are
     the shares of its classes in the votes. Raises DataError.
@@ -131,7 +130,7 @@ def with_votes(samples: Sequence[Sample], config: VotesConfig) -> tuple[list[Sam
 
 def _voted(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample | None:
     if sample.label == AUXILIARY_LABEL:
-        return _voted_neither(sample, counts, config)
+        return _voted_auxiliary(sample, counts, config)
     own = config.positive if sample.label else config.negative
     if counts is None:
         return replace(sample, shares={own: 1.0}) if config.others else sample
@@ -146,8 +145,8 @@ def _voted(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample 
     )
 
 
-def _voted_neither(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample | None:
-    """An image of neither class, of which some votes may be for one of them; None where no votes tell what it is."""
+def _voted_auxiliary(sample: Sample, counts: Votes | None, config: VotesConfig) -> Sample | None:
+    """Give an auxiliary image its shares, and a target from votes for the two classes; None without any votes."""
     shares = _shares(counts or {}, config)
     if not counts or not shares:
         return None
@@ -157,14 +156,14 @@ def _voted_neither(sample: Sample, counts: Votes | None, config: VotesConfig) ->
 
 
 def _shares(counts: Votes, config: VotesConfig) -> dict[str, float]:
-    """The share of each class of the auxiliary head among its votes that count."""
+    """Return the share of each class of the auxiliary head among its votes that count."""
     names = (config.negative, config.positive, *config.others)
     kept = {name: counts[name] for name in names if counts.get(name, 0.0) >= config.min_count}
     return {name: count / sum(kept.values()) for name, count in kept.items()}
 
 
 def _read_votes(config: VotesConfig) -> dict[str, Votes]:
-    """By the name of an image: the votes for each column that has any."""
+    """Read the votes for each column that has any, by the name of the image."""
     path = _votes_file(config)
     try:
         table = pd.read_csv(path)

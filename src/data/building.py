@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,12 @@ _REJECTED_COLUMNS = ("path", "label", "verdict", "detail", "source", "sha256", "
 
 def build(
     folder: Path,
-    samples: Sequence[Sample],
     listing: Listing,
     config: DatasetConfig,
     report_progress: Callable[[int, int], None],
 ) -> None:
-    """Write a whole store of `samples` into `folder`. Raises DataError if too few of them can be used.
-
-    Of `listing` the rejections and what was ignored are kept.
-    """
-    rows: list[dict[str, Any]] = []
+    """Write a whole store of what is listed into `folder`. Raises DataError if too few images can be used."""
+    samples, rows = listing.samples, list[dict[str, Any]]()
     rejected = [asdict(rejection) | {"sha256": "", "slot": -1} for rejection in listing.rejections]
     preparation = Preparation(config.image_size, Limits.of(config), folder / PIXELS, finds_crops(config), config.fit)
     with preparation.pixels.open("wb") as pixels:

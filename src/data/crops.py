@@ -48,7 +48,7 @@ _MIN_OVERLAP = 0.5
 FRAME = 192
 """The longer side in pixels at which keypoints are looked for; their places and sizes are in its pixels."""
 SMALL_SIDE = 96
-"""Images whose longer side has fewer pixels are described by a thumbnail."""
+"""Images with a shorter longest side, in pixels, are described by a thumbnail."""
 THUMBNAIL = 16
 KEYPOINTS = 128
 """The most that are kept of one image."""

@@ -175,7 +175,7 @@ def _within_band(
 ) -> Iterator[Pairs]:
     """Find pairs of places in `hashes`, which are sorted by their band; bucket k lies from starts[k] to starts[k + 1].
 
-    Each bucket is compared with itself and with those buckets behind it whose key differs by one of `flips`.
+    Each bucket is compared with itself and with those behind it with a key that differs by one of `flips`.
     """
     for key in np.flatnonzero(np.diff(starts)):
         others = key ^ flips

@@ -50,13 +50,13 @@ DECODE_ERRORS = (
     *(OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error),
     *(Image.DecompressionBombError, UnidentifiedImageError),
 )
-"""What Pillow's plugins raise on broken files: each is found in their source or by the mutation tests."""
+"""Errors of Pillow's plugins on broken files, found in their source or by the mutation tests."""
 
 BACKGROUND = (255, 255, 255)
-"""What shows through transparent pixels: white, as on a page."""
+"""Shows through transparent pixels: white, as on a page."""
 
 MAX_SIDE = 1600
-"""Of an image that is shown, or in which faces are looked for."""
+"""Longest side in pixels of an image that is shown, or in which faces are detected."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -90,7 +90,7 @@ class PixelBudget:
         self._free: Any = threading.Semaphore(megapixels)
 
     def shared(self, context: Any) -> tuple[Any, Any]:
-        """What processes that `context` (of `multiprocessing`) starts are to be given for their `share_with`."""
+        """Return what the processes that `context` (of `multiprocessing`) starts need for `share_with`."""
         return context.Lock(), context.Semaphore(self._size)
 
     def share_with(self, others: tuple[Any, Any]) -> None:
@@ -118,7 +118,7 @@ DECODING = PixelBudget(32)
 def decode_pixels(
     data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: FitMode = "stretch"
 ) -> NDArray[np.uint8]:
-    """The image in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
+    """Return the image in `data` as RGB, brought to `size` by `size` pixels: uint8 (size, size, 3).
 
     EXIF orientation is applied, transparency laid over white, 16 bits rescaled to 8. Raises RejectedImageError.
     """
@@ -126,7 +126,7 @@ def decode_pixels(
 
 
 def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: FitMode = "stretch") -> DecodedImage:
-    """`decode_pixels` together with the image's own size, format and mode. Raises RejectedImageError."""
+    """Do the same, and return the image's own size, format and mode too. Raises RejectedImageError."""
     if not data:
         raise RejectedImageError("zero_bytes", "the file is empty")
     if len(data) > limits.bytes:
@@ -147,8 +147,8 @@ def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: F
 
 
 def prepare_image(image: Image.Image, size: int, fit: FitMode = "stretch") -> Image.Image:
-    """An opened image as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between bars of
-    `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedImageError where no face is found.
+    """Return an opened image as RGB, upright, brought to `size` by `size`: stretched, its middle, all of it between
+    bars of `BACKGROUND`, or its largest face. Raises what Pillow raises, and RejectedImageError where no face is found.
     """
     if fit == "face":
         return prepare_image(_largest_face(upright_image(image), size), size)
@@ -176,7 +176,7 @@ def prepare_image(image: Image.Image, size: int, fit: FitMode = "stretch") -> Im
 
 
 def _largest_face(upright: Image.Image, size: int) -> Image.Image:
-    """The largest face of an upright image, cut out as a prediction cuts it out; all of one that is a face."""
+    """Return the largest face of an upright image, cut out as a prediction cuts it out; all of one that is a face."""
     if is_face_crop(upright, size):
         return upright
     detector = _detector()
@@ -192,13 +192,13 @@ def _detector() -> Detector:
 
 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:
-    """The whole image as RGB, at most `MAX_SIDE` long. Raises RejectedImageError."""
+    """Return the whole image as RGB, at most `MAX_SIDE` long. Raises RejectedImageError."""
     decode_image(data, limits.min_side, limits)  # all checks of the one decoder
     return open_checked(data)
 
 
 def open_checked(data: bytes) -> Image.Image:
-    """`open_upright` for what `decode_image` has taken. Raises RejectedImageError."""
+    """Return what `open_upright` does, of an image that `decode_image` accepts. Raises RejectedImageError."""
     with _open(data) as image:
         try:
             image.draft(None, (MAX_SIDE, MAX_SIDE))
@@ -209,7 +209,7 @@ def open_checked(data: bytes) -> Image.Image:
 
 
 def upright_image(image: Image.Image) -> Image.Image:
-    """An opened image as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
+    """Return an opened image as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)
@@ -219,7 +219,7 @@ def upright_image(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8; a broken note about the camera is no reason to lose the image."""
+    """Return the EXIF orientation, 1 (upright) to 8; 1 where it is corrupt."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except DECODE_ERRORS:
@@ -249,7 +249,7 @@ def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:
 
 
 def _over_background(image: Image.Image) -> Image.Image:
-    """RGB, with transparent pixels laid over the background."""
+    """Return RGB, with transparent pixels laid over the background."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     colors = image.convert("RGBA")
@@ -259,7 +259,7 @@ def _over_background(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An image of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
+    """Return an image of 16 or 32 bits a pixel, resized to (width, height) and then rescaled, never clipped.
 
     Sixteen-bit pixels use their whole range; integers of 32 bits and floats the smallest usual range that holds them.
     """
@@ -273,7 +273,7 @@ def _eight_bits(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def broken_verdict(data: bytes, error: BaseException) -> Verdict:
-    """Why an image whose header was read could not be decoded."""
+    """Return the verdict on an image with a readable header that could not be decoded."""
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return "too_large"
     text = str(error).lower()
@@ -283,7 +283,7 @@ def broken_verdict(data: bytes, error: BaseException) -> Verdict:
 
 
 def unopened_verdict(data: bytes) -> Verdict:
-    """Why no plugin opened it: another image format, a broken image of one of ours, or no image at all."""
+    """Return the verdict on what Pillow cannot open: another format, a broken image of ours, or no image."""
     Image.init()
     prefix = data[:16].ljust(16, b"\0")  # some signature tests read beyond a shorter one
     known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}
@@ -295,7 +295,7 @@ def unopened_verdict(data: bytes) -> Verdict:
 
 
 def _ends_early(data: bytes) -> bool:
-    """Whether a file stops before the end that its format announces."""
+    """Return True if a file stops before the end that its format announces."""
     if data.startswith(b"\xff\xd8"):
         return b"\xff\xd9" not in data[-64:]
     if data.startswith(b"\x89PNG"):
@@ -310,6 +310,6 @@ def _ends_early(data: bytes) -> bool:
 
 
 def one_line(error: BaseException, otherwise: str = "") -> str:
-    """What an error says, at most 200 characters; `otherwise` where it says nothing."""
+    """Return an error's message in at most 200 characters; `otherwise` where it has none."""
     text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
     return (text or otherwise or type(error).__name__)[:200]

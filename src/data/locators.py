@@ -1,4 +1,4 @@
-"""Where the bytes of one image are: in a file of its own, in an archive, in memory or in a line of a table."""
+"""Locators of one image's bytes: in a file of its own, in an archive, in memory or in a line of a table."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ READ_ERRORS = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
     *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
 )
-"""What reading a missing, locked, encrypted or damaged file or archive member raises."""
+"""Errors of reading a missing, locked, encrypted or corrupt file or archive member."""
 
 
 class ImageFile:
-    """Base of the locators whose bytes are those of an image file."""
+    """Base of the locators of image files."""
 
     __slots__ = ()
     has_file: ClassVar[bool] = True
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
-        """The image in `data`, whatever its format. Raises RejectedImageError."""
+        """Return the image in `data`, whatever its format. Raises RejectedImageError."""
         return decode_image(data, size, limits, fit)
 
 
@@ -53,7 +53,9 @@ class FileLocator(ImageFile):
         return f"{self.size}@{self.changed}{unreadable}"
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes; raises one of READ_ERRORS. Devices and pipes are rejected, for they may never end."""
+        """Return at most `limit` bytes; raises one of READ_ERRORS. Devices and pipes are rejected, for they may never
+        end.
+        """
         with open(self.path, "rb", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError("not a regular file")
@@ -73,7 +75,7 @@ class ZipLocator(ImageFile):
     signature: str
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes, whatever size the directory claims; raises one of READ_ERRORS."""
+        """Return at most `limit` bytes, whatever size the directory claims; raises one of READ_ERRORS."""
         archive = _open_zip(self.archive, self.signature.partition("#")[0])
         with archive.open(archive.infolist()[self.index]) as member:
             return member.read(limit)
@@ -94,7 +96,7 @@ class RangeLocator(ImageFile):
     signature: str
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes; raises OSError."""
+        """Return at most `limit` bytes; raises OSError."""
         with open(self.file, "rb") as file:
             file.seek(self.offset)
             return file.read(min(self.size, limit))
@@ -105,7 +107,7 @@ class PixelTextLocator(RangeLocator):
     """Gray values written as decimal numbers in a file, row by row: a line of fer2013.csv."""
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
-        """The square image whose pixels `data` lists. Raises RejectedImageError."""
+        """Return the square image of the pixels that `data` lists. Raises RejectedImageError."""
         try:
             values = np.array(data.split(), dtype=np.uint8)
         except (ValueError, OverflowError):
@@ -125,7 +127,7 @@ class BytesLocator(ImageFile):
     signature: str = ""
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes."""
+        """Return at most `limit` bytes."""
         return self.data[:limit]
 
 
@@ -138,12 +140,13 @@ class StreamLocator(ImageFile):
     signature: str
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes; raises one of READ_ERRORS."""
+        """Return at most `limit` bytes; raises one of READ_ERRORS."""
         return next(_stream_members(self.archive, [self.index], limit))
 
 
 def with_streamed_bytes(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
-    """The samples, those in compressed archives with their bytes, for which an archive is read once from its start.
+    """Yield the samples, those in compressed archives with their bytes, for which an archive is read once from its
+    start.
 
     Each has at most `limit` bytes. Raises one of READ_ERRORS for a damaged archive.
     """
@@ -162,7 +165,7 @@ def _streamed_archive(sample: Sample) -> str | None:
 
 
 def _ascending(samples: Iterable[Sample]) -> Iterator[list[tuple[int, Sample]]]:
-    """Members of one archive, with indices that ascend within a run: those of neither class are listed last."""
+    """Yield runs of members of one archive with ascending indices: auxiliary images are listed last."""
     run: list[tuple[int, Sample]] = []
     for sample in samples:
         assert isinstance(sample.locator, StreamLocator)  # noqa: S101  (for the type checker)
@@ -175,7 +178,7 @@ def _ascending(samples: Iterable[Sample]) -> Iterator[list[tuple[int, Sample]]]:
 
 
 def _stream_members(archive: str, indices: Iterable[int], limit: int) -> Iterator[bytes]:
-    """The members of a compressed tar at `indices` (ascending), in one pass, each cut at `limit` bytes."""
+    """Yield the members of a compressed tar at `indices` (ascending), in one pass, each cut at `limit` bytes."""
     wanted = iter(indices)
     index = next(wanted, None)
     with tarfile.open(archive, "r|*") as tar:

@@ -30,7 +30,7 @@ from .auxiliary import AuxiliaryImages, auxiliary_images
 from .building import build
 from .duplicates import asks_for_crops, features_of, finds_crops
 from .locators import READ_ERRORS, with_streamed_bytes
-from .samples import AUXILIARY_LABEL, SPLITS, FitMode, Limits, Sample
+from .samples import AUXILIARY_LABEL, SPLITS, Limits, Sample
 from .sources import Listing, list_samples, listing_signature
 from .sources.synthetic import DRAWN_FOR_CUTTING
 from .splits import assign_splits
@@ -56,8 +56,8 @@ class PreparedDataset:
     `images` is a read-only memory map, uint8 (n, size, size, 3). `table` has path, label (index into `class_names`),
     group, split ("train", "validation", "test" or "unused"), source, shipped_split, subject, weight, width, height,
     format, sha256, phash, dhash, conflict, statistics, the factors of synthetic faces, and where the source has them,
-    targets. `rejected` has path, label,
-    verdict, detail, source and sha256 of the images that are not used. `digest` names pixels, labels and groups.
+    targets. `rejected` has path, label, verdict, detail, source and sha256 of the images that are not used. `digest`
+    names pixels, labels and groups.
     """
 
     images: NDArray[np.uint8]
@@ -78,39 +78,39 @@ class PreparedDataset:
 
     @property
     def features(self) -> pd.DataFrame:
-        """What finds the crops of each row's image (`lookalikes.FEATURES`), read from disk; empty where unknown."""
+        """Features by which crops of each row's image are found (`duplicates.FEATURES`), read from disk."""
         if self.features_file is None:
             return features_of(self.table)
         return pd.read_parquet(self.features_file).iloc[: len(self.table)]
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """The row numbers of a split, ascending."""
+        """Return the row numbers of a split, ascending."""
         return np.flatnonzero((self.table["split"] == split).to_numpy())
 
     @property
     def enlargement(self) -> float:
-        """By how much at least half of the images were enlarged: the prepared side over their longer one."""
+        """Median ratio of the prepared side to the longer side of the image: above 1 where it was enlarged."""
         return float((self.images.shape[1] / self.table[["width", "height"]].max(axis=1)).median())
 
     def labels(self, split: str) -> NDArray[np.float32]:
-        """The labels of a split's rows, 0.0 or 1.0."""
+        """Return the labels of a split's rows, 0.0 or 1.0."""
         return self.table["label"].to_numpy(dtype=np.float32)[self.rows(split)]
 
     @property
     def paths(self) -> list[str]:
-        """The paths of all images of the array, those of neither class behind the rows."""
+        """Paths of all images of the array, those of auxiliary classes last."""
         neither = [] if self.auxiliary is None else self.auxiliary.table["path"].tolist()
         return [*self.table["path"].tolist(), *neither]
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """What each row is trained towards, 0 to 1: the column `target` where the source gives one, else the label."""
+        """Training target of each row, 0 to 1: the column `target` where the source gives one, else the label."""
         labels = self.table["label"].astype("float32")
         return self.table.get("target", labels).fillna(labels).to_numpy(dtype=np.float32, copy=True)
 
 
 def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = None) -> PreparedDataset:
-    """The prepared data set: from the cache, or made now and kept there, while other processes that want it wait.
+    """Return the prepared data set: from the cache, or made now and kept there, while other processes wait for it.
 
     `report_progress(done, total)` counts images; without it a terminal shows a bar. The user's files are only read.
     Raises DataError.
@@ -128,7 +128,7 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
                     Console(stderr=True).print(_NO_OPENCV, style="yellow", soft_wrap=True)
                 shown = _progress_bar(config.name) if report_progress is None else nullcontext(report_progress)
                 with writing(folder) as partial, shown as report:
-                    build(partial, images.samples, images.listing, config, report)
+                    build(partial, images.listing, config, report)
                 store = open_store(folder)
     assert store is not None, folder  # noqa: S101  (it was just written)
     return _split(store, config)
@@ -136,7 +136,7 @@ def prepare(config: DatasetConfig, *, report_progress: ReportProgress | None = N
 
 @contextmanager
 def _progress_bar(name: str) -> Iterator[ReportProgress]:
-    """A bar on a terminal, silence everywhere else."""
+    """Show a bar on a terminal, nothing elsewhere."""
     columns = (TextColumn(f"preparing {name}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None, visible=False)
@@ -158,12 +158,12 @@ def _opened(folder: Path, images: ListedImages, *, say_damage: bool = False) -> 
 
 
 def _same_content(store: Store, images: ListedImages) -> bool:
-    """Whether every file still has the SHA-256 that it had when the store was made."""
+    """Return True if every file still has the SHA-256 that it had when the store was made."""
     columns = ["source", "path", "sha256"]
     stored = pd.concat([store.table[columns], store.rejected[columns]])
     known = dict(zip(zip(stored["source"], stored["path"], strict=True), stored["sha256"], strict=True))
     limit = Limits.of(images.config).bytes + 1
-    for sample in with_streamed_bytes((sample for sample in images.samples if sample.locator.has_file), limit):
+    for sample in with_streamed_bytes((sample for sample in images.listing.samples if sample.locator.has_file), limit):
         try:
             found = hashlib.sha256(sample.locator.read(limit)).hexdigest()
         except READ_ERRORS:
@@ -202,43 +202,35 @@ def split_digest(rows: pd.DataFrame) -> str:
 
 @dataclass
 class ListedImages:
-    """A data set's samples, listed only once they are needed; then packed, those of neither class last."""
+    """Images of a data set's sources, listed only once they are needed."""
 
     config: DatasetConfig
 
-    @property
-    def samples(self) -> list[Sample]:
-        """At most `limit` of them."""
-        return self._listed[0]
-
-    @property
-    def listing(self) -> Listing:
-        """What the sources said besides the samples."""
-        return self._listed[1]
-
     @cached_property
-    def _listed(self) -> tuple[list[Sample], Listing]:
+    def listing(self) -> Listing:
+        """At most `limit` samples, those of auxiliary classes last."""
         listing = list_samples(self.config)
-        kept = sorted(_limited(listing.samples, self.config), key=lambda sample: sample.label == AUXILIARY_LABEL)
-        return kept, replace(listing, samples=[])
+        kept = _limited(listing.samples, self.config)
+        return replace(listing, samples=sorted(kept, key=lambda sample: sample.label == AUXILIARY_LABEL))
 
     @cached_property
     def key(self) -> str:
-        """A name for everything that the stored pixels and groups depend on; no image is read for it.
+        """Name of everything that the stored pixels and groups depend on; no image is read for it.
 
         Another Pillow may decode and shrink to other pixels, so its version belongs to it; no other library makes
         pixels.
         """
         config = self.config
+        face = (BLAZEFACE, DRAWN_FOR_CUTTING) if config.fit == "face" else ()
         distances = (config.near_duplicate_distance, config.dhash_distance, finds_crops(config))
-        settings = (config.image_size, Limits.of(config), *distances, *_fit_key(config.fit))
+        settings = (config.image_size, Limits.of(config), *distances, config.fit, *face)
         limit = (config.limit, config.split.seed if config.limit else None)
         digest = hashlib.blake2b(repr((settings, limit, PREPARATION_VERSION, PIL.__version__)).encode(), digest_size=8)
         signature = listing_signature(config)
         if signature is not None:
             digest.update(repr(signature).encode())
             return digest.hexdigest()
-        for sample in self.samples:
+        for sample in self.listing.samples:
             described = (sample.source, sample.path, sample.label, sample.shipped_split, sample.subject, sample.weight)
             target = () if sample.target is None else (sample.target,)
             shares = () if sample.shares is None else (sorted(sample.shares.items()),)
@@ -248,9 +240,7 @@ class ListedImages:
 
 
 def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
-    """At most `limit` samples, as many of each class as there are up to half of it, chosen by the split's seed; of
-    neither class half of it at most.
-    """
+    """Return at most half of `limit` samples of each class, and of auxiliary classes, chosen by the split's seed."""
     if config.limit is None or len(samples) <= config.limit:
         return samples
     order = np.random.default_rng(config.split.seed).permutation(len(samples))
@@ -259,14 +249,8 @@ def _limited(samples: list[Sample], config: DatasetConfig) -> list[Sample]:
     return [samples[row] for row in np.sort(kept)]
 
 
-def _fit_key(fit: FitMode) -> tuple[object, ...]:
-    if fit == "face":
-        return (fit, BLAZEFACE, DRAWN_FOR_CUTTING)
-    return () if fit == "stretch" else (fit,)
-
-
 def rejected_files(rejected: pd.DataFrame, config: DatasetConfig) -> Iterator[tuple[Sample, bytes]]:
-    """The rows of `rejected` (columns source and path) that have a file which can be read, each with its bytes.
+    """Yield the samples of the rows of `rejected` (columns source and path) that can be read, with their bytes.
 
     Raises DataError if the source is not there any more.
     """
@@ -281,29 +265,21 @@ def rejected_files(rejected: pd.DataFrame, config: DatasetConfig) -> Iterator[tu
 
 
 def copy_rejected(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> int:
-    """Copy each rejected file to `folder/verdict/`, named by its path; returns how many could be read.
+    """Copy each rejected file to `folder/verdict/`, named by its path in letters, digits and dots.
 
-    Raises DataError if `folder` cannot be written.
+    Return how many could be read. Raises DataError if `folder` cannot be written.
     """
     rejected, copied = dataset.rejected, 0
     verdicts = dict(zip(zip(rejected["source"], rejected["path"], strict=True), rejected["verdict"], strict=True))
     with disk_errors(folder, "quarantine"):
         for sample, data in rejected_files(rejected, config):
             verdict = verdicts[(sample.source, sample.path)]
-            target = _free_name(folder / verdict, f"{sample.source}/{sample.path}")
+            name = f"{sample.source}/{sample.path}"
+            plain = re.sub(r"[^\w.-]+", "_", name).encode()[-_MAX_NAME_BYTES:].decode(errors="ignore").lstrip(".")
+            target = folder / verdict / plain
+            if target.exists():  # another path with the same letters
+                target = target.with_name(f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{plain}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             copied += 1
     return copied
-
-
-def _free_name(folder: Path, path: str) -> Path:
-    """A name made of letters, digits and dots that is not taken, so that no odd path leads out of the folder."""
-    encoded = re.sub(r"[^\w.-]+", "_", path).encode()[-_MAX_NAME_BYTES:]
-    name = encoded.decode(errors="ignore").lstrip(".")
-    stem, dot, suffix = name.rpartition(".")
-    target, number = folder / name, 1
-    while target.exists():
-        number += 1
-        target = folder / f"{stem or name}-{number}{dot}{suffix if stem else ''}"
-    return target

@@ -1,4 +1,4 @@
-"""What preparation passes on: a sample, where its image is, the image once decoded, or why it is rejected."""
+"""Data of preparation: a sample, the locator of its image, the decoded image, and verdicts on rejected ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 AUXILIARY_LABEL = -1
-"""The label of an image that belongs to neither class, and teaches the auxiliary head alone."""
+"""Label of an image of an auxiliary class, which only the auxiliary head learns."""
 
 FitMode = Literal["stretch", "crop", "pad", "face"]
 """How an image becomes a square: all of it stretched, its middle, all of it between bars, or its largest face."""
@@ -43,10 +43,10 @@ VERDICT_MEANINGS: dict[str, str] = {
     "too_small": "too few pixels",
     "unsupported_format": "format not read here",
     "zero_bytes": "empty file",
-    "unreadable": "damaged or not to be opened",
+    "unreadable": "corrupt or unreadable",
     "no_face": "no face found in it",
 }
-"""What a verdict other than "ok" says, for a person."""
+"""Meanings of the verdicts other than "ok", for a person."""
 
 
 class RejectedImageError(Exception):
@@ -63,7 +63,7 @@ class RejectedImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is rejected before decoding: more `megapixels` or `megabytes`, or a side under `min_side` pixels."""
+    """Limits of a file that is decoded at all: at most so many megapixels and megabytes, and a shortest side in pixels."""
 
     megapixels: float = 64.0
     min_side: int = 8
@@ -71,7 +71,7 @@ class Limits:
 
     @classmethod
     def of(cls, config: DatasetConfig) -> Limits:
-        """The limits that a data set's config sets."""
+        """Return the limits that a data set's config sets."""
         return cls(config.max_megapixels, config.min_side, config.max_megabytes)
 
     @property
@@ -93,7 +93,7 @@ class DecodedImage:
     format: str
     mode: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known about the image: further columns of its row, single values by name."""
+    """Further columns of its row: single values by name."""
     turned: bool = False
 
 
@@ -111,10 +111,10 @@ class Locator(Protocol):
         """Changes whenever the content may have changed, and is known without reading it."""
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes of the file, none where there is no file; raises one of `locators.READ_ERRORS`."""
+        """Return at most `limit` bytes of the file, none without a file; raises one of `locators.READ_ERRORS`."""
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
-        """The image of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedImageError."""
+        """Return the image of `size` by `size` pixels that `data`, as `read`, holds. Raises RejectedImageError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which images are trained on, tuned on and evaluated on: whole groups only, the same from the same seed everywhere.
+"""Splits into training, validation and test: whole groups only, the same from the same seed everywhere.
 
 A group's place follows from a hash of what it holds, never from the order of files or rows. A group in which images
 that look the same carry two labels is never validated or tested on.
@@ -29,7 +29,7 @@ class Groups:
     counts: NDArray[np.int64]
     """Images of class 0 and of class 1, (groups, 2)."""
     conflict: NDArray[np.bool_]
-    """Whether images that look the same carry two labels."""
+    """True where images that look the same carry two labels."""
     place: NDArray[np.float64]
     """A stable hash in [0, 1)."""
 
@@ -84,7 +84,7 @@ def _with_train_only(
 
 
 def _gather(table: pd.DataFrame, seed: int) -> Groups:
-    """The groups of a table, with their hashed places for `seed`."""
+    """Return the groups of a table, with their hashed places for `seed`."""
     of_row = table["group"].to_numpy(dtype=np.int64)
     labels = table["label"].to_numpy()
     count = int(of_row.max(initial=-1)) + 1
@@ -97,7 +97,7 @@ def _gather(table: pd.DataFrame, seed: int) -> Groups:
 
 
 def _unit_hashes(keys: pd.Series, seed: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each key, by BLAKE2b of seed and key."""
+    """Return a number in [0, 1) for each key, by BLAKE2b of seed and key."""
     salt = seed.to_bytes(8, "little")
     digests = (hashlib.blake2b(key.encode(), digest_size=8, salt=salt).digest() for key in keys)
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64, len(keys)) / 2.0**64
@@ -125,7 +125,7 @@ def _by_ratio(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
 
 
 def _partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """The number of the share, 0 to len(shares) - 1, to which each of `members` (numbers of groups) goes.
+    """Return the number of the share, 0 to len(shares) - 1, to which each of `members` (numbers of groups) goes.
 
     The groups of one class stand on a line in the order of their hashes; it is cut at the borders between two groups
     that are nearest to the shares, so that each share of each class is within one group's size of its target. Groups
@@ -153,7 +153,7 @@ def _partition(groups: Groups, members: NDArray[np.int64], shares: Sequence[floa
 
 
 def _cuts(sizes: NDArray[np.int64], wanted: NDArray[np.float64], empty: NDArray[np.bool_]) -> list[int]:
-    """Where to cut a line of groups of `sizes` into len(wanted) splits, each of which gets one if it is `empty` yet."""
+    """Return where to cut a line of groups into len(wanted) splits; each that is still `empty` gets one at least."""
     if len(sizes) < empty.sum():
         raise DataError(
             f"a class has only {len(sizes)} images or groups of them that differ, too few for {empty.sum()} splits; "
@@ -183,7 +183,7 @@ def _by_hash(groups: Groups, config: SplitConfig) -> NDArray[np.object_]:
 
 
 def _as_shipped(table: pd.DataFrame, groups: Groups, config: SplitConfig, crossing: str) -> SplitAssignment:
-    """The splits that the sources ship; one that none ships is assigned from the training split. A source that
+    """Return the splits that the sources ship; one that none ships is assigned from the training split. A source that
     ships no splits at all, beside one that does, is assigned on its own.
     """
     splits = table["shipped_split"].to_numpy(dtype=object, na_value=UNUSED).copy()

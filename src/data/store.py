@@ -38,12 +38,12 @@ _CHECKED_BLOCKS = 64  # a gigabyte: 0.5 s from memory
 
 
 class DamagedStoreError(Exception):
-    """A store whose files are no longer what was written; the message says which."""
+    """A file of a store is not what was written; the message says which."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What cannot be read off the table: shape, digest, and folders left aside with their counts.
+    """Facts that the table does not hold: shape, digest, and folders left aside with their counts.
 
     `tables` has the SHA-256 of each other file, `blocks` the CRC-32 of each 16 MiB of the pixels, `changed` the time of
     change of the pixels in ns.
@@ -70,12 +70,12 @@ class Store:
 
 
 def store_folder(cache: Path, name: str, key: str) -> Path:
-    """The folder of the store of data set `name` with `key`."""
+    """Return the folder of the store of data set `name` with `key`."""
     return cache / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:40]}-{key}"
 
 
 def open_store(folder: Path, *, full: bool = False) -> Store | None:
-    """The store in `folder`; None if there is none. Raises DamagedStoreError.
+    """Return the store in `folder`; None if there is none. Raises DamagedStoreError.
 
     Tables are verified whole; pixels too up to a gigabyte, or where the file was changed since it was written. Of more
     a gigabyte is, another one each time, or with `full` each image by its SHA-256.
@@ -107,7 +107,7 @@ def _read_info(file: Path) -> StoreInfo:
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """A name for the pixels of one image."""
+    """Return a name for the pixels of one image."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
 
 

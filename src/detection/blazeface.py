@@ -24,7 +24,7 @@ _LOADING = Lock()
 """LiteRT's notices are kept from standard error, which is the whole process's."""
 
 OVERLAP = 0.3
-"""Boxes whose intersection is more than this share of their union are one face."""
+"""Boxes with a larger intersection over union than this are one face."""
 
 LONG, MAX_PIECES = 2, 12
 """Sides of such a ratio are looked at piece by piece too, at so many pieces at most."""
@@ -46,7 +46,7 @@ class Network:
 
 
 def find_faces(networks: Sequence[Network], image: Image.Image, min_score: float) -> NDArray[np.float64]:
-    """The faces in an RGB image: score, left, top, right and bottom in its pixels, (n, 5), the surest first."""
+    """Return the faces in an RGB image: score, left, top, right and bottom in its pixels, (n, 5), the surest first."""
     pieces = [((0, 0), image), *_pieces(image)]
     found = [
         _candidates(network, piece, min_score) + np.array([0, *at, *at]) for network in networks for at, piece in pieces
@@ -80,7 +80,7 @@ def _candidates(network: Network, image: Image.Image, min_score: float) -> NDArr
 
 
 def _pixels(image: Image.Image, side: int) -> NDArray[np.float32]:
-    """The whole image in the middle of a black square."""
+    """Return the whole image in the middle of a black square."""
     longer = max(image.size)
     width, height = (max(1, round(side * length / longer)) for length in image.size)
     small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -91,7 +91,7 @@ def _pixels(image: Image.Image, side: int) -> NDArray[np.float32]:
 
 
 def _joined(found: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """One box for all that overlap the surest: their mean weighted by their scores, as the paper blends them."""
+    """Yield one box for all that overlap the surest: their mean weighted by their scores, as the paper blends them."""
     rest = found[np.argsort(-found[:, 0], kind="stable")]
     while len(rest):
         same = _overlap(rest[0, 1:], rest[:, 1:]) > OVERLAP
@@ -101,21 +101,21 @@ def _joined(found: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
 
 
 def _overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of one box (4,) with each of `boxes` (n, 4)."""
+    """Return the intersection over union of one box (4,) with each of `boxes` (n, 4)."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=1)
     return shared / (np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared)
 
 
 def grid(cells: int, times: int = 1) -> NDArray[np.float64]:
-    """Centers, x and y, of `cells` by `cells` cells row by row, each `times` times: (times * cells * cells, 2)."""
+    """Return the centers, x and y, of `cells` by `cells` cells, each `times` times: (times * cells * cells, 2)."""
     at = (np.arange(cells) + 0.5) / cells
     rows, columns = np.meshgrid(at, at, indexing="ij")
     return np.repeat(np.stack([columns.ravel(), rows.ravel()], axis=1), times, axis=0)
 
 
 def load_blazeface() -> list[Network]:
-    """Both networks, to be run from any thread. Raises BundleError."""
+    """Return both networks, to be run from any thread. Raises BundleError."""
     # Two anchors for a cell at a stride of 8 pixels and six at 16; one at a stride of 4.
     short = np.concatenate([grid(16, 2), grid(8, 6)])
     return [
@@ -125,7 +125,7 @@ def load_blazeface() -> list[Network]:
 
 
 def _loaded(file: Path) -> Run:
-    """A network's file, run by an interpreter of its own for each call that is under way. Raises BundleError."""
+    """Return a network's file, run by an interpreter of its own for each call that is under way. Raises BundleError."""
     idle = [_interpreter(file)]
     source = idle[0].get_input_details()[0]["index"]
     outputs = {int(output["shape"][-1]): output["index"] for output in idle[0].get_output_details()}

@@ -49,11 +49,11 @@ class Detector:
     settings: Detection
 
     def faces(self, image: Image.Image) -> list[Box]:
-        """The faces from left to right, an order that does not depend on how they are found."""
+        """Return the faces from left to right, an order that does not depend on how they are found."""
         return sorted(self.find(image), key=lambda box: (box.left, box.top, box.side))
 
     def crop(self, image: Image.Image, box: Box) -> Image.Image:
-        """The part of an upright image that shows a face, with the margin, as far as the image goes."""
+        """Return the part of an upright image that shows a face, with the margin, as far as the image goes."""
         margin = round(self.settings.margin * box.side)
         right, bottom = box.left + box.side + margin, box.top + box.side + margin
         left, top = max(0, box.left - margin), max(0, box.top - margin)
@@ -78,24 +78,24 @@ def _square(left: float, top: float, width: float, height: float) -> Box:
 
 
 def _lies_in(box: Box, image: Image.Image) -> bool:
-    """Whether the middle of a box is in the image: a network also looks at the border around it."""
+    """Return True if the middle of a box is in the image: a network also looks at the border around it."""
     middle = (box.left + box.side / 2, box.top + box.side / 2)
     return box.side > 1 and all(0 < at < length for at, length in zip(middle, image.size, strict=True))
 
 
 COMPARED_SIDE = 480
-"""Whether an image was enlarged is seen at this side at most."""
+"""Longest side in pixels at which an image is tested for enlargement."""
 
 ONE_FACE = 1.5
-"""An image of at most this many times the side of a prepared face is a face that was cut out already."""
+"""An image of at most this many times the side of a prepared face is a face crop already."""
 
 MAX_LOST, MAX_ASPECT = 0.002, 1.25
 """An enlarged face loses this share of its variance at most where it is made so small, and is about square."""
 
 
 def is_face_crop(upright: Image.Image, size: int) -> bool:
-    """Whether an upright RGB image is hardly larger than the `size` of a prepared face, or about square and shows no
-    more than it would then: a face that was cut out, and maybe enlarged since, in whose blur none is found.
+    """Return True if an upright RGB image is hardly larger than the `size` of a prepared face, or about square and
+    shows no more than it would then: a face that was cut out, and maybe enlarged since, in whose blur none is found.
 
     Of 600 faces of FER-2013's validation part, enlarged from 48 to 350 pixels in three ways, 0.975 are found to be so,
     and of 3,833 web photos (of training and validation) 1.

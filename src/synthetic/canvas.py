@@ -60,13 +60,13 @@ TONGUE: Color = (214, 98, 104)
 
 
 def mix(color: Color, other: Color, percent: int) -> Color:
-    """`color` with `percent` of `other` mixed in."""
+    """Return `color` with `percent` of `other` mixed in."""
     red, green, blue = ((a * (100 - percent) + b * percent) // 100 for a, b in zip(color, other, strict=True))
     return red, green, blue
 
 
 def hue_color(degrees: int, lightness: int) -> Color:
-    """A muted color of the given hue; `lightness` goes from 0 to 100."""
+    """Return a muted color of the given hue; `lightness` goes from 0 to 100."""
     sector, rise = divmod(degrees % 360 * 256 // 60, 256)
     fall = 255 - rise
     pure = ((255, rise, 0), (fall, 255, 0), (0, 255, rise), (0, fall, 255), (rise, 0, 255), (255, 0, fall))[sector]
@@ -97,12 +97,12 @@ class Canvas:
             self._blending.polygon(vertices, fill=(*color, alpha))
 
     def image(self) -> Image.Image:
-        """The image at its wanted size."""
+        """Return the image at its wanted size."""
         return self._image.reduce(self._factor)
 
 
 def lattice_vertices(outline: Points) -> list[int]:
-    """`outline` (pixels) as integers x0, y0, x1, y1, ... for Pillow, its rows alternately even and odd.
+    """Return `outline` (pixels) as integers x0, y0, x1, y1, ... for Pillow, its rows alternately even and odd.
 
     Pillow finds where an edge crosses a row in float32, and a crossing halfway between two pixels may be rounded either
     way, depending on whether the compiler fused a multiplication with an addition. An edge that spans an odd number of

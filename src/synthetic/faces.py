@@ -48,7 +48,7 @@ def draw_face(seed: int, index: int, size: int = 256, ambiguity: float = 0.0) ->
 
 
 def _draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A floor line or none, and `face.clutter` things of five kinds in colors near the background's."""
+    """Draw a floor line or none, and `face.clutter` things of five kinds in colors near the background's."""
     lightness = int(100 * face.background_lightness)
     for _ in range(face.clutter):
         x, y, size, turn, hue, depth, kind, opacity = (int(value) for value in details.integers(0, 1000, size=8))
@@ -58,7 +58,7 @@ def _draw_background(canvas: Canvas, face: FaceFactors, details: np.random.Gener
 
 
 def _things(kind: int) -> Points:
-    """One of five outlines within the unit circle."""
+    """Return one of five outlines within the unit circle."""
     outlines = (
         ellipse(0.0, 0.0, 1.0, 1.0),
         ring(ellipse(0.0, 0.0, 1.0, 1.0), ellipse(0.0, 0.0, 0.7, 0.7)),
@@ -70,7 +70,7 @@ def _things(kind: int) -> Points:
 
 
 def _draw_occluder(canvas: Canvas, face: FaceFactors, details: np.random.Generator) -> None:
-    """A ball, a card or a hand that hides some of the face."""
+    """Draw a ball, a card or a hand that hides some of the face."""
     if face.occluder == "none":
         return
     radius = face.occluder_size
@@ -100,7 +100,7 @@ def _draw_card(canvas: Canvas, place: Placement, color: Color) -> None:
 
 
 def _draw_hand(canvas: Canvas, place: Placement, skin: Color) -> None:
-    """A fist seen from the back of the fingers, the arm leading away from the face."""
+    """Draw a fist seen from the back of the fingers, the arm leading away from the face."""
     canvas.fill(np.array([(-0.6, 0.3), (0.6, 0.3), (0.75, 6.0), (-0.75, 6.0)]), place, mix(skin, SHADOW, 14))
     for finger in range(4):
         x = -0.72 + 0.48 * finger
@@ -109,7 +109,7 @@ def _draw_hand(canvas: Canvas, place: Placement, skin: Color) -> None:
 
 
 def _photographed(image: Image.Image, face: FaceFactors, details: np.random.Generator) -> NDArray[np.uint8]:
-    """The image as a camera would see it: blurred, lit from one side and noisy, in integer arithmetic."""
+    """Return the image as a camera would see it: blurred, lit from one side and noisy, in integer arithmetic."""
     # Quarters of a pixel: Pillow's fixed-point weights are then exact. Twice a box is nearly a Gaussian.
     radius = round(face.blur * image.width * 4) / 4
     if radius:
@@ -122,7 +122,7 @@ def _photographed(image: Image.Image, face: FaceFactors, details: np.random.Gene
 
 
 def _gain(face: FaceFactors, size: int) -> NDArray[np.int32]:
-    """How bright each pixel is lit, shape (size, size), in 1/4096: the exposure, and a fall-off away from the light."""
+    """Return the brightness of each pixel, (size, size), in 1/4096: exposure, and fall-off away from the light."""
     direction = math.radians(face.light_direction)
     fall_off = 0.3 * face.light_strength
     across, down = (round(4096 * fall_off * round(slope, 6)) for slope in (math.cos(direction), math.sin(direction)))
@@ -131,7 +131,7 @@ def _gain(face: FaceFactors, size: int) -> NDArray[np.int32]:
 
 
 def _noise(shape: tuple[int, ...], amplitude: float, details: np.random.Generator) -> NDArray[np.int16]:
-    """Noise of a triangular distribution within +-`amplitude` gray levels."""
+    """Return noise of a triangular distribution within +-`amplitude` gray levels."""
     draws = details.integers(0, 256, size=(2, *shape), dtype=np.uint8).astype(np.int16)
     noise: NDArray[np.int16] = (draws[0] + draws[1] - 255) * round(amplitude * 4) >> 10
     return noise

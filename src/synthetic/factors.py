@@ -1,4 +1,4 @@
-"""What varies from face to face: independent random factors, an expression, and where it shows in the image."""
+"""Factors that vary from face to face: independent random ones, an expression, and where it shows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FaceFactors:
     lip_fullness: float
     """1 is usual."""
     teeth: bool
-    """Whether teeth show in an open mouth."""
+    """True if teeth show in an open mouth."""
     skin_tone: int
     """1 lightest to 10 darkest, after the steps of the Monk Skin Tone scale."""
     face_width: float
@@ -109,7 +109,7 @@ class FaceFactors:
         return Placement(self.center_x, self.center_y, self.scale, self.tilt)
 
     def columns(self, *, boxes: bool = True) -> dict[str, int | float | str | bool]:
-        """One flat row of a table: every field by name, and `boxes` as `mouth_left`, `mouth_top` and so on."""
+        """Return one flat row of a table: every field by name, and `boxes` as `mouth_left`, `mouth_top` and so on."""
         row: dict[str, int | float | str | bool] = {}
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
@@ -122,7 +122,7 @@ class FaceFactors:
 
 
 def stream(seed: int, index: int, purpose: int) -> np.random.Generator:
-    """The random numbers of face `index` for one `purpose`, the same on every machine and apart from all others."""
+    """Return the random numbers of face `index` for one `purpose`, the same on every machine."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index, purpose))))
 
 
@@ -133,24 +133,24 @@ class _Sampler:
         self._generator = generator
 
     def number(self, low: float, high: float) -> float:
-        """Uniform from `low` to `high`, to four digits."""
+        """Return a uniform number from `low` to `high`, to four digits."""
         return round(low + (high - low) * self._generator.random(), 4)
 
     def integer(self, low: int, high: int) -> int:
-        """Uniform from `low` to `high`, both included."""
+        """Return a uniform integer from `low` to `high`, both included."""
         return int(self._generator.integers(low, high, endpoint=True))
 
     def option(self, options: tuple[Option, ...]) -> Option:
         return options[self.integer(0, len(options) - 1)]
 
     def often_zero(self, percent: int, low: float, high: float) -> float:
-        """0 in `percent` of 100 cases, else uniform. Uses the same count of random numbers either way."""
+        """Return 0 in `percent` of 100 cases, else a uniform number. Draws two numbers either way."""
         zero, value = self.integer(0, 99) < percent, self.number(low, high)
         return 0.0 if zero else value
 
 
 def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors:
-    """The factors of face `index` of the set named by `seed`, without drawing it.
+    """Return the factors of face `index` of the set named by `seed`, without drawing it.
 
     Faces are happy and sad in turn. `ambiguity` moves the two classes closer, from 0 (apart) to 1 (of one
     distribution), and changes nothing but the expression: all else about a face stays.
@@ -193,7 +193,7 @@ def sample_factors(seed: int, index: int, ambiguity: float = 0.0) -> FaceFactors
 
 
 def _expressed(sampler: _Sampler, sign: int, ambiguity: float, weakest: float, deviation: float) -> float:
-    """One cue of the expression, -1 to 1.
+    """Return one cue of the expression, -1 to 1.
 
     Its strength towards the class, at least `weakest`, fades with `ambiguity`; its `deviation`, which has nothing to do
     with the class, grows with it.

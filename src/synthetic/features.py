@@ -31,7 +31,9 @@ from .head import brow_color, skin_color
 
 
 def draw_eyes(canvas: Canvas, face: FaceFactors) -> None:
-    """Both eyes: the white, the iris looking where `gaze` says, lashes, lid folds, and the crease of a smiling eye."""
+    """Draw both eyes: the white, the iris looking where `gaze` says, lashes, lid folds, and the crease of a smiling
+    eye.
+    """
     iris = EYES[face.eye_color]
     for side in (-1, 1):
         x = side * _eye_distance(face)
@@ -48,12 +50,12 @@ def draw_eyes(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def _eye_distance(face: FaceFactors) -> float:
-    """From the axis of the face to the middle of an eye."""
+    """Return the distance from the axis of the face to the middle of an eye."""
     return 0.36 + face.eye_spacing / 2
 
 
 def _between_lids(outline: Points, upper: Points, lower: Points) -> Points:
-    """`outline` cut off where the lids cover it."""
+    """Return `outline` cut off where the lids cover it."""
     left_to_right = slice(None, None, 1 if upper[0, 0] < upper[-1, 0] else -1)
     x = upper[left_to_right, 0]
     column = np.clip(outline[:, 0], x[0], x[-1])
@@ -63,7 +65,7 @@ def _between_lids(outline: Points, upper: Points, lower: Points) -> Points:
 
 
 def _interpolated(x: Coordinates, knots: Coordinates, values: Coordinates) -> Coordinates:
-    """Linear interpolation on evenly spaced knots in elementwise arithmetic (`np.interp` is compiled per processor)."""
+    """Interpolate linearly on evenly spaced knots, elementwise (`np.interp` is compiled per processor)."""
     position = (x - knots[0]) / (knots[-1] - knots[0]) * (len(knots) - 1)
     piece = np.minimum(position.astype(np.int64), len(knots) - 2)
     between: Coordinates = values[piece] + (position - piece) * (values[piece + 1] - values[piece])
@@ -71,14 +73,14 @@ def _interpolated(x: Coordinates, knots: Coordinates, values: Coordinates) -> Co
 
 
 def draw_brows(canvas: Canvas, face: FaceFactors) -> None:
-    """Both brows."""
+    """Draw both brows."""
     brow = brow_outline(face.brow_expression, face.brow_lift, face.brow_thickness, face.eye_spacing)
     for outline in (brow, mirrored(brow)):
         canvas.fill(outline, face.place, brow_color(face))
 
 
 def draw_nose(canvas: Canvas, face: FaceFactors) -> None:
-    """The bridge's shaded side (away from the light), the tip and the nostrils."""
+    """Draw the bridge's shaded side (away from the light), the tip and the nostrils."""
     side = -1 if 90 <= face.light_direction < 270 else 1
     bridge = smooth(
         [(-0.07 * side, -0.06), (-0.06 * side, 0.1), (-0.13 * side, 0.24), (-0.03 * side, 0.3), (0.02 * side, 0.22)]
@@ -90,7 +92,7 @@ def draw_nose(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def draw_mouth(canvas: Canvas, face: FaceFactors) -> None:
-    """Lips, and between them the inside of an open mouth with tongue and teeth, or the line of a closed one."""
+    """Draw the lips, and the inside of an open mouth with tongue and teeth or the line of a closed one."""
     upper, lower = mouth_curves(face.smile, face.mouth_opening, face.mouth_width)
     above, below = lips(upper, lower, face.lip_fullness)
     skin = skin_color(face)
@@ -114,7 +116,7 @@ def _draw_open_mouth(canvas: Canvas, face: FaceFactors, upper: Points, lower: Po
 
 
 def draw_glasses(canvas: Canvas, face: FaceFactors) -> None:
-    """Lenses with a glint, their frames, the bridge and the temples."""
+    """Draw lenses with a glint, their frames, the bridge and the temples."""
     if face.glasses == "none":
         return
     frame = (40, 36, 44) if face.glasses != "tinted" else (168, 132, 62)

@@ -47,7 +47,7 @@ class Placement:
     tilt: float = 0.0
 
     def __call__(self, points: Points) -> Points:
-        """`points` in fractions of the image."""
+        """Return `points` in fractions of the image."""
         cos, sin = self._turn
         x, y = points[:, 0], points[:, 1]
         return as_points(self.x + (x * cos - y * sin), self.y + (x * sin + y * cos))
@@ -59,7 +59,7 @@ class Placement:
 
 
 def as_points(x: Coordinates, y: Coordinates) -> Points:
-    """Points from their coordinates (`np.stack` takes four times as long on outlines as short as ours)."""
+    """Return points from their coordinates (`np.stack` takes four times as long on outlines as short as ours)."""
     points = np.empty((len(x), 2))
     points[:, 0] = x
     points[:, 1] = y
@@ -67,13 +67,13 @@ def as_points(x: Coordinates, y: Coordinates) -> Points:
 
 
 def shifted(points: Points, x: float, y: float) -> Points:
-    """`points` moved by (x, y)."""
+    """Return `points` moved by (x, y)."""
     moved: Points = points + np.array([x, y])
     return moved
 
 
 def bounding_box(points: Points) -> Box:
-    """The smallest box around `points` (fractions of the image), cut at the image's edges, to four digits."""
+    """Return the smallest box around `points` (fractions of the image), cut at the image's edges, to four digits."""
     low, high = points.min(axis=0), points.max(axis=0)
     return Box(*(round(min(max(float(value), 0.0), 1.0), 4) for value in (*low, *high)))
 
@@ -88,18 +88,18 @@ FINE_CIRCLE = _circle(48)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Points:
-    """An ellipse around (x, y)."""
+    """Return an ellipse around (x, y)."""
     return CIRCLE * (radius_x, radius_y) + (x, y)
 
 
 def rounded_rectangle(x: float, y: float, half_width: float, half_height: float) -> Points:
-    """A rectangle around (x, y) with generously rounded corners (a superellipse of the fourth order)."""
+    """Return a rectangle around (x, y) with generously rounded corners (a superellipse of the fourth order)."""
     corner = np.sqrt(np.abs(CIRCLE)) * np.sign(CIRCLE)
     return corner * (half_width, half_height) + (x, y)
 
 
 def smooth(controls: ArrayLike, closed: bool = False, steps: int = 6) -> Points:
-    """The Catmull-Rom spline through `controls` (Catmull and Rom 1974), `steps` points to a piece."""
+    """Return the Catmull-Rom spline through `controls` (Catmull and Rom 1974), `steps` points to a piece."""
     knots = np.asarray(controls, dtype=np.float64)
     ends = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
     padded = np.concatenate([ends[0], knots, ends[1]])
@@ -112,7 +112,7 @@ def smooth(controls: ArrayLike, closed: bool = False, steps: int = 6) -> Points:
 
 
 def ribbon(path: Points, width: float | Sequence[float] | NDArray[np.float64]) -> Points:
-    """The outline of a stroke along `path`; `width` is one number or one for each point."""
+    """Return the outline of a stroke along `path`; `width` is one number or one for each point."""
     along = np.empty_like(path)
     along[1:-1] = path[2:] - path[:-2]
     along[0], along[-1] = path[1] - path[0], path[-1] - path[-2]
@@ -123,17 +123,17 @@ def ribbon(path: Points, width: float | Sequence[float] | NDArray[np.float64]) -
 
 
 def ring(outer: Points, inner: Points) -> Points:
-    """The area between two closed outlines, as one outline with a cut of no width."""
+    """Return the area between two closed outlines, as one outline with a cut of no width."""
     return np.concatenate([outer, outer[:1], inner, inner[:1]])
 
 
 def mirrored(points: Points) -> Points:
-    """`points` seen in a mirror on the axis x = 0."""
+    """Return `points` seen in a mirror on the axis x = 0."""
     return points * (-1.0, 1.0)
 
 
 def symmetric(half: Points) -> Points:
-    """A closed outline from its half on the right of the axis."""
+    """Return a closed outline from its half on the right of the axis."""
     return np.concatenate([half, mirrored(half)[::-1]])
 
 
@@ -145,7 +145,7 @@ ARCH = 1.0 - ALONG * ALONG
 
 
 def head_outline(width: float, jaw: float) -> Points:
-    """The outline of a head, shape (48, 2), clockwise on the screen from its rightmost point over the chin.
+    """Return the outline of a head, shape (48, 2), clockwise on the screen from its rightmost point over the chin.
 
     `width` is half its width; `jaw` goes from 0 (pointed chin) to 1 (square jaw).
     """
@@ -157,7 +157,8 @@ def head_outline(width: float, jaw: float) -> Points:
 
 
 def mouth_curves(smile: float, opening: float, width: float) -> tuple[Points, Points]:
-    """The edges of the upper and the lower lip where they meet or part, from corner to corner, shape (17, 2) each.
+    """Return the edges of the upper and the lower lip where they meet or part, from corner to corner, shape (17, 2)
+    each.
 
     `smile` bends the mouth from -1 (corners down) to 1 (corners up); `opening` parts the lips, 0 to 1.
     """
@@ -168,7 +169,7 @@ def mouth_curves(smile: float, opening: float, width: float) -> tuple[Points, Po
 
 
 def lips(upper: Points, lower: Points, fullness: float) -> tuple[Points, Points]:
-    """The outer edges of the upper lip (with its bow) and of the lower lip, shape (17, 2) each."""
+    """Return the outer edges of the upper lip (with its bow) and of the lower lip, shape (17, 2) each."""
     bow = 1.0 - 0.45 * np.maximum(0.0, 1.0 - 12 * ALONG * ALONG)
     above = upper - as_points(0 * ARCH, 0.075 * fullness * ARCH * bow)
     below = lower + as_points(0 * ARCH, 0.095 * fullness * ARCH)
@@ -176,19 +177,19 @@ def lips(upper: Points, lower: Points, fullness: float) -> tuple[Points, Points]
 
 
 def mouth_corners(upper: Points) -> tuple[Points, Points]:
-    """The small dimples at both ends of a mouth whose upper edge is `upper`."""
+    """Return the small dimples at both ends of a mouth with the upper edge `upper`."""
     left, right = (ellipse(x, y, 0.028, 0.024) for x, y in (upper[0], upper[-1]))
     return left, right
 
 
 def mouth_extent(smile: float, opening: float, width: float, fullness: float) -> Points:
-    """Points around all that is drawn for the mouth: its lips and its corners."""
+    """Return points around all that is drawn for the mouth: its lips and its corners."""
     upper, lower = mouth_curves(smile, opening, width)
     return np.concatenate([*lips(upper, lower, fullness), *mouth_corners(upper)])
 
 
 def brow_outline(expression: float, lift: float, thickness: float, spacing: float) -> Points:
-    """The outline of the brow on the right of the image, thinner towards its outer end.
+    """Return the outline of the brow on the right of the image, thinner towards its outer end.
 
     `lift` raises it, -1 to 1; `expression` goes from -1 (sad: the inner end pulled up) to 1 (happy: arched).
     """
@@ -202,7 +203,8 @@ def brow_outline(expression: float, lift: float, thickness: float, spacing: floa
 
 
 def lids(expression: float, openness: float) -> tuple[Points, Points]:
-    """The upper and the lower lid of the eye on the right of the image around the eye's own center, (17, 2) each.
+    """Return the upper and the lower lid of the eye on the right of the image around the eye's own center, (17, 2)
+    each.
 
     `expression` goes from -1 (sad: the upper lid hangs, most of all outside) to 1 (happy: the cheek pushes the lower
     lid up); `openness` is the height of a neutral eye, 1 being usual.

@@ -24,7 +24,7 @@ from .geometry import (
 
 
 def draw_back_hair(canvas: Canvas, face: FaceFactors) -> None:
-    """What hangs or stands out behind the head."""
+    """Draw the hair or headwear behind the head."""
     style, width, dark = face.hair_style, face.face_width, mix(HAIR[face.hair_color], SHADOW, 25)
     if style in _HANGING:
         beside, x, y = (np.array(column) for column in zip(*_HANGING[style], strict=True))
@@ -56,7 +56,7 @@ _HANGING: dict[str, tuple[tuple[int, float, float], ...]] = {
 
 
 def draw_front_hair(canvas: Canvas, face: FaceFactors) -> None:
-    """The hair or headwear over the forehead, with a shadow under it and a shine."""
+    """Draw the hair or headwear over the forehead, with a shadow under it and a shine."""
     style = face.hair_style
     if style == "bald":
         canvas.fill(ellipse(-0.25 * face.parting, -0.76, 0.17, 0.09), face.place, WHITE, 45)
@@ -126,7 +126,7 @@ _HAIRLINES: dict[str, Points] = {
 
 
 def _plain_hair(face: FaceFactors) -> Points:
-    """The outside of the hair, from the right end of the hairline over the crown to its left end."""
+    """Return the outside of the hair, from the right end of the hairline over the crown to its left end."""
     volume = {"buzz": 0.015, "bun": 0.04, "short": 0.07}.get(face.hair_style, 0.11)
     arc = head_outline(face.face_width + 0.5 * volume, face.jaw)[25:48] * (1.0, 1.0 + volume)
     return _between_temples(arc[::-1], face)
@@ -154,7 +154,7 @@ _HAIR_OUTLINES: dict[str, Callable[[FaceFactors], Points]] = {"spiky": _spiky_ha
 
 
 def _draw_headscarf(canvas: Canvas, face: FaceFactors) -> None:
-    """A scarf around the face: a frame that leaves free the face from the forehead to under the chin."""
+    """Draw a scarf around the face: a frame that leaves free the face from the forehead to under the chin."""
     color, width = _headwear_color(face), face.face_width
     opening = symmetric(
         smooth(
@@ -189,11 +189,11 @@ def _draw_beanie(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def _headwear_color(face: FaceFactors) -> Color:
-    """A vivid color that follows from the sampled color of the hair."""
+    """Return a vivid color that follows from the sampled color of the hair."""
     return mix(HAIR[face.hair_color], (66, 134, 166), 55)
 
 
 def _tapered(count: int) -> Coordinates:
-    """Widths of a stroke that is thickest (1) in its middle and ends in points."""
+    """Return the widths of a stroke that is thickest (1) in its middle and ends in points."""
     position = np.linspace(-1.0, 1.0, count)
     return 1.0 - position * position

@@ -10,7 +10,7 @@ from .geometry import Placement, Points, ellipse, head_outline, mouth_curves, ri
 
 
 def draw_body(canvas: Canvas, face: FaceFactors, clothes: Color) -> None:
-    """Shoulders with a collar, and the neck with the chin's shadow. The body follows a third of the head's tilt."""
+    """Draw shoulders with a collar, and the neck with the chin's shadow. The body tilts a third as much."""
     place = Placement(face.center_x, face.center_y, face.scale, face.tilt / 3)
     skin = skin_color(face)
     right = [(0.34, 1.12), (0.62, 1.26), (1.25, 1.42), (1.62, 1.75), (1.75, 2.4), (1.8, 4.0)]
@@ -26,7 +26,7 @@ def draw_body(canvas: Canvas, face: FaceFactors, clothes: Color) -> None:
 
 
 def draw_head(canvas: Canvas, face: FaceFactors) -> None:
-    """Ears and the face, shaded on the side away from the light, with flushed cheeks."""
+    """Draw ears and the face, shaded on the side away from the light, with flushed cheeks."""
     skin = skin_color(face)
     if face.hair_style != "headscarf":
         for side in (-1, 1):
@@ -42,7 +42,7 @@ def draw_head(canvas: Canvas, face: FaceFactors) -> None:
 
 
 def _shaded_side(outline: Points, face: FaceFactors, depth: float) -> Points:
-    """The crescent of the head that faces away from the light, as deep as `depth` in its middle."""
+    """Return the crescent of the head that faces away from the light, as deep as `depth` in its middle."""
     # Twelve points from the middle to either side: half the outline of 48 points, as the crescent has two tips.
     turned = round((face.light_direction - face.tilt + 180.0) * len(outline) / 360.0)
     edge = np.roll(outline, 12 - turned, axis=0)[:25]
@@ -51,7 +51,7 @@ def _shaded_side(outline: Points, face: FaceFactors, depth: float) -> Points:
 
 
 def draw_beard(canvas: Canvas, face: FaceFactors) -> None:
-    """Stubble, moustache, goatee or full beard; the mouth comes on top."""
+    """Draw stubble, moustache, goatee or full beard; the mouth comes on top."""
     color = mix(HAIR[face.hair_color], SHADOW, 12)
     if face.beard in ("stubble", "full"):
         canvas.fill(_beard_outline(face), face.place, color, 255 if face.beard == "full" else 60)
@@ -83,10 +83,10 @@ def _beard_outline(face: FaceFactors) -> Points:
 
 
 def skin_color(face: FaceFactors) -> Color:
-    """The color of the skin in even light."""
+    """Return the color of the skin in even light."""
     return SKIN[face.skin_tone - 1]
 
 
 def brow_color(face: FaceFactors) -> Color:
-    """Brows are darker than the hair, and are never lost on the skin."""
+    """Return a color darker than the hair that is never lost on the skin."""
     return mix(HAIR[face.hair_color], SHADOW, 45)

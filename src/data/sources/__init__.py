@@ -33,7 +33,7 @@ __all__ = [
 
 
 def list_samples(config: DatasetConfig) -> Listing:
-    """The samples of a data set, of one source or of several together, in an order that the sources fix.
+    """Return the samples of a data set, of one source or of several together, in an order that the sources fix.
 
     Raises ConfigError for a source that does not exist, and DataError if one cannot be found or read, or has no
     image of one class.
@@ -49,7 +49,7 @@ def list_samples(config: DatasetConfig) -> Listing:
 
 
 def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
-    """What changes whenever the listing does, where that can be told without making it; None where it cannot.
+    """Return values that change whenever the listing does; None where that takes making the listing.
 
     Raises ConfigError for a source that does not exist, and DataError if a file cannot be found.
     """
@@ -91,7 +91,7 @@ def _registered(config: SourceConfig) -> Source:
 
 
 def _with_subjects(samples: list[Sample], pattern: str | None) -> list[Sample]:
-    """Samples with the subject that `pattern` finds in their paths, where they have none yet."""
+    """Return samples with the subject that `pattern` finds in their paths, where they have none yet."""
     if pattern is None or not samples:
         return samples
     try:

@@ -25,7 +25,7 @@ _SECONDS_WITHOUT_DATA = 30
 
 
 def source_path(config: SourceConfig) -> Path:
-    """Where a source's data lie on disk, fetched first if they have a `url`. Raises DataError.
+    """Return where a source's data lie on disk, fetched first if they have a `url`. Raises DataError.
 
     A path is meant as the user wrote it: relative to the working directory.
     """
@@ -50,8 +50,8 @@ def source_path(config: SourceConfig) -> Path:
 
 
 def fetch(url: str, sha256: str, folder: Path, *, offline: bool = False) -> Path:
-    """The file behind `url`, from `folder` if it is there already. Raises DataError if it cannot be had as it should,
-    or if it is not there and `offline` says that nothing is fetched.
+    """Return the file behind `url`, from `folder` if it is there already. Raises DataError if it cannot be had as it
+    should, or if it is not there and `offline` says that nothing is fetched.
 
     An interrupted download is resumed by the next call; a file with another SHA-256 is never put into place.
     """
@@ -114,7 +114,7 @@ def _complete(url: str, part: Path) -> None:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """What happened, without the inner representation of connections; what was fetched so far is kept."""
+    """Return what happened, without the inner representation of connections; what was fetched so far is kept."""
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     text = " ".join(str(error).split())

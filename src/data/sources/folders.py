@@ -23,10 +23,10 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("validation", "valid", "val", "val_set", "dev", "publictest"), "validation"),
     **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
 }
-"""What data sets call their splits, in lower case."""
+"""Names that data sets give their splits, in lower case."""
 
 COMBINED = "combined"
-"""What `dataset.source` is for several sources together."""
+"""`dataset.source` for several sources together."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _MAX_EXPANSION, _MIN_EXPANDED = 200, 1_000_000_000  # no images are packed to a 200th; below a gigabyte none is a bomb
@@ -87,7 +87,7 @@ def register_source(
 
 
 def class_labels(config: SourceConfig) -> dict[str, int]:
-    """Class name in lower case -> label; the auxiliary classes are counted down from -1.
+    """Map class name in lower case to label; the auxiliary classes are counted down from -1.
 
     Raises DataError if two classes have one name.
     """
@@ -102,12 +102,12 @@ def class_labels(config: SourceConfig) -> dict[str, int]:
 
 @register_source("folder", changes_with="file")
 def list_class_folders(config: SourceConfig) -> Listing:
-    """Samples of a folder or archive of class folders. Raises DataError."""
+    """Return samples of a folder or archive of class folders. Raises DataError."""
     return by_class_folders(entries_of(source_path(config)), config)
 
 
 def entries_of(root: Path) -> list[Entry]:
-    """All files of a folder (in the order of their paths) or of an archive (in its order). Raises DataError."""
+    """Return all files of a folder (in the order of their paths) or of an archive (in its order). Raises DataError."""
     if root.is_dir():
         found = sorted(_folder_entries(root), key=lambda entry: entry[0])
     elif root.name.casefold().endswith(_ARCHIVE_SUFFIXES):
@@ -120,7 +120,7 @@ def entries_of(root: Path) -> list[Entry]:
 
 
 def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
-    """Samples of entries that lie in `class/...` or `split/class/...`, below folders that all of them share."""
+    """Return samples of entries that lie in `class/...` or `split/class/...`, below folders that all of them share."""
     labels = class_labels(config)
     # Bytes of a name that are no text are written as hexadecimal escapes.
     entries = [
@@ -147,7 +147,7 @@ def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
 
 
 def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:
-    """How many leading folders all `paths` share before one whose name means something."""
+    """Return how many leading folders all `paths` share before one named like a class or a split."""
     shared: tuple[str, ...] | None = None
     for path in paths:
         folders = tuple(path.split("/")[:-1])
@@ -162,7 +162,7 @@ def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:
 
 
 def _folder_entries(root: Path) -> Iterator[Entry]:
-    """Every file below `root`. Symbolic links are followed to files inside the root only; links to folders never."""
+    """Yield every file below `root`. Symbolic links are followed to files inside the root only."""
     inside = os.path.realpath(root)
     pending = [str(root)]
     while pending:
@@ -191,7 +191,7 @@ def _file(entry: os.DirEntry[str], inside: str) -> FileLocator | RejectedEntry:
 
 
 def _archive_entries(path: Path) -> list[Entry]:
-    """The files in an archive, in its own order. Raises DataError if it cannot be read."""
+    """Return the files in an archive, in its own order. Raises DataError if it cannot be read."""
     try:
         status = path.stat()
         signature = f"{status.st_size}@{status.st_mtime_ns}"
@@ -227,7 +227,7 @@ def _zip_entries(path: Path, signature: str) -> list[Entry]:
 
 
 def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
-    """Which members share bytes with one before them in the file: a few kB can be a thousand files so."""
+    """Return the members that share bytes with an earlier one: a few kB can be a thousand files so."""
     found, end = set(), 0
     for index in sorted(range(len(members)), key=lambda index: members[index].header_offset):
         member = members[index]
@@ -238,7 +238,7 @@ def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
 
 
 def _open_tar(path: Path) -> tuple[tarfile.TarFile, bool]:
-    """The archive, and whether its members lie in the file as they are, whatever its name says."""
+    """Return the archive, and whether its members lie in the file as they are, whatever its name says."""
     try:
         return tarfile.open(path, "r:"), True
     except tarfile.ReadError:

@@ -28,14 +28,14 @@ _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 @register_source("manifest")
 def list_manifest(config: SourceConfig) -> Listing:
-    """Samples of the manifest at `path`, whose paths count from `manifest.root` beside it. Raises DataError."""
+    """Return samples of the manifest at `path`; its paths count from `manifest.root` beside it. Raises DataError."""
     path = source_path(config)
     return _listed(_read(path), path, path.parent / config.manifest.root, config, config.manifest)
 
 
 @register_source("metadata")
 def list_metadata(config: SourceConfig) -> Listing:
-    """Samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
+    """Return samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
     root = source_path(config)
     columns = replace(config.manifest, path="file_name")
     listing = Listing([])
@@ -52,7 +52,7 @@ def list_metadata(config: SourceConfig) -> Listing:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The manifest with every value as text. Raises DataError, also past `MAX_ROWS` or a row of `MAX_ROW_BYTES`."""
+    """Return the manifest with every value as text. Raises DataError past `MAX_ROWS` or `MAX_ROW_BYTES`."""
     try:
         if path.suffix == ".parquet":
             described = pq.ParquetFile(path).metadata

@@ -21,7 +21,7 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 @register_source("fer2013", changes_with="file")
 def list_fer2013(config: SourceConfig) -> Listing:
-    """Samples of FER-2013 in either form; with `Usage` or split folders each keeps its split. Raises DataError."""
+    """Return samples of FER-2013 in either form; each keeps its shipped split. Raises DataError."""
     path = source_path(config)
     if path.name.casefold().endswith(".csv"):
         return _list_csv(path, config)
@@ -29,7 +29,7 @@ def list_fer2013(config: SourceConfig) -> Listing:
 
 
 def _list_csv(path: Path, config: SourceConfig) -> Listing:
-    """One sample for each line; the pixels stay in the file and are read when their turn comes."""
+    """Return one sample for each line; the pixels stay in the file and are read when their turn comes."""
     status = path.stat()
     labels, ignored, samples, offset = class_labels(config), Counter[str](), [], 0
     with path.open("rb") as file:
@@ -75,7 +75,7 @@ AFFECTNET_SPLITS: dict[str, Split] = {"train_set": "train", "val_set": "validati
 
 @register_source("rafdb")
 def list_rafdb(config: SourceConfig) -> Listing:
-    """RAF-DB's basic part: its list of labels beside the images, or class folders 1 to 7 below splits.
+    """List RAF-DB's basic part: its list of labels beside the images, or class folders 1 to 7 below splits.
 
     The classes are named by the set's numbers: 4 is happiness, 5 sadness. Raises DataError.
     """
@@ -102,7 +102,7 @@ def list_rafdb(config: SourceConfig) -> Listing:
 
 @register_source("affectnet")
 def list_affectnet(config: SourceConfig) -> Listing:
-    """AffectNet: `train_set` and `val_set` with `images` and `annotations/<id>_exp.npy`, or class folders below splits.
+    """List AffectNet: `train_set` and `val_set` with `images` and `annotations/<id>_exp.npy`, or split folders.
 
     The classes are named by the set's numbers: 1 is happiness, 2 sadness. Raises DataError.
     """
@@ -121,7 +121,7 @@ def list_affectnet(config: SourceConfig) -> Listing:
 
 
 def _expression(annotations: Path, path: str) -> str:
-    """The number of the expression in an image's annotation file."""
+    """Return the number of the expression in an image's annotation file."""
     file = annotations / f"{Path(path).stem}_exp.npy"
     try:
         return str(np.load(file, allow_pickle=False).item())

@@ -32,12 +32,12 @@ class SyntheticLocator:
         return f"{self.seed}/{self.ambiguity!r}"
 
     def read(self, limit: int) -> bytes:
-        """Nothing: there is no file."""
+        """Return nothing: there is no file."""
         return b""
 
     def decode(self, data: bytes, size: int, limits: Limits, fit: FitMode = "stretch") -> DecodedImage:
-        """The face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large and cut
-        out, and has no boxes of its features, which are elsewhere then.
+        """Return the face, drawn; its factors but for the label are further columns. For `fit=face` it is drawn large
+        and cut out, and has no boxes of its features, which are elsewhere then.
         """
         side = max(size, DRAWN_FOR_CUTTING) if fit == "face" else size
         pixels, factors = draw_face(self.seed, self.index, side, self.ambiguity)
@@ -50,7 +50,7 @@ class SyntheticLocator:
 
 @register_source("synthetic", changes_with="config")
 def list_synthetic(config: SourceConfig) -> Listing:
-    """`synthetic.count` faces, happy and sad in turn as `draw_face` has them."""
+    """List `synthetic.count` faces, happy and sad in turn as `draw_face` has them."""
     faces = config.synthetic
     return Listing(
         [
