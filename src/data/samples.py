@@ -63,7 +63,7 @@ class RejectedImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a file that is decoded at all: at most so many megapixels and megabytes, and a shortest side in pixels."""
+    """Limits of a file that is decoded at all: most megapixels and megabytes, and shortest side in pixels."""
 
     megapixels: float = 64.0
     min_side: int = 8
