@@ -10,7 +10,7 @@ help: ## list the targets
 
 setup: .venv/base.done ## make .venv with what running needs
 
-train: .venv/base.done ## train the tutorial's CNN on drawn faces: python -m src.train ARGS
+train: .venv/base.done ## train the tutorial's CNN on synthetic faces: python -m src.train ARGS
 	$(BIN)/python -m src.train $(ARGS)
 
 test: .venv/dev.done ## run the tests but those of test-integration, a process a core: pytest ARGS
