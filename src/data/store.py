@@ -19,12 +19,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -33,7 +32,6 @@ from ..errors import DataError
 PIXELS, SAMPLES, REJECTED, INFO = "pixels.u8", "samples.parquet", "rejected.parquet", "info.json"
 LOCAL_FEATURES = "local_features.parquet"
 _BLOCK_BYTES = 16 << 20
-_BLOCK_ROWS = 1 << 15
 _CHECKED_BLOCKS = 64  # a gigabyte: 0.5 s from memory
 
 
@@ -113,14 +111,12 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> str:
 
 def _verified_table(file: Path, info: StoreInfo) -> pd.DataFrame:
     try:
-        mapped = pa.memory_map(str(file))
+        data = file.read_bytes()
     except FileNotFoundError:
         raise DamagedStoreError(f"{file.name} is missing") from None
-    with mapped:
-        data = mapped.read_buffer()
-        if hashlib.sha256(data).hexdigest() != info.tables.get(file.name):
-            raise DamagedStoreError(f"{file.name} is not what was written")
-        return pq.read_table(pa.BufferReader(data)).to_pandas(split_blocks=True, self_destruct=True)
+    if hashlib.sha256(data).hexdigest() != info.tables.get(file.name):
+        raise DamagedStoreError(f"{file.name} is not what was written")
+    return pd.read_parquet(BytesIO(data))
 
 
 def _verify_blocks(file: Path, info: StoreInfo) -> None:
@@ -174,7 +170,7 @@ def write_tables(
     """Write everything of a store but its pixels, which must be there, and the digests of all of it."""
     digests = {}
     for name, frame in {SAMPLES: table, REJECTED: rejected, LOCAL_FEATURES: features}.items():
-        _write_table(folder / name, frame)
+        frame.to_parquet(folder / name, index=False)
         with (folder / name).open("rb") as stream:
             digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
     with (folder / PIXELS).open("rb") as stream:
@@ -182,15 +178,6 @@ def write_tables(
     changed = (folder / PIXELS).stat().st_mtime_ns
     text = json.dumps(asdict(replace(info, tables=digests, blocks=blocks, changed=changed)))
     (folder / INFO).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-
-
-def _write_table(file: Path, frame: pd.DataFrame) -> None:
-    """Write a table block by block: as a whole it would be in memory twice more on its way."""
-    schema = pa.Schema.from_pandas(frame, preserve_index=False)
-    with pq.ParquetWriter(file, schema) as writer:
-        for start in range(0, max(len(frame), 1), _BLOCK_ROWS):
-            block = frame.iloc[start : start + _BLOCK_ROWS]
-            writer.write_table(pa.Table.from_pandas(block, schema=schema, preserve_index=False))
 
 
 @contextmanager

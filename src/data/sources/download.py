@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import sys
@@ -71,20 +72,18 @@ def fetch(url: str, sha256: str, folder: Path, *, offline: bool = False) -> Path
 
 
 def _retrieve(url: str, sha256: str, target: Path, part: Path) -> None:
-    import pooch
     import requests
 
-    def download(address: str, output: str, _: object) -> None:
-        _complete(address, part)
-        os.replace(part, output)
-
-    pooch.get_logger().setLevel("ERROR")
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", target.name, target.parent, downloader=download)
+        _complete(url, part)
     except requests.RequestException as error:
         raise DataError(f"{url} cannot be fetched: {_reason(error)}") from None
-    except ValueError:
-        raise DataError(f"{url} is not the file that dataset.sha256={sha256} names; nothing of it was kept") from None
+    with part.open("rb") as file:
+        fetched = hashlib.file_digest(file, "sha256").hexdigest()
+    if fetched != sha256:
+        part.unlink()
+        raise DataError(f"{url} is not the file that dataset.sha256={sha256} names; nothing of it was kept")
+    os.replace(part, target)
 
 
 def _complete(url: str, part: Path) -> None:
