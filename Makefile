@@ -22,8 +22,8 @@ test-integration: .venv/dev.done ## run the tests that start clusters, databases
 lint: .venv/dev.done ## check style and types: ruff, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/dev.done ## measure what benchmarks/RESULTS.md holds: leave the machine alone for 10 to 35 minutes
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/dev.done ## measure: python -m benchmarks ARGS (speed, faults or fuzz; speed: 10 to 35 minutes)
+	$(BIN)/python -m benchmarks $(or $(ARGS),speed)
 
 ui: .venv/base.done ## compare runs in the MLflow UI: python -m src.ui ARGS
 	$(BIN)/python -m src.ui $(ARGS)

@@ -1,9 +1,9 @@
-"""Fuzz what reads strangers' files, guided by coverage: `python -m benchmarks.fuzz [SECONDS] [TARGET...]`.
+"""Fuzzing: `python -m benchmarks fuzz [NAME[=AMOUNT] ...]`, exits with 1 where something was found.
 
-Needs atheris, which is libFuzzer for Python: `pip install -e '.[fuzz]'`. Each target starts from sound inputs, and may
-only accept an input or reject it with the error that its callers expect. Any other error, a crash of the process, an
-input that takes 30 seconds and one that takes 2.5 GB are findings. Prints a row for each target and exits with 1 where
-something was found; the inputs that did it are kept in the folder that is printed.
+`images`, `lists` and `bundles` are guided by coverage for some seconds each (atheris, libFuzzer for Python:
+`pip install -e '.[fuzz]'`): a target starts from sound inputs and may only accept an input or reject it with the error
+that its callers expect. Any other error, a crash, 30 seconds or 2.5 GB for one input are findings, kept in the folder
+that is printed. `command_lines` and `damaged_images` are so many random command lines and files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from benchmarks.command_lines import command_lines
+from benchmarks.harness import amounts
+from benchmarks.hostile_images import damaged_images
 
 SECONDS = 600
 LIMITS = [
@@ -35,9 +39,6 @@ WORDS += [
     "\\x1f\\x8b\\x08",
     "\\xff\\xd8\\xff",
     "\\xff\\xda",
-    "BYTES",
-    "FP32",
-    "binary_data_size",
     "schema",
 ]
 
@@ -66,7 +67,7 @@ def images(_: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
 
 def lists(folder: Path) -> tuple[Iterator[bytes], Callable[[bytes], None]]:
     """Manifests as CSV, JSON lines and Parquet, fer2013.csv, zip and tar archives; the first byte chooses which."""
-    from benchmarks.damaged_files import _read_all, _sound
+    from benchmarks.damaged_lists import _read_all, _sound
     from src.config import SourceConfig
     from src.errors import UserError
 
@@ -155,7 +156,7 @@ def watch(name: str, seconds: int) -> int:
     while (left := seconds - (time.monotonic() - started)) > 1:
         options = [*LIMITS, f"-max_total_time={int(left)}", f"-dict={folder}/words", f"-artifact_prefix={folder}/"]
         ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.fuzz", "--target", name, str(folder), *options],
+            [sys.executable, "-m", "benchmarks.fuzz", name, str(folder), *options],
             capture_output=True,
             text=True,
             errors="replace",
@@ -186,17 +187,19 @@ def watch(name: str, seconds: int) -> int:
     return len(found)
 
 
-def main(*arguments: str) -> None:
-    """Fuzz the targets that are named, or all."""
-    seconds = next((int(word) for word in arguments if word.isdecimal()), SECONDS)
-    names = [word for word in arguments if not word.isdecimal()] or list(TARGETS)
-    if unknown := set(names) - set(TARGETS):
-        sys.exit(f"{', '.join(unknown)}: no such target; there are {', '.join(TARGETS)}")
-    sys.exit(1 if sum(watch(name, seconds) for name in names) else 0)
+def main(*chosen: str) -> None:
+    """Fuzz the targets that are chosen, or all."""
+    defaults = {**dict.fromkeys(TARGETS, str(SECONDS)), "command_lines": "10000", "damaged_images": "5000"}
+    findings = 0
+    for name, amount in amounts(chosen, defaults).items():
+        if name == "command_lines":
+            findings += command_lines(int(amount))
+        elif name == "damaged_images":
+            findings += damaged_images(int(amount))
+        else:
+            findings += watch(name, int(amount))
+    sys.exit(1 if findings else 0)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--target"]:
-        fuzz(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
-    else:
-        main(*sys.argv[1:])
+if __name__ == "__main__":  # a target in a process of its own
+    fuzz(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -1,4 +1,4 @@
-"""Pairs measured in turn in one run, and how they are written: a table of ratios, and JSON beside it.
+"""Measurements in turn, their table of ratios in RESULTS.md, and the choice of measurements by name.
 
 The machine's load changes from minute to minute, so what is compared is measured A B A B, and a ratio is the median of
 the ratios of the rounds.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from src.config import PROJECT_ROOT
 ROUNDS = 5
 RESULTS = PROJECT_ROOT / "benchmarks" / "RESULTS.md"
 NUMBERS = PROJECT_ROOT / "benchmarks" / "results.json"
-BEGIN, END = "<!-- made by `make bench` -->", "<!-- end of what `make bench` made -->"
+BEGIN, END = "<!-- made by `python -m benchmarks speed` -->", "<!-- end of the table -->"
 PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "ai-edge-litert")
 
 
@@ -127,3 +128,11 @@ def show(rows: list[Row]) -> None:
     """Print rows as they are found."""
     for row in rows:
         Console().print(" · ".join(cell for cell in row.cells if cell), highlight=False, soft_wrap=True)
+
+
+def amounts(chosen: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """Return the chosen measurements (`NAME` or `NAME=AMOUNT`), or all, with amounts. Exit for an unknown name."""
+    given = dict(word.partition("=")[::2] for word in chosen) or dict(defaults)
+    if unknown := given.keys() - defaults.keys():
+        sys.exit(f"{', '.join(sorted(unknown))}: no such measurement; there are {', '.join(defaults)}")
+    return {name: amount or defaults[name] for name, amount in given.items()}

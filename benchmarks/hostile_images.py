@@ -1,16 +1,14 @@
-"""Decode thousands of damaged and hostile files: `python -m benchmarks.hostile_images --count 5000`.
+"""Decode thousands of damaged and hostile files: `python -m benchmarks fuzz damaged_images=FILES`.
 
 Each file starts as a sound image that is then cut, bit-flipped, overwritten, given another format's header or grown
-into a bomb. Prints how the verdicts fall, the slowest file and the peak memory. Exits with 1 if a file took a second,
-if a process needed a gigabyte, or if an image was taken that Pillow by itself cannot decode to the end.
+into a bomb. Findings are a second for one file, a gigabyte for the process, and an image that
+Pillow cannot decode.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import struct
-import sys
 import time
 import zlib
 from collections import Counter
@@ -20,8 +18,6 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from src.data.images import FORMATS, decode_pixels
 from src.data.samples import RejectedImageError
@@ -180,24 +176,12 @@ def examine(files: Iterator[tuple[str, bytes]], size: int = 64) -> Findings:
     return findings
 
 
-def main() -> int:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    random = np.random.default_rng(arguments.seed)
-    findings = examine(mutated(sound_images(random), arguments.count, random))
+def damaged_images(count: int) -> int:
+    """Decode `count` damaged files, print verdicts, time and memory, and return the number of broken limits."""
+    random = np.random.default_rng(0)
+    findings = examine(mutated(sound_images(random), count, random))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    table = Table("verdict", "files", title=f"{arguments.count} damaged files")
-    for verdict, count in findings.verdicts.most_common():
-        table.add_row(verdict, str(count))
-    console = Console()
-    console.print(table)
-    console.print(f"slowest {findings.slowest:.2f} s ({findings.slowest_name}); peak memory {memory / 1e6:.0f} MB")
-    console.print(f"taken though Pillow cannot decode them: {len(findings.misread)} {findings.misread[:5]}")
-    return int(findings.slowest > MAX_SECONDS or memory > MAX_BYTES or bool(findings.misread))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in findings.verdicts.most_common())
+    print(f"{count} damaged files: {verdicts}; slowest {findings.slowest:.2f} s ({findings.slowest_name}); ", end="")
+    print(f"peak memory {memory / 1e6:.0f} MB; not decoded by Pillow: {len(findings.misread)} {findings.misread[:5]}")
+    return (findings.slowest > MAX_SECONDS) + (memory > MAX_BYTES) + bool(findings.misread)

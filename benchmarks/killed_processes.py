@@ -1,4 +1,4 @@
-"""Kill processes at every moment of a run, a preparation and a sweep, and start them again."""
+"""Processes of runs, preparations, sweeps and searches, killed at every moment and started again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from pathlib import Path
 import psutil
 
 from benchmarks.small_runs import EPOCHS, ForkedTraining, Outcome, command, is_whole, run, runs_of, start, values
+from src.config import PROJECT_ROOT
 
 CHOICE = random.SystemRandom()
 WIDE = ["model=baseline", "model.filters=[8]", "model.dense=[2048,2048]"]
 """A model whose state takes a while to write: 4 million weights, 50 MB."""
 
 ROUNDS_OF_A_STORE = 5
+MAX_LIFE_SECONDS = 40.0
 
 
 def killed_runs(folder: Path, trials: int) -> Outcome:
@@ -224,6 +226,65 @@ def _worker(process: subprocess.Popen[str]) -> psutil.Process:
                 return worker
         time.sleep(0.05)
     raise RuntimeError("the sweep has ended before it had a worker")
+
+
+def killed_sweeps(folder: Path, trials: int) -> Outcome:
+    """SIGKILL to a sweep of six jobs at random moments, started again each time: each job finishes once."""
+    return _killed_until_done(command(folder, "-m", "seed=0,1,2,3,4,5", "sweep.skip_finished=true"), folder, trials)
+
+
+def killed_searches(folder: Path, trials: int) -> Outcome:
+    """SIGKILL to a search of six trials, started again each time: the winner is that of an undisturbed search."""
+    searches = []
+    for place in (folder / "undisturbed", folder / "killed"):
+        own = ["tuner=random", "space=tiny", "tuner.max_trials=6", f"output={place}/search"]
+        own += [f"tuner.save_as=killed_{folder.name.replace('-', '_')}"]
+        searches.append([sys.executable, "-m", "src.tune", *values(place, *own)])
+    undisturbed, killed = searches
+    experiments = PROJECT_ROOT / "experiments"
+    before = set(experiments.glob("tuned_*.yaml"))
+    try:
+        run(undisturbed, check=True)
+        outcome = _killed_until_done(killed, folder / "killed", trials)
+    finally:
+        for file in set(experiments.glob("tuned_killed_*.yaml")) - before:
+            file.unlink()
+    same = _winner(folder / "undisturbed") == _winner(folder / "killed")
+    return outcome if same else Outcome(trials, 0, "another winner")
+
+
+def _killed_until_done(arguments: list[str], folder: Path, kills: int) -> Outcome:
+    """Kill a command `kills` times; when it ends by itself before that, its record is cleared and it starts anew."""
+    done = starts = 0
+    while True:
+        starts += 1
+        process = start(arguments)
+        try:
+            process.communicate(timeout=CHOICE.uniform(0.5, MAX_LIFE_SECONDS) if done < kills else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            done += 1
+            continue
+        if process.returncode or done == kills:
+            break
+        for path in (*folder.glob("mlflow.db*"), *folder.glob("search/journal.jsonl")):
+            path.unlink()
+    found = runs_of(folder)
+    jobs = [each for each in found if "role" not in each.data.tags]
+    finished = Counter(each.data.tags["config.digest"] for each in jobs if each.info.status == "FINISHED")
+    repeated = sum(count > 1 for count in finished.values())
+    left_open = sum(each.info.status == "RUNNING" for each in found)
+    sound = (len(finished), repeated, left_open, len(found) - len(jobs)) == (6, 0, 0, 1)
+    seen = f"{starts} starts; {len(finished)} of 6 finished, {repeated} repeated, {left_open} left open"
+    return Outcome(kills, kills if sound else 0, seen)
+
+
+def _winner(folder: Path) -> str:
+    """Return the digest of the weights of a search's winner."""
+    runs = {each.info.run_id: each for each in runs_of(folder)}
+    (parent,) = (each for each in runs.values() if each.data.tags.get("role") == "tune")
+    return str(runs[parent.data.tags["winner.run"]].data.tags["weights.sha256"])
 
 
 def two_sweeps(folder: Path, trials: int) -> Outcome:

@@ -34,18 +34,18 @@ class WorkerLauncher(Launcher):
     sweep: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.given = sweeps("hydra_jobs").Launch(hydra_context, task_function, config)
+        self.launch_arguments = sweeps("multirun").Launch(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        jobs = self.given.jobs(job_overrides, initial_job_idx)
+        jobs = self.launch_arguments.jobs(job_overrides, initial_job_idx)
         if self.sweep is None:
-            self.sweep = sweeps("multirun").Sweep(self.execute, Path(self.given.config.hydra.sweep.dir))
-            if hasattr(self.given.task, "closing"):
-                self.given.task.closing.enter_context(self.sweep)
+            self.sweep = sweeps("multirun").Sweep(self.execute, Path(self.launch_arguments.config.hydra.sweep.dir))
+            if hasattr(self.launch_arguments.task, "closing"):
+                self.launch_arguments.task.closing.enter_context(self.sweep)
         return self.sweep.run(jobs)  # type: ignore[no-any-return]
 
     def execute(self, sweep: Any, jobs: Sequence[Any]) -> Any:
-        """What became of jobs, by number."""
+        """Run jobs and return their outcomes by number."""
         return sweeps("multirun").in_workers(self.backend, sweep, jobs)
 
 
@@ -72,7 +72,7 @@ class SlurmLauncher(WorkerLauncher):
         from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 
         inner = getattr(submitit_launcher, self.executor)(**self.parameters)
-        return sweeps("multirun").by_scheduler(inner, self.given, sweep, jobs)
+        return sweeps("multirun").by_scheduler(inner, self.launch_arguments, sweep, jobs)
 
 
 class LocalLauncher(SlurmLauncher):

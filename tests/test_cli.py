@@ -127,7 +127,7 @@ def random_override(generator: random.Random) -> str:
 def test_no_line_of_overrides_ends_in_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
-    """`benchmarks/random_overrides.py` tries ten thousand."""
+    """`python -m benchmarks fuzz command_lines` tries ten thousand."""
     generator = random.Random(seed)  # noqa: S311
     for _ in range(15):
         arguments = [random_override(generator) for _ in range(generator.choice([1, 1, 2]))]

@@ -36,7 +36,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a trial; `score` is the objective's value where it completed."""
+    """Result of a trial; `score` is the objective's value if it completed."""
 
     status: TrialStatus
     score: float | None = None
@@ -48,14 +48,14 @@ class Result:
 
 
 def minimized(objective: str) -> bool:
-    """Whether lower values of a metric are better."""
+    """Return whether lower values of a metric are better."""
     return objective.endswith(("loss", "brier", "calibration_error", "_error"))
 
 
 def create_oracle(
     config: TunerConfig, parameters: keras_tuner.HyperParameters, epochs: int
 ) -> keras_tuner.engine.oracle.Oracle:
-    """The oracle that `config` names. Budgets and failures are counted by the search, so it has none of its own."""
+    """Return the oracle that `config` names, without limits: the search counts budgets and failures."""
     import keras_tuner
     from keras_tuner import oracles
 
@@ -93,17 +93,17 @@ class Search:
 
     @property
     def open(self) -> list[Trial]:
-        """The trials that were begun and have not ended."""
+        """Return the trials that were begun and have not ended."""
         return [trial for key, trial in self.trials.items() if key not in self.results]
 
     def next(self) -> Trial | None:
-        """A new trial; None where there is none now (see `exhausted`) until others have ended."""
+        """Return a new trial, or None until others have ended (or for good: `exhausted`)."""
         trial = self._create()
         self._write({"begin": trial and asdict(trial)})  # an oracle's seed moves on with a vain request too
         return trial
 
     def end(self, trial: Trial, result: Result) -> None:
-        """Tell the oracle what became of a trial."""
+        """Report the result of a trial to the oracle."""
         self._write({"end": trial.id, "result": asdict(result)})
         self._end(trial, result)
 

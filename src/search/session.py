@@ -1,4 +1,4 @@
-"""A winner's overrides as an experiment: a YAML file by whose name `src.train` repeats the run."""
+"""Search from its config to its report and the experiment file that repeats its winner."""
 
 from __future__ import annotations
 
@@ -35,13 +35,103 @@ from ..sweeps.jobs import Train
 from ..sweeps.parent import Parent, open_parent
 from ..sweeps.runner import Runner, SweepProgress, worker_pool
 from .oracle import Result, Search, Trial, create_oracle, minimized
-from .search_report import record, report, summary
+from .report import record, report, summary
 from .space import hyperparameters
 from .trials import Compose, Trials
 
+EXPERIMENTS = PROJECT_ROOT / "experiments"
+SEARCHES = PROJECT_ROOT / "outputs" / "tune"
+BUDGETS = ("max_trials", "max_minutes", "max_failures", "workers", "backend", "save_as")
+"""Values of `tuner` that do not change which search it is."""
+
+
+def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
+    """Return the completed trial with the best finite score, the earliest of equals; None if there is none."""
+    sign = 1 if minimized(objective) else -1
+    scores = {
+        key: result.score
+        for key, result in search.results.items()
+        if result.status == "completed" and result.score is not None and math.isfinite(result.score)
+    }
+    best = min(scores, key=lambda key: (sign * scores[key], key), default=None)
+    return None if best is None else (search.trials[best], search.results[best])
+
+
+@dataclass(frozen=True)
+class Session:
+    """A search that has ended, and why."""
+
+    config: TuneConfig
+    trials: Trials
+    parent: Parent | None
+    folder: Path
+    ended: str
+
+
+def run_search(config: TuneConfig, request: Request, base: Sequence[str], compose: Compose, train: Train) -> Session:
+    """Run or continue the search of `config`; `base` are the overrides of every trial, which `train` runs.
+
+    Its journal and the states of its trials are kept in `config.output`, or below outputs/tune. Raise SweepError.
+    """
+    digest = search_digest(config)
+    folder = output_folder(config.output) if config.output else SEARCHES / digest
+    with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
+        oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
+        search = Search(oracle, folder / "journal.jsonl")
+        trials = Trials(search, config.tuner, config.space, base, compose, train, folder / "states")
+        parent = open_parent(
+            config.tracking, "tune", f"tune {config.tuner.name}", digest, command=request.command, resume=True
+        )
+        try:
+            with SweepProgress(config.tuner.max_trials, Console(markup=False)) as progress:
+                ended = trials.run(Runner(pool, parent, progress, base))
+        except (KeyboardInterrupt, UserError) as error:
+            if parent is not None:
+                parent.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+    return Session(config, trials, parent, folder, ended)
+
+
+def conclude(session: Session) -> tuple[Trial, Result]:
+    """Report a search, write its winner's experiment and print its command. Raise SweepError if no trial completed."""
+    config, search, parent = session.config, session.trials.search, session.parent
+    best = best_trial(search, config.tuner.objective)
+    pages = report(search, config, session.folder, ended=session.ended)
+    if parent is not None:
+        parent.end("FINISHED" if best else "FAILED")
+    if best is None:
+        reasons = {result.reason for result in search.results.values()}
+        raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
+    winner = session.trials.overrides(best[0])
+    result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
+    again = Request.of("train", config, winner).command
+    if parent is not None:
+        record(parent, search, best, again, pages)
+    print(f"{result}:\n  {again}\n  {_write_winner(session, winner, result)}\nreport: {pages}")
+    return best
+
+
+def _write_winner(session: Session, winner: Sequence[str], result: str) -> str:
+    """Write the experiment of the winner's overrides and return the command or path by which it runs."""
+    config = session.config
+    if not repeats(experiment_text(winner), winner, session.trials.compose):
+        return "(no experiment file: what it can hold would make another run than this command)"
+    name = config.tuner.save_as or f"{config.model.name}_{config.tuner.name}"
+    file = write_experiment(EXPERIMENTS, name, winner, search=search_digest(config), facts=[result])
+    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
+    return by_name if file.stem == f"tuned_{name}" else f"{by_name}  (tuned_{name}.yaml is not of this search)"
+
+
+def search_digest(config: TuneConfig) -> str:
+    """Return a digest that is equal for searches with the same values but for budgets and workers."""
+    defaults = TunerConfig(config.tuner.name)
+    tuner = replace(config.tuner, **{name: getattr(defaults, name) for name in BUDGETS})
+    values = {**plain(replace(config, tuner=tuner, cluster=ClusterConfig(), output=None, print_config=False))}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
 
 def experiment_text(overrides: Sequence[str]) -> str:
-    """The YAML of an experiment that makes the run of `overrides`, as far as YAML can: it has no `~key`.
+    """Return the YAML of an experiment for the run of `overrides`, as far as YAML can: it has no `~key`.
 
     An experiment among the overrides becomes its base. Of a group given twice the last option counts, as on the command
     line. Where runs are recorded and cached is left to the person who runs it.
@@ -78,7 +168,7 @@ def _set(tree: dict[str, Any], path: Sequence[Any], value: Any) -> None:
 
 
 def repeats(text: str, overrides: Sequence[str], compose: Compose) -> bool:
-    """Whether the experiment `text` makes the run that `overrides` make."""
+    """Return whether the experiment `text` makes the run of `overrides`."""
     with tempfile.TemporaryDirectory(prefix="happy-sad-experiment-") as folder:
         file = Path(folder) / "experiment" / f"{Path(folder).name}.yaml"
         file.parent.mkdir()
@@ -111,101 +201,3 @@ def write_experiment(
     folder.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
     file.write_text("\n".join([package, *head, body]))
     return file
-
-
-EXPERIMENTS = PROJECT_ROOT / "experiments"
-SEARCHES = PROJECT_ROOT / "outputs" / "tune"
-
-
-def best_trial(search: Search, objective: str) -> tuple[Trial, Result] | None:
-    """The completed trial with the best finite score, the earliest of equals; None where there is none."""
-    sign = 1 if minimized(objective) else -1
-    scores = {
-        key: result.score
-        for key, result in search.results.items()
-        if result.status == "completed" and result.score is not None and math.isfinite(result.score)
-    }
-    best = min(scores, key=lambda key: (sign * scores[key], key), default=None)
-    return None if best is None else (search.trials[best], search.results[best])
-
-
-@dataclass(frozen=True)
-class Session:
-    """A search that has ended, and why."""
-
-    config: TuneConfig
-    trials: Trials
-    parent: Parent | None
-    folder: Path
-    ended: str
-
-
-def run_search(config: TuneConfig, request: Request, base: Sequence[str], compose: Compose, train: Train) -> Session:
-    """Run, or go on with, the search that `config` describes; `base` are the overrides of every trial,
-    which `train` runs.
-
-    Its journal and the states of its trials are kept in `config.output`, or below outputs/tune. Raises SweepError.
-    """
-    digest = search_digest(config)
-    folder = output_folder(config.output) if config.output else SEARCHES / digest
-    with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
-        oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
-        search = Search(oracle, folder / "journal.jsonl")
-        trials = Trials(search, config.tuner, config.space, base, compose, train, folder / "states")
-        parent = open_parent(
-            config.tracking, "tune", f"tune {config.tuner.name}", digest, command=request.command, resume=True
-        )
-        try:
-            with SweepProgress(config.tuner.max_trials, config.tuner.workers, Console(markup=False)) as progress:
-                ended = trials.run(Runner(pool, parent, progress, base))
-        except (KeyboardInterrupt, UserError) as error:
-            if parent is not None:
-                parent.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-    return Session(config, trials, parent, folder, ended)
-
-
-def conclude(session: Session) -> tuple[Trial, Result]:
-    """Report a search, write down its winner and print how to run it again. Raises SweepError where none completed."""
-    config, search, parent = session.config, session.trials.search, session.parent
-    best = best_trial(search, config.tuner.objective)
-    pages = report(search, config, session.folder, ended=session.ended)
-    if parent is not None:
-        parent.end("FINISHED" if best else "FAILED")
-    if best is None:
-        reasons = {result.reason for result in search.results.values()}
-        raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
-    winner = session.trials.overrides(best[0])
-    result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
-    again = Request.of("train", config, winner).command
-    if parent is not None:
-        record(parent, search, best, again, pages)
-    print(f"{result}:\n  {again}\n  {_written_down(session, winner, result)}\nreport: {pages}")
-    return best
-
-
-def _written_down(session: Session, winner: Sequence[str], result: str) -> str:
-    """Write the experiment of the winner's overrides; gives the line that says how to run it by name."""
-    config = session.config
-    if not repeats(experiment_text(winner), winner, session.trials.compose):
-        return "(no experiment file: what it can hold would make another run than this command)"
-    name = config.tuner.save_as or f"{config.model.name}_{config.tuner.name}"
-    file = write_experiment(EXPERIMENTS, name, winner, search=search_digest(config), facts=[result])
-    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
-    return by_name if file.stem == f"tuned_{name}" else f"{by_name}  (tuned_{name}.yaml is not of this search)"
-
-
-def search_digest(config: TuneConfig) -> str:
-    """Equal for searches that may go on with each other: all values are the same but for budgets and workers."""
-    defaults = TunerConfig(config.tuner.name)
-    tuner = replace(
-        config.tuner,
-        max_trials=defaults.max_trials,
-        max_minutes=defaults.max_minutes,
-        max_failures=defaults.max_failures,
-        workers=defaults.workers,
-        backend=defaults.backend,
-        save_as=defaults.save_as,
-    )
-    values = {**plain(replace(config, tuner=tuner, cluster=ClusterConfig(), output=None, print_config=False))}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

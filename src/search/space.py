@@ -18,7 +18,7 @@ Space = Mapping[str, ParameterConfig]
 
 
 def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
-    """keras-tuner's form of `space`. Choices are text, as on the command line, unless all are numbers."""
+    """Return keras-tuner's form of `space`. Choices are text, as on the command line, unless all are numbers."""
     import keras_tuner
 
     found = keras_tuner.HyperParameters()
@@ -45,15 +45,16 @@ def _register(found: keras_tuner.HyperParameters, key: str, parameter: Parameter
 
 
 def stepped(parameter: ParameterConfig) -> list[float]:
-    """The numbers from `min` to `max`, `step` apart, as decimals: keras-tuner computes with binary fractions, in which
-    0.6 // 0.1 is 5, and leaves the last one out.
+    """Return the numbers from `min` to `max`, `step` apart, computed in decimals.
+
+    keras-tuner computes with binary fractions, in which 0.6 // 0.1 is 5, and leaves the last one out.
     """
     low, high, step = (Decimal(str(each)) for each in (parameter.min, parameter.max, parameter.step))
     return [float(low + number * step) for number in range(int((high - low) / step) + 1)]
 
 
 def choices(values: Sequence[Any], like: Sequence[Any] | None = None) -> list[Any]:
-    """Numbers as they are, or as floats where one is; anything else as the text that an override has.
+    """Return numbers as they are, or as floats if one is; anything else as the text of an override.
 
     With `like`, `values` are some of these and become what all of them would.
     """
@@ -64,12 +65,12 @@ def choices(values: Sequence[Any], like: Sequence[Any] | None = None) -> list[An
 
 
 def as_text(value: Any) -> str:
-    """A value as Hydra's command line has it: `[16,32]`, `true`, `null`, `0.001`."""
+    """Return a value as Hydra's command line has it: `[16,32]`, `true`, `null`, `0.001`."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def overrides(values: Mapping[str, Any], space: Space) -> list[str]:
-    """A trial's values as overrides, whole groups (`aug=light`) first so that they do not undo single values."""
+    """Return a trial's values as overrides, whole groups (`aug=light`) first so that they do not undo single values."""
     shown = {key: _rounded(values[key], space[key]) for key in space if key in values and active(key, values, space)}
     chosen = [f"{key}={as_text(value)}" for key, value in shown.items()]
     return sorted(chosen, key=lambda override: "." in override.partition("=")[0])
@@ -82,7 +83,7 @@ def _rounded(value: Any, parameter: ParameterConfig) -> Any:
 
 
 def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
-    """Whether the conditions on `key` hold."""
+    """Return whether the conditions on `key` hold."""
     return all(
         active(parent, values, space) and values.get(parent) in choices(accepted, like=space[parent].choice)
         for parent, accepted in space[key].conditions.items()
@@ -90,7 +91,7 @@ def active(key: str, values: Mapping[str, Any], space: Space) -> bool:
 
 
 def probes(space: Space) -> list[list[str]]:
-    """Overrides that, composed one after the other, show every mistake that a single value of the space can have."""
+    """Return overrides that, composed one after the other, find every wrong value of the space."""
     return [
         [*_conditions_of(key, space), f"{key}={as_text(value)}"]
         for key, parameter in space.items()
@@ -115,9 +116,9 @@ def _ends(parameter: ParameterConfig) -> list[Any]:
 
 
 def too_large(config: Config, tuner: TunerConfig) -> str:
-    """Why the model that `config` describes is above the search's caps; empty where it is not.
+    """Return why the model of `config` is above the search's caps, empty if it is not.
 
-    Raises ConfigError for a model that cannot be built.
+    Raise ConfigError for a model that cannot be built.
     """
     if tuner.max_parameters is None and tuner.max_flops is None:
         return ""

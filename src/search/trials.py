@@ -1,4 +1,4 @@
-"""The loop of a search: ask the oracle, run trials in workers, tell it how they did, stop at a budget."""
+"""Loop of a search: ask the oracle for trials, run them in workers, report their scores, stop at a budget."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import Config, TunerConfig
-from ..config.identity import config_digest
+from ..config.identity import Request, config_digest
 from ..errors import ConfigError, SweepError
 from ..sweeps.jobs import Outcome, Train, TrainingJob
 from ..sweeps.runner import Runner
@@ -24,27 +24,23 @@ KEPT_METRICS = ("best/val_loss", "best/val_accuracy", "best/val_auc", "validatio
 Compose = Callable[[Sequence[str]], Config]
 
 
+@dataclass
 class Trials:
-    """The running of a search's trials: `base` are the overrides that all share, `folder` holds the trials' states."""
+    """Trials of a search: `base` are the overrides that all share, `folder` holds the trials' states."""
 
-    def __init__(
-        self,
-        search: Search,
-        tuner: TunerConfig,
-        space: Space,
-        base: Sequence[str],
-        compose: Compose,
-        train: Train,
-        folder: Path,
-    ) -> None:
-        self.search, self.tuner, self.space, self.base = search, tuner, space, base
-        self.compose, self.train, self.folder = compose, train, folder
-        self.going: dict[int, Trial] = {}
+    search: Search
+    tuner: TunerConfig
+    space: Space
+    base: Sequence[str]
+    compose: Compose
+    train: Train
+    folder: Path
+    running: dict[int, Trial] = field(default_factory=dict)
 
     def run(self, runner: Runner) -> str:
-        """Run trials until a budget or the space is used up; gives the reason in words.
+        """Run trials until a budget or the space is used up, and return the reason in words.
 
-        Trials that a killed search left open are taken up first, or taken over where they had finished. Raises
+        Trials that a killed search left open run first, or are taken over if they had finished. Raise
         SweepError after `tuner.max_failures` failed trials in a row, KeyboardInterrupt when interrupted.
         """
         deadline = time.monotonic() + 60 * (self.tuner.max_minutes or math.inf)
@@ -54,7 +50,7 @@ class Trials:
             while True:
                 reason = reason or self._spent(deadline)
                 if not runner.has_room or not (waiting or not reason):
-                    if not self.going:
+                    if not self.running:
                         return reason
                     self._collect(runner)
                 elif trial := waiting.pop(0) if waiting else self.search.next():
@@ -68,12 +64,12 @@ class Trials:
             raise
 
     def overrides(self, trial: Trial) -> list[str]:
-        """All overrides of a trial, fit for `src.train`: what it sets, and how far it is trained."""
+        """Return all overrides of a trial for `src.train`: its values, and how far it is trained."""
         epochs = [] if trial.epochs is None else [f"trainer.stop_after={trial.epochs}"]
         return [*self.base, *overrides(trial.values, self.space), *epochs]
 
     def _begin(self, trial: Trial, runner: Runner) -> None:
-        """Start a trial, or reject it where it makes no config or too large a model."""
+        """Start a trial, or reject it for a wrong config or too large a model."""
         try:
             config = self.compose(self.overrides(trial))
             reason = too_large(config, self.tuner)
@@ -84,22 +80,23 @@ class Trials:
             return
         state = self._state(trial)
         config = replace(config, trainer=replace(config.trainer, checkpoint=str(state)))
-        self.going[int(trial.id)] = trial
-        runner.start(TrainingJob(int(trial.id), config, self.overrides(trial), self.train))
+        self.running[int(trial.id)] = trial
+        request = Request.of("train", config, self.overrides(trial))
+        runner.start(TrainingJob(int(trial.id), config, request, self.train))
 
     def _collect(self, runner: Runner) -> None:
-        """Wait until trials end, and tell the oracle."""
+        """Wait until trials end, and report them to the oracle."""
         while not (ended := runner.wait()):
             pass
         for job, outcome in ended:
-            trial = self.going.pop(job.number)
+            trial = self.running.pop(job.number)
             self.search.end(trial, self._result(outcome))
             if self.tuner.name != "hyperband":
                 shutil.rmtree(self.folder / trial.id, ignore_errors=True)
         self._check_failures()
 
     def _state(self, trial: Trial) -> Path:
-        """The folder of the trial's state between epochs; where it goes on from another, with that one's."""
+        """Return the folder of the trial's state between epochs, filled with that of the trial that it continues."""
         folder = self.folder / trial.id
         earlier = self.folder / (trial.continues or trial.id) / STATE
         if earlier.exists() and not (folder / STATE).exists():
@@ -110,7 +107,7 @@ class Trials:
         return folder
 
     def _result(self, outcome: Outcome) -> Result:
-        """What the oracle is told of an outcome; a trial whose objective is not finite has failed."""
+        """Return the oracle's result of an outcome; a trial with a non-finite objective has failed."""
         name = self.tuner.objective
         key = name if "/" in name else f"best/{name}"
         if outcome.status != "finished":
@@ -132,7 +129,7 @@ class Trials:
         )
 
     def _left_open(self, runner: Runner) -> list[Trial]:
-        """The trials that were begun and not ended. One whose run had finished is taken over instead."""
+        """Return the trials that were begun and not ended. Those with a finished run are ended instead."""
         done = runner.parent.children("FINISHED") if runner.parent else {}
         waiting = []
         for trial in self.search.open:
@@ -144,9 +141,9 @@ class Trials:
         return waiting
 
     def _spent(self, deadline: float) -> str:
-        """Which budget is used up; empty where none is."""
+        """Return which budget is used up, empty if none is."""
         counts = Counter(result.status for result in self.search.results.values())
-        if counts["completed"] + counts["failed"] + len(self.going) >= self.tuner.max_trials:
+        if counts["completed"] + counts["failed"] + len(self.running) >= self.tuner.max_trials:
             return f"tuner.max_trials={self.tuner.max_trials} reached"
         if time.monotonic() > deadline:
             return f"tuner.max_minutes={self.tuner.max_minutes:g} over"

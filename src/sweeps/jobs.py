@@ -1,14 +1,17 @@
-"""A job of a sweep, and what became of it."""
+"""Job of a sweep and its outcome."""
 
 from __future__ import annotations
 
 import shlex
+import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..config import Config
 from ..config.identity import Request, config_digest
+from ..errors import UserError
 from ..tracking.run_folder import RunLink
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ Status = Literal["finished", "failed", "killed", "skipped"]
 
 
 class Trained(Protocol):
-    """What a training function gives, as far as a sweep reads it."""
+    """Result of a training function, as far as a sweep reads it."""
 
     @property
     def run_id(self) -> str | None: ...
@@ -31,13 +34,14 @@ class Trained(Protocol):
 
 
 Train = Callable[[Config, Request, RunLink], Any]
-"""A function like `training.run.train`, which gives a `Trained`. It must stand in a module that a worker can import."""
+"""A function like `training.run.train`, in a module that a worker can import."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. `reason` says why it failed; `scores` has `best/val_*` (of the epoch whose weights are restored)
-    and `validation/*` and `test/*` (as evaluated). `returned` is Hydra's, of jobs it ran.
+    """How a job ended: `reason` of a failure, `returned` by Hydra where it ran the job.
+
+    `scores` has `best/val_*` (of the epoch with the best weights) and `validation/*` and `test/*` (as evaluated).
     """
 
     status: Status
@@ -48,31 +52,37 @@ class Outcome:
     scores: Mapping[str, float] = field(default_factory=dict)
     returned: JobReturn | None = None
 
+    @classmethod
+    def of(cls, result: Trained) -> Outcome:
+        """Return the outcome of a training that ran through."""
+        scores = dict(result.scores)
+        return cls("finished", run_id=result.run_id, weights_digest=result.weights_digest, scores=scores)
+
 
 @dataclass(frozen=True)
 class Job:
-    """Something to run in a process of its own; `number` counts from 0 within its sweep.
+    """Work for a process of its own; `number` counts from 0 within its sweep.
 
-    `config` is None for a task that is no training of ours; `link` ties a training to its sweep.
+    `config` is None for a task that is not a training of this project; `link` ties a training to its sweep.
     """
 
     number: int
     config: Config | None
-    overrides: Sequence[str]
+    request: Request
     link: RunLink = field(default=RunLink(), kw_only=True)
 
     def title(self, shared: Sequence[str] = ()) -> str:
-        """The overrides that are not in `shared`: what tells this job from the others."""
-        own = [override for override in self.overrides if override not in shared]
-        return shlex.join(own or self.overrides) or "default"
+        """Return the overrides that tell this job from the others: those not in `shared`."""
+        own = [override for override in self.request.overrides if override not in shared]
+        return shlex.join(own or self.request.overrides) or "default"
 
     @property
     def digest(self) -> str:
-        """Equal for jobs whose result must be the same; empty without a config."""
+        """Digest of the config, equal for jobs with equal results; empty without a config."""
         return config_digest(self.config) if self.config else ""
 
     def run(self) -> Outcome:
-        """Do the work, in the worker. Whatever it raises is how it failed."""
+        """Do the work, in the worker. Any exception is a failure of the job."""
         raise NotImplementedError
 
 
@@ -84,15 +94,26 @@ class TrainingJob(Job):
 
     def run(self) -> Outcome:
         assert self.config is not None  # noqa: S101 - for the type checker
-        request = Request.of("train", self.config, self.overrides)
-        return finished(self.train(self.config, request, self.link))
+        return Outcome.of(self.train(self.config, self.request, self.link))
 
 
-def finished(result: Trained) -> Outcome:
-    """The outcome of a training that ran through."""
-    return Outcome("finished", run_id=result.run_id, weights_digest=result.weights_digest, scores=dict(result.scores))
+def execute(job: Job) -> Outcome:
+    """Run `job` in this process and time it. A defect prints its traceback and gives no reason."""
+    start = time.perf_counter()
+    try:
+        outcome = job.run()
+    except UserError as error:
+        outcome = Outcome("failed", reason=str(error))
+    except KeyboardInterrupt:
+        outcome = Outcome("killed", reason="interrupted")
+    except Exception:  # noqa: BLE001 - a defect of one job ends that job alone
+        traceback.print_exc()
+        outcome = Outcome("failed")
+    return replace(outcome, seconds=time.perf_counter() - start)
 
 
 def shared_overrides(jobs: Sequence[Job]) -> list[str]:
-    """The overrides that all jobs have, in the order of the first."""
-    return [each for each in jobs[0].overrides if all(each in job.overrides for job in jobs)] if len(jobs) > 1 else []
+    """Return the overrides that all of several jobs have, in the order of the first."""
+    if len(jobs) < 2:
+        return []
+    return [each for each in jobs[0].request.overrides if all(each in job.request.overrides for job in jobs)]

@@ -1,38 +1,176 @@
-"""`python -m src.train -m ...`: every batch of a sweeper's jobs, checked, run and recorded below one parent run."""
+"""Multirun: `python -m src.train -m ...`, each batch of a sweeper's jobs checked, run and recorded below one parent."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import pickle
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
+from ..cli.composition import plain_tree
 from ..cli.hydra_command import HydraCommand, named
-from ..config import Config, SweepConfig, TrackingConfig
-from ..config.identity import command_line
-from ..errors import ConfigError
+from ..config import Config, SweepConfig, TrackingConfig, to_config
+from ..config.base import LAUNCH, without_roles
+from ..config.identity import Request, command_line
+from ..errors import ConfigError, SweepError, UserError
 from ..tracking.read import find_runs
 from ..tracking.resuming import under_way
 from ..tracking.run_folder import RunLink
 from ..tracking.store import DIGEST_TAG, open_store
-from .hydra_jobs import HydraJob, Launch, LinkedTask, own_values, returned
 from .jobs import Job, Outcome, shared_overrides
 from .parent import Parent, open_parent, report
 from .pool import GRACE_SECONDS
 from .runner import Runner, SweepProgress, worker_pool
 
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext, TaskFunction
+
 Outcomes = Mapping[int, Outcome]
-Execute = Callable[["Sweep", Sequence[HydraJob]], Outcomes]
+Execute = Callable[["Sweep", Sequence["HydraJob"]], Outcomes]
+
+
+@dataclass
+class LinkedTask:
+    """A training as Hydra calls it in a worker: with the job's config, as part of a sweep.
+
+    It returns the value of `objective` and keeps the `outcome`. Without a `request`, Hydra's overrides make one.
+    """
+
+    train: Callable[..., Any]
+    link: RunLink
+    request: Request | None = None
+    outcome: Outcome | None = None
+
+    def __call__(self, tree: DictConfig) -> float | None:
+        config = to_config(plain_tree(tree), Config)
+        request = self.request or _request(config, HydraConfig.get().overrides.task)
+        self.outcome = Outcome.of(self.train(config, request, link=self.link))
+        return self.outcome.scores.get(config.objective)
+
+
+@dataclass(frozen=True)
+class HydraJob(Job):
+    """A job with its composed `tree`, run in the worker by Hydra's own `run_job`.
+
+    `overrides` are all of its overrides, Hydra's too; `payload` is what else `run_job` needs, pickled.
+    """
+
+    overrides: Sequence[str]
+    tree: DictConfig
+    payload: bytes
+
+    def run(self) -> Outcome:
+        task, context, singletons = pickle.loads(self.payload)  # noqa: S301 - from the launcher
+        singletons["instances"][Plugins] = Plugins.instance()  # found anew, its classes would be others than the job's
+        Singleton.set_state(singletons)
+        setup_globals()
+        if isinstance(task, HydraCommand) and self.config is not None:
+            task = LinkedTask(named(task.function), self.link, self.request)
+        returned = run_job(
+            task_function=task,
+            config=self.tree,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=context,
+        )
+        if returned.status is JobStatus.COMPLETED:
+            outcome = (isinstance(task, LinkedTask) and task.outcome) or Outcome("finished")
+            return replace(outcome, returned=returned)
+        error = returned._return_value
+        if not isinstance(error, UserError):
+            traceback.print_exception(error)
+        returned.return_value = SweepError(f"{type(error).__name__}: {error}")  # the error itself may not be picklable
+        return Outcome("failed", reason=str(error) if isinstance(error, UserError) else "", returned=returned)
+
+    def job_return(self, outcome: Outcome, failure: str) -> JobReturn:
+        """Return the result for Hydra's sweeper; that of a failed job raises `failure` when its value is read."""
+        result = outcome.returned or JobReturn(
+            overrides=list(self.request.overrides),
+            cfg=own_values(self.tree),
+            hydra_cfg=OmegaConf.masked_copy(self.tree, ["hydra"]),
+        )
+        if outcome.status not in ("finished", "skipped"):
+            result.status, result.return_value = JobStatus.FAILED, SweepError(failure)
+        elif outcome.returned is None:
+            result.status = JobStatus.COMPLETED
+            result.return_value = outcome.scores.get(self.config.objective) if self.config else None
+        return result
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Hydra's arguments to a launcher."""
+
+    context: HydraContext
+    task: TaskFunction
+    config: DictConfig
+
+    def jobs(self, overrides: Sequence[Sequence[str]], first: int) -> list[HydraJob]:
+        """Return the jobs of `overrides`, numbered from `first`. Raise ConfigError for the first wrong config."""
+        import cloudpickle  # pickles what is defined in a notebook or a function, too
+
+        if not overrides:
+            raise ConfigError("no jobs: one of the lists of values is empty")
+        payload = cloudpickle.dumps((self.task, self.context, Singleton.get_state()))
+        jobs = [self._job(number, each, payload) for number, each in enumerate(overrides, first)]
+        configs = [job.config for job in jobs if job.config is not None]
+        if len({repr((config.sweep, config.tracking, config.cluster)) for config in configs}) > 1:
+            raise ConfigError("sweep, tracking and cluster: must be the same for all jobs of a sweep")
+        for config in configs:
+            if config.resume not in (None, "auto"):
+                raise ConfigError(f"resume={config.resume}: is one run; with -m use resume=auto")
+        if isinstance(self.task, HydraCommand):
+            self.task.begun = True
+        return jobs
+
+    def _job(self, number: int, overrides: Sequence[str], payload: bytes) -> HydraJob:
+        tree = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(tree):
+            tree.hydra.job.id = tree.hydra.job.num = number
+        config = None
+        if isinstance(self.task, HydraCommand) and self.task.schema is Config:
+            config = to_config(self._values(tree), Config)
+        return HydraJob(number, config, _request(config, overrides), list(overrides), tree, payload)
+
+    def _values(self, tree: DictConfig) -> dict[str, Any]:
+        """Return the values of a job, with `${hydra:...}` resolved as `run_job` would."""
+        singleton = HydraConfig.instance()
+        before = singleton.cfg
+        try:
+            singleton.set_config(tree)
+            folder = os.path.join(str(tree.hydra.sweep.dir), str(tree.hydra.sweep.subdir))
+            with read_write(tree.hydra.runtime), open_dict(tree.hydra.runtime):
+                tree.hydra.runtime.output_dir = os.path.abspath(folder)
+            singleton.set_config(tree)
+            return plain_tree(own_values(tree))
+        finally:
+            singleton.cfg = before
+
+
+def own_values(tree: DictConfig) -> DictConfig:
+    """Return the tree without Hydra's own node."""
+    return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
+
+
+def _request(config: Config | None, overrides: Sequence[str]) -> Request:
+    return Request.of("train", config, without_roles(overrides, Config, LAUNCH))
 
 
 class Sweep:
@@ -56,11 +194,11 @@ class Sweep:
             self.parent.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
 
     def run(self, batch: Sequence[HydraJob]) -> list[JobReturn]:
-        """Run a batch of jobs. Raises ConfigError before the first one, KeyboardInterrupt when interrupted."""
+        """Run a batch of jobs. Raise ConfigError before the first one, KeyboardInterrupt when interrupted."""
         config = batch[0].config
         if config is not None and config.print_config:
             print("---\n".join(OmegaConf.to_yaml(own_values(job.tree), resolve=True) for job in batch), end="")
-            return [returned(job, Outcome("finished"), "") for job in batch]
+            return [job.job_return(Outcome("finished"), "") for job in batch]
         check_folders([job.config for job in [*self.jobs, *batch] if job.config is not None])
         skipped = finished_before(batch, config.tracking) if config and config.sweep.skip_finished else {}
         if config is not None and self.parent is None:
@@ -75,12 +213,16 @@ class Sweep:
         shared, failed = shared_overrides(batch), self._failed(batch)
         reasons = "; ".join(f"{job.title(shared)}: {outcomes[job.number].reason}" for job in failed)
         failure = f"{len(failed)} of {len(batch)} jobs failed: {reasons}"
-        return [returned(job, outcomes[job.number], failure) for job in batch]
+        return [job.job_return(outcomes[job.number], failure) for job in batch]
 
     def _open(self, batch: Sequence[HydraJob], config: Config) -> Parent | None:
-        command = command_line("train", sys.argv[1:])
-        name, resume = sweep_name(batch), config.sweep.skip_finished
-        return open_parent(config.tracking, "sweep", name, sweep_digest(batch), command=command, resume=resume)
+        shared = shared_overrides(batch)
+        keys = [each.partition("=")[0].lstrip("+") for each in batch[0].request.overrides if each not in shared]
+        name = f"sweep over {', '.join(keys)}" if keys else "sweep"
+        digests = "".join(sorted(job.digest for job in batch))
+        digest = hashlib.sha256(digests.encode()).hexdigest()[:32]
+        command, resume = command_line("train", sys.argv[1:]), config.sweep.skip_finished
+        return open_parent(config.tracking, "sweep", name, digest, command=command, resume=resume)
 
     def _failed(self, jobs: Sequence[HydraJob]) -> list[HydraJob]:
         return [job for job in jobs if job.number in self.outcomes and self.outcomes[job.number].status == "failed"]
@@ -106,43 +248,22 @@ def in_workers(backend: Literal["workers", "ray"], sweep: Sweep, jobs: Sequence[
     size, total = min(settings.n_jobs, len(jobs)), sweep.jobs[-1].number + 1
     with (
         worker_pool(size, sweep.folder, backend, config.cluster if config else None) as pool,
-        SweepProgress(total, size, Console(quiet=config is None, markup=False), total - len(jobs)) as progress,
+        SweepProgress(total, Console(quiet=config is None, markup=False), total - len(jobs)) as progress,
     ):
         runner = Runner(pool, sweep.parent, progress, shared_overrides(sweep.jobs))
-        return run_jobs(jobs, runner, fail_fast=settings.fail_fast)
+        return runner.run(jobs, fail_fast=settings.fail_fast)
 
 
-def run_jobs(jobs: Sequence[Job], runner: Runner, *, fail_fast: bool) -> dict[int, Outcome]:
-    """Run `jobs` in order, as many at once as there is room for; outcomes by job number.
-
-    With `fail_fast`, the first failure ends the running jobs and leaves the rest out.
-    """
-    waiting, outcomes = list(jobs), dict[int, Outcome]()
-    try:
-        while waiting or runner.running:
-            while waiting and runner.has_room:
-                runner.start(waiting.pop(0))
-            ended = runner.wait()
-            if fail_fast and any(outcome.status == "failed" for _, outcome in ended):
-                waiting.clear()
-                ended += runner.interrupt()
-            outcomes |= {job.number: outcome for job, outcome in ended}
-    except KeyboardInterrupt:
-        runner.interrupt()
-        raise
-    return outcomes
-
-
-def by_scheduler(launcher: Launcher, given: Launch, sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:
+def by_scheduler(launcher: Launcher, launch: Launch, sweep: Sweep, jobs: Sequence[HydraJob]) -> Outcomes:
     """Hand a batch to a scheduler through another launcher, which waits for all jobs."""
-    task = given.task
+    task = launch.task
     if isinstance(task, HydraCommand) and jobs[0].config is not None:
         task = LinkedTask(named(task.function), RunLink(sweep.parent.id if sweep.parent else None))
-    launcher.setup(hydra_context=given.context, task_function=task, config=given.config)
+    launcher.setup(hydra_context=launch.context, task_function=task, config=launch.config)
     returns: Sequence[JobReturn] = []
     died = ""
     try:
-        returns = launcher.launch([job.given for job in jobs], jobs[0].number)
+        returns = launcher.launch([job.overrides for job in jobs], jobs[0].number)
     except RuntimeError as error:  # what submitit raises where a job gave no result; the others ran all the same
         died = " ".join(str(error).split())[:500]
     return _recorded_outcomes(jobs, returns, died, sweep.parent)
@@ -151,7 +272,7 @@ def by_scheduler(launcher: Launcher, given: Launch, sweep: Sweep, jobs: Sequence
 def _recorded_outcomes(
     jobs: Sequence[HydraJob], returns: Sequence[JobReturn], died: str, parent: Parent | None
 ) -> Outcomes:
-    """What became of each job: what it recorded, or what it raised; `died` says why none returned anything."""
+    """Return the outcome that each job recorded or raised; `died` is the reason of those that returned nothing."""
     if parent is not None and died:
         parent.close_lost("FAILED", died)
     children = parent.children("FINISHED") if parent else {}
@@ -172,9 +293,9 @@ def _recorded_outcomes(
 
 
 def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[int, Outcome]:
-    """A `skipped` outcome, by number, for each job whose config digest has a finished run in the experiment.
+    """Return a `skipped` outcome, by number, for each job with a finished run of its config digest in the experiment.
 
-    Workers outlive a sweep that is killed by some seconds, in which they may finish: they are waited for.
+    Workers outlive a killed sweep by some seconds, in which they may finish: wait for them.
     """
     if tracking.name == "off":
         raise ConfigError("sweep.skip_finished=true: needs a record of what is finished; not with tracking=off")
@@ -185,25 +306,7 @@ def finished_before(jobs: Sequence[HydraJob], tracking: TrackingConfig) -> dict[
     runs = {run.tags.get(DIGEST_TAG): run for run in reversed(find_runs(tracking))}
     found = {job.number: runs.get(job.digest) for job in jobs}
     return {
-        number: Outcome(
-            "skipped",
-            run_id=run.id,
-            weights_digest=run.tags["weights.sha256"],
-            scores=run.metrics,
-        )
+        number: Outcome("skipped", run_id=run.id, weights_digest=run.tags["weights.sha256"], scores=run.metrics)
         for number, run in found.items()
         if run is not None
     }
-
-
-def sweep_digest(jobs: Sequence[Job]) -> str:
-    """Equal for sweeps over the same configs, in whatever order."""
-    digests = sorted(job.digest for job in jobs)
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
-
-
-def sweep_name(jobs: Sequence[Job]) -> str:
-    """`sweep over model, seed`: the keys whose values differ."""
-    shared = shared_overrides(jobs)
-    keys = [each.partition("=")[0].lstrip("+") for each in jobs[0].overrides if each not in shared]
-    return f"sweep over {', '.join(keys)}" if keys else "sweep"

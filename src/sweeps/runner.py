@@ -1,22 +1,21 @@
-"""Jobs in workers below one parent run, with their progress shown: what sweeps and searches have in common."""
+"""Jobs in a pool below one parent run, with their progress shown: what sweeps and searches share."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..config import ClusterConfig
 from ..config.identity import run_name
 from .jobs import Job, Outcome
 from .parent import Parent
-from .pool import Backend, Pool, Running
+from .pool import Pool, ProcessPool, Running
 from .ray_pool import RayPool
 
 REFRESH_SECONDS = 0.5
@@ -26,16 +25,16 @@ SHOWN_SCORES = ("validation/accuracy", "test/accuracy")
 @contextlib.contextmanager
 def worker_pool(
     size: int, logs: Path, backend: Literal["workers", "ray"], cluster: ClusterConfig | None
-) -> Iterator[Backend]:
-    """A pool whose jobs do not outlive the block; `cluster` is None for jobs that do not train.
+) -> Iterator[Pool]:
+    """Open a pool that ends its jobs with the block; `cluster` is None for jobs that do not train.
 
     Raises ClusterError where the cluster cannot be used.
     """
-    pool: Backend
+    pool: Pool
     if backend == "ray":
         pool = RayPool(size, logs, cluster or ClusterConfig())
     else:
-        pool = Pool(size, logs, preload=cluster is not None)
+        pool = ProcessPool(size, logs, preload=cluster is not None)
     try:
         yield pool
     finally:
@@ -43,13 +42,19 @@ def worker_pool(
 
 
 class SweepProgress:
-    """Bars where the output is a terminal; in any case one line for each job that ended."""
+    """Progress bars on a terminal, and one line for each job that ended."""
 
-    def __init__(self, total: int, workers: int, console: Console, done: int = 0) -> None:
-        self.total, self.workers, self.console, self.done = total, workers, console, done
-        self.seconds: list[float] = []
-        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[state]}"))
-        self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    def __init__(self, total: int, console: Console, done: int = 0) -> None:
+        self.total, self.console, self.done = total, console, done
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        self.bars = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        )
         self.whole = self.bars.add_task("all jobs", total=total, state="")
         self.lines: dict[int, TaskID] = {}
 
@@ -69,7 +74,6 @@ class SweepProgress:
         self.done += 1
         if number in self.lines:
             self.bars.remove_task(self.lines.pop(number))
-            self.seconds.append(outcome.seconds)
         scores = [
             f"{name.replace('/', ' ')} {outcome.scores[name]:.3f}" for name in SHOWN_SCORES if name in outcome.scores
         ]
@@ -78,7 +82,7 @@ class SweepProgress:
         self.console.print(f"{line}; {result}" if result else line, highlight=False, soft_wrap=True, markup=False)
 
     def refresh(self, running: Sequence[Running]) -> None:
-        """Bring the lines up to how far the jobs are. A job on another machine says nothing: it is running."""
+        """Show the progress of the jobs. A job on another machine reports none."""
         begun = 0.0
         for each in running:
             if progress := each.job.link.progress():
@@ -88,60 +92,66 @@ class SweepProgress:
                 share = progress.epoch / progress.epochs
                 begun += share
                 self.bars.update(self.lines[each.job.number], completed=share, state=state)
-        state = f"{self.done}/{self.total}{self._left(running)}"
-        self.bars.update(self.whole, completed=self.done + begun, state=state)
-
-    def _left(self, running: Sequence[Running]) -> str:
-        if not self.seconds:
-            return ""
-        mean, now = sum(self.seconds) / len(self.seconds), time.perf_counter()
-        spent = sum(min(now - each.started, mean) for each in running)
-        left = max(0.0, (self.total - self.done) * mean - spent) / self.workers
-        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+        self.bars.update(self.whole, completed=self.done + begun, state=f"{self.done}/{self.total}")
 
 
 class Runner:
     """Starts jobs and collects their outcomes; each is shown on the terminal and closed in the tracking store."""
 
-    def __init__(self, pool: Backend, parent: Parent | None, progress: SweepProgress, shared: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, parent: Parent | None, progress: SweepProgress, shared: Sequence[str]) -> None:
         self.pool, self.parent, self.progress, self.shared = pool, parent, progress, shared
 
     @property
     def has_room(self) -> bool:
-        """Whether a further job could start now."""
-        return bool(self.pool.free)
+        """Return whether a further job could start now."""
+        return self.pool.has_room
 
-    @property
-    def running(self) -> int:
-        """The number of jobs on their way."""
-        return len(self.pool.running)
+    def run(self, jobs: Sequence[Job], *, fail_fast: bool) -> dict[int, Outcome]:
+        """Run `jobs` in order, as many at once as there is room for, and return outcomes by job number.
+
+        With `fail_fast`, the first failure ends the running jobs and starts no more.
+        """
+        waiting, outcomes = list(jobs), dict[int, Outcome]()
+        try:
+            while waiting or self.pool.running:
+                while waiting and self.has_room:
+                    self.start(waiting.pop(0))
+                ended = self.wait()
+                if fail_fast and any(outcome.status == "failed" for _, outcome in ended):
+                    waiting.clear()
+                    ended += self.interrupt()
+                outcomes |= {job.number: outcome for job, outcome in ended}
+        except KeyboardInterrupt:
+            self.interrupt()
+            raise
+        return outcomes
 
     def start(self, job: Job) -> None:
         """Start `job` as a child of the parent run, named by what tells it from the others."""
         if job.config is not None:
-            own = [override for override in job.overrides if override not in self.shared]
-            job = replace(job, config=replace(job.config, name=job.config.name or run_name(job.config, own)))
+            own = [override for override in job.request.overrides if override not in self.shared]
+            job = replace(job, request=replace(job.request, name=run_name(job.config, own)))
         if self.parent is not None:
             job = replace(job, link=replace(job.link, parent=self.parent.id))
         self.progress.started(self.pool.start(job), job.title(self.shared))
 
     def wait(self) -> list[tuple[Job, Outcome]]:
-        """The jobs that ended within half a second."""
-        ended = self._shown(self.pool.wait(REFRESH_SECONDS))
+        """Return the jobs that end within half a second."""
+        ended = self._record(self.pool.wait(REFRESH_SECONDS))
         self.progress.refresh(self.pool.running)
         return ended
 
     def interrupt(self) -> list[tuple[Job, Outcome]]:
         """End all running jobs, as KILLED runs."""
-        ended = self._shown(self.pool.interrupt())
+        ended = self._record(self.pool.interrupt())
         if self.parent is not None:
             self.parent.close_lost("KILLED", "interrupted")
         return ended
 
-    def _shown(self, ended: Sequence[tuple[Running, Outcome]]) -> list[tuple[Job, Outcome]]:
+    def _record(self, ended: Sequence[tuple[Running, Outcome]]) -> list[tuple[Job, Outcome]]:
         for running, outcome in ended:
             self.progress.ended(running.job.number, running.job.title(self.shared), outcome)
             if outcome.status == "failed" and self.parent is not None:
-                # A worker that died could not say so itself.
+                # A worker that died could not record its failure itself.
                 self.parent.close_lost("FAILED", outcome.reason, digest=running.job.digest)
         return [(running.job, outcome) for running, outcome in ended]

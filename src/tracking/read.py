@@ -22,7 +22,7 @@ ROLE_TAG = "role"
 PAGE = 1000
 BEST_BY, TIE_BY = "validation/accuracy", "validation/log_loss"
 """The higher the better; of equals the lower, and then the run that was begun first."""
-TRIALS_OF_THE_LOOP = ("debug", "overfit")  # trainers whose scores mean nothing
+UNSCORED_TRAINERS = ("debug", "overfit")  # they check the training loop; their scores mean nothing
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find_run(config: TrackingConfig, which: str, key: str = "run") -> RecordedRu
 
 def _competes(run: RecordedRun) -> bool:
     overfit = run.params.get("trainer.overfit", "").lower() == "true"
-    return not overfit and run.params.get("trainer.name") not in TRIALS_OF_THE_LOOP
+    return not overfit and run.params.get("trainer.name") not in UNSCORED_TRAINERS
 
 
 def _best(runs: list[RecordedRun]) -> RecordedRun:

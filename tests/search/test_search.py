@@ -16,7 +16,7 @@ from hydra import initialize_config_dir
 
 from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
 from src.search.oracle import Result, Search, Trial, create_oracle
-from src.search.search_report import importances, report
+from src.search.report import importances, report
 from src.search.session import best_trial, experiment_text, repeats, write_experiment
 from src.search.space import hyperparameters, overrides, probes
 from src.search.tune import compose_trial

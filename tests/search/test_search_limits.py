@@ -16,7 +16,7 @@ from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
 from src.errors import SweepError
 from src.search import session
 from src.search.oracle import Search, create_oracle
-from src.search.search_report import summary
+from src.search.report import summary
 from src.search.session import Session, conclude
 from src.search.space import hyperparameters
 from src.search.trials import Trials
@@ -41,7 +41,7 @@ class InstantRunner:
 
     def __init__(self, outcome: Callable[[Job], Outcome]) -> None:
         self.outcome = outcome
-        self.progress = SweepProgress(1, 1, Console(quiet=True))
+        self.progress = SweepProgress(1, Console(quiet=True))
         self.running: list[Job] = []
         self.begun: list[Job] = []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from src.config.identity import Request
 from src.sweeps.jobs import Job
 from src.sweeps.pool import Running, watched
 from src.sweeps.runner import SweepProgress
@@ -15,11 +16,11 @@ from src.tracking.run_folder import RunLink
 
 
 def test_a_sweep_shows_the_epoch_that_a_job_reports(tmp_path: Path) -> None:
-    job, log = watched(Job(0, None, ["seed=0"]), tmp_path)
+    job, log = watched(Job(0, None, Request("a", "train", ("seed=0",))), tmp_path)
     assert job.link.progress() is None
     running = Running(job, log, time.perf_counter())
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    progress = SweepProgress(1, 1, console)
+    progress = SweepProgress(1, console)
     progress.started(running, "seed=0")
     progress.refresh([running])
     assert progress.bars.tasks[1].fields["state"] == "running"

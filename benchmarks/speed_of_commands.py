@@ -1,4 +1,4 @@
-"""Whole commands from the prompt to the shell's return, in turn: `python -m benchmarks.command_speed [ROUNDS]`."""
+"""Speed of whole commands, from the prompt to the shell's return: `python -m benchmarks speed commands`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import ROUNDS, Row, faster, in_turn, show
-from benchmarks.training_speed import write_faces
+from benchmarks.harness import ROUNDS, Row, faster, in_turn
+from benchmarks.speed_of_training import write_faces
 from src.config import PROJECT_ROOT
 
 NO_DUPLICATES = "dataset.near_duplicate_distance=null"
@@ -131,8 +130,3 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        show(command_rows(Path(temporary), *(int(argument) for argument in sys.argv[1:])))

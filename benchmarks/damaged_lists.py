@@ -1,9 +1,8 @@
-"""Damage files at random: a prepared data set, the state of a fit, lists of images and archives."""
+"""Lists of images and archives, damaged at random."""
 
 from __future__ import annotations
 
 import io
-import os
 import random
 import tarfile
 import zipfile
@@ -15,64 +14,14 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.small_runs import Outcome
-from src.config import DatasetConfig, SourceConfig
+from src.config import SourceConfig
 from src.data.locators import READ_ERRORS
-from src.data.prepared import prepare
 from src.data.sources.folders import SOURCES
 from src.errors import UserError
 
 WORDS = b"happy sad , .. / nan -1 1e999 { [ path label split weight train PK\x01\x02 PK\x05\x06 ustar".split()
 WORDS += [b'"', b"\n", b"\r", b"\0", b"\xff\xfe", b"\x1f\x8b", b"\xff" * 8]
 CHOICE = random.Random(0)  # noqa: S311 - not a secret
-
-
-def flipped_bits(folder: Path, trials: int) -> Outcome:
-    """One random bit of a prepared data set flipped, size and time of change as they were."""
-    for name, level in (("happy", 170), ("sad", 85)):
-        (folder / "images" / name).mkdir(parents=True)
-        for index in range(6):
-            pixels = np.random.default_rng(index + level).integers(level - 60, level + 60, (32, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / "images" / name / f"{index}.png")
-    config = DatasetConfig("photos", "folder", path=f"{folder}/images", image_size=32, cache=str(folder / "cache"))
-    first, held = prepare(config), 0
-    pixels, table = np.array(first.images), first.table  # a copy: the memory map shows the damage
-    files = sorted(path for path in (folder / "cache").glob("photos-*/*") if path.is_file())
-    for _ in range(trials):
-        file = CHOICE.choice(files)
-        data, status = bytearray(file.read_bytes()), file.stat()
-        data[CHOICE.randrange(len(data))] ^= 1 << CHOICE.randrange(8)
-        file.write_bytes(data)
-        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-        again = prepare(config)
-        same = np.array_equal(again.images, pixels) and again.table.to_csv() == table.to_csv()
-        held += same and file.read_bytes() != bytes(data)
-    return Outcome(trials, held, "found at opening, told, made anew")
-
-
-def torn_states(folder: Path, trials: int) -> Outcome:
-    """The state of a fit cut short or changed at a random place: the one before it is used."""
-    from src.training.backend import start_backend
-
-    start_backend()  # quietly
-    from src.training.checkpoint import _read, _write
-
-    arrays = [np.random.default_rng(seed).normal(size=(50, 50)).astype("float32") for seed in range(4)]
-    held = 0
-    for _ in range(trials):
-        _write(folder, arrays, {"epochs_done": 1})
-        _write(folder, arrays, {"epochs_done": 2})
-        state = folder / "state.npz"
-        data = bytearray(state.read_bytes())
-        place = CHOICE.randrange(len(data))
-        if CHOICE.random() < 0.5:
-            del data[place:]
-        else:
-            data[place] ^= 1 << CHOICE.randrange(8)
-        state.write_bytes(data)
-        found = _read(folder)
-        # Some bits of a zip archive mean nothing: then all is as it was written.
-        held += found is not None and all(np.array_equal(a, b) for a, b in zip(arrays, found[0], strict=True))
-    return Outcome(trials, held, "the state or the one before it, never another one")
 
 
 def damaged_lists(folder: Path, trials: int) -> Outcome:

@@ -162,11 +162,10 @@ def record(parent: Parent, search: Search, best: tuple[Trial, Result], command: 
     """Add the report and the winner to the parent run."""
     trial, result = best
     counts = Counter(each.status for each in search.results.values())
-    parent.log_metrics({f"sweep/{status}": float(count) for status, count in counts.items()})
-    parent.log_metrics(result.metrics)
-    parent.set_tags({"winner.run": result.run_id or "", "winner.command": command, "winner.trial": trial.id})
-    parent.note(f"The best trial is {trial.id}:\n\n    {command}\n\n{(pages / 'search.md').read_text()}"[:5000])
-    parent.log_folder(pages)
+    metrics = {f"sweep/{status}": float(count) for status, count in counts.items()} | dict(result.metrics)
+    tags = {"winner.run": result.run_id or "", "winner.command": command, "winner.trial": trial.id}
+    note = f"The best trial is {trial.id}:\n\n    {command}\n\n{(pages / 'search.md').read_text()}"
+    parent.record(pages, metrics, note[:5000], tags)
 
 
 def summary(search: Search) -> str:

@@ -1,4 +1,4 @@
-"""Random command lines, none of which may end in a traceback: `python -m benchmarks.random_overrides [LINES]`.
+"""Random command lines, none of which may end in a traceback: `python -m benchmarks fuzz command_lines=LINES`.
 
 Prints how many were accepted, how many were rejected in one line, and every line that was a defect. Each core takes a
 share, in a process that is forked from one that has everything imported; the YAML files are parsed once.
@@ -65,7 +65,7 @@ def answers(lines: Sequence[list[str]]) -> list[tuple[list[str], str]]:
     return found
 
 
-def run(count: int) -> int:
+def command_lines(count: int) -> int:
     """Try `count` command lines and print the counts. Returns how many were defects."""
     generator, start = random.Random(0), time.perf_counter()  # noqa: S311 - not a secret
     lines = [[random_override(generator) for _ in range(generator.choice([1, 1, 2, 3]))] for _ in range(count)]
@@ -80,9 +80,7 @@ def run(count: int) -> int:
                 counts[result if known else "defect"] += 1
                 if not known:
                     print(f"{shlex.join(arguments)}: {result}", flush=True)
+        pool.close()  # ended by SIGTERM, a worker would answer as a command does
+        pool.join()
     Console().print(f"{count:,} lines in {time.perf_counter() - start:.0f} s: {dict(counts)}", highlight=False)
     return counts["defect"]
-
-
-if __name__ == "__main__":
-    sys.exit(1 if run(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000) else 0)
