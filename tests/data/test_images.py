@@ -279,7 +279,7 @@ def test_processes_that_prepare_share_one_budget(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on broken metadata
 def test_damaged_files_never_crash_or_pass_for_sound() -> None:
-    """A sample of `python -m benchmarks.hostile_images`, which measures their time too."""
+    """A sample of `python -m benchmarks fuzz damaged_images`, which measures their time too."""
     random = np.random.default_rng(1)
     sound = sound_images(random)
     assert examine(iter(sound)).verdicts == {"ok": len(sound)}

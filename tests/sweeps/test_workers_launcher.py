@@ -1,4 +1,4 @@
-"""`hydra/launcher=workers` is a launcher like any other: Hydra's own tests, callbacks, folders, optimizing sweepers."""
+"""`hydra/launcher=workers` is a launcher like any other: callbacks, folders, optimizing sweepers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
-from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 from hydra.version import _UNSPECIFIED_, VersionBase
 
 import hydra_plugins
-from src.config import PROJECT_ROOT, Config
+from src.config import Config
 from src.tracking.store import open_store
 from src.train import main
 from tests.composing import BRIEF_EVALUATION
@@ -28,27 +27,8 @@ SMALL += ["trainer.batch_size=8", "trainer.epochs=1", *BRIEF_EVALUATION]
 
 @pytest.fixture(autouse=True)
 def no_version_of_hydra_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra's suites expect a process in which no config was composed for a version, as other tests do."""
+    """Hydra's plugins expect a process in which no config was composed for a version, as other tests do."""
     monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
-
-
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("workers", [])])
-class TestWorkers(LauncherTestSuite):
-    """Hydra's tests of any launcher."""
-
-
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("workers", ["hydra.sweeper.max_batch_size=2"])])
-class TestWorkersInBatches(BatchedSweeperTestSuite):
-    """Hydra's tests of a launcher that gets its jobs in several batches."""
-
-
-@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=workers"])])
-class TestWorkersIntegration(IntegrationTestSuite):
-    """Hydra's tests of programs that use a launcher."""
-
-    @pytest.fixture(autouse=True)
-    def plugins_of_the_checkout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
 
 
 class Climber(Sweeper):

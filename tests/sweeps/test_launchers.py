@@ -1,9 +1,9 @@
-"""`hydra/launcher=ray` passes Hydra's own tests of launchers, on a cluster of one node on this machine."""
+"""`hydra/launcher=workers` and `=ray` pass Hydra's own tests of launchers, Ray's on a cluster of one node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
@@ -13,9 +13,7 @@ from src.config import PROJECT_ROOT
 from src.ray_cluster import QUIET
 
 pytestmark = pytest.mark.integration
-
-if TYPE_CHECKING:
-    from ray.cluster_utils import Cluster
+LAUNCHERS = ("workers", "ray")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         started.shutdown()
 
 
-def _start(cluster: type[Cluster]) -> Cluster:
+def _start(cluster: Any) -> Any:
     """A cluster of one node; Ray gives a node 30 seconds, which a busy machine may not have."""
     node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
     for _ in range(4):
@@ -49,18 +47,23 @@ def no_version_of_hydra_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
 
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("ray", [])])
-class TestRay(LauncherTestSuite):
+@pytest.mark.parametrize(("launcher_name", "overrides"), [(name, []) for name in LAUNCHERS])
+class TestLauncher(LauncherTestSuite):
     """Hydra's tests of any launcher."""
 
 
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("ray", ["hydra.sweeper.max_batch_size=2"])])
-class TestRayInBatches(BatchedSweeperTestSuite):
+BATCHES = ["hydra.sweeper.max_batch_size=2"]
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [(name, BATCHES) for name in LAUNCHERS])
+class TestBatches(BatchedSweeperTestSuite):
     """Hydra's tests of a launcher that gets its jobs in several batches."""
 
 
-@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=ray"])])
-class TestRayIntegration(IntegrationTestSuite):
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", f"hydra/launcher={name}"]) for name in LAUNCHERS]
+)
+class TestPrograms(IntegrationTestSuite):
     """Hydra's tests of programs that use a launcher."""
 
     @pytest.fixture(autouse=True)
