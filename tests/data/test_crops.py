@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from src.config import DatasetConfig
 from src.data import crops, duplicates
-from src.data.crops import Keypoints, crop_pairs, features, strongest, unpack_keypoints
+from src.data.crops import crop_pairs, features, strongest
 from src.data.duplicates import small_pairs
 from src.data.prepared import prepare
 from src.synthetic.faces import draw_face
@@ -111,26 +111,6 @@ def test_blank_images_and_unknown_ones_are_in_no_pair() -> None:
     blank = described(Image.new("RGB", (300, 200), "gray"))["keypoints"]
     assert [len(rows) for rows in crop_pairs([b"", blank, b"", blank])] == [0, 0]
     assert [len(rows) for rows in crop_pairs([])] == [0, 0]
-
-
-def test_the_order_of_images_does_not_matter() -> None:
-    images = [*map(scene, range(5)), *(EDITS["cropped"](scene(seed)) for seed in range(5))]
-    order = np.random.default_rng(0).permutation(len(images)).tolist()
-    shuffled = {tuple(sorted((order[i], order[j]))) for i, j in pairs_of([images[row] for row in order])}
-    assert shuffled == pairs_of(images)
-
-
-def test_a_mirrored_image_has_the_mirrored_keypoints() -> None:
-    plain, turned = (unpack_keypoints(described(image)["keypoints"]) for image in (scene(3), ImageOps.mirror(scene(3))))
-    assert shared_places(plain.mirrored(), turned) > 0.5
-    assert shared_places(plain, turned) < 0.2
-
-
-def shared_places(first: Keypoints, second: Keypoints) -> float:
-    """The share of the first image's patches that the second has at the same place with nearly the same code."""
-    near = np.abs(first.places[:, None] - second.places).max(axis=2) < 2
-    same = np.bitwise_count(first.codes[:, None] ^ second.codes).sum(axis=2) < 16
-    return float((near & same).any(axis=1).mean())
 
 
 def test_a_copy_is_found_by_the_keypoints_that_a_model_keeps() -> None:
