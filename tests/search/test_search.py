@@ -84,13 +84,18 @@ def test_hyperband_lets_the_better_third_go_on_from_their_own_weights(tmp_path: 
         assert trial.epochs == 3 * (before.epochs or 0)
 
 
-def test_a_grid_has_every_combination_once(tmp_path: Path) -> None:
-    space = {key: SPACE[key] for key in ("optimizer", "model.filters", "model.convolutions")}
-    search = Search(create_oracle(TunerConfig("grid"), hyperparameters(space), 1), tmp_path / "journal.jsonl")
+def grid(space: dict[str, ParameterConfig], folder: Path) -> list[list[str]]:
+    """The overrides of each trial of a grid search through the whole space."""
+    search = Search(create_oracle(TunerConfig("grid"), hyperparameters(space), 1), folder / "journal.jsonl")
     while trial := search.next():
         search.end(trial, evaluated(trial))
     assert search.exhausted
-    assert len({tuple(overrides(trial.values, space)) for trial in search.trials.values()}) == 2 * 2 * 3
+    return [overrides(trial.values, space) for trial in search.trials.values()]
+
+
+def test_a_grid_has_every_combination_once(tmp_path: Path) -> None:
+    tried = grid({key: SPACE[key] for key in ("optimizer", "model.filters", "model.convolutions")}, tmp_path)
+    assert len(set(map(tuple, tried))) == len(tried) == 2 * 2 * 3
 
 
 def test_a_conditional_value_is_set_only_where_its_condition_holds() -> None:
@@ -108,11 +113,7 @@ def test_a_conditional_value_is_set_only_where_its_condition_holds() -> None:
 
 def test_a_stepped_range_is_tried_up_to_its_top_in_exact_decimals(tmp_path: Path) -> None:
     space = {"model.dropout": ParameterConfig(min=0.0, max=0.6, step=0.1)}
-    search = Search(create_oracle(TunerConfig("grid"), hyperparameters(space), 1), tmp_path / "journal.jsonl")
-    while trial := search.next():
-        search.end(trial, evaluated(trial))
-    tried = [overrides(trial.values, space) for trial in search.trials.values()]
-    assert tried == [[f"model.dropout=0.{tenths}"] for tenths in range(7)]
+    assert grid(space, tmp_path) == [[f"model.dropout=0.{tenths}"] for tenths in range(7)]
 
 
 def test_a_choice_of_integers_and_fractions_is_one_of_fractions() -> None:
@@ -132,29 +133,26 @@ def test_a_choice_of_integers_and_fractions_is_one_of_fractions() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN")
-def test_a_score_that_is_not_finite_never_wins(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("objective", "scores", "best"),
+    [
+        ("validation/precision", [math.nan, 0.5, 0.9, math.inf], 0.9),
+        ("val_loss", [math.nan, 0.5, 0.9, math.inf], 0.5),
+        ("validation/precision", [math.nan] * 3, None),
+    ],
+)
+def test_a_score_that_is_not_finite_never_wins(
+    objective: str, scores: list[float], best: float | None, tmp_path: Path
+) -> None:
     search = open_search("random", tmp_path / "journal.jsonl")
-    for score in (math.nan, 0.5, 0.9, math.inf):
+    for score in scores:
         trial = search.next()
         assert trial is not None
-        search.end(trial, Result("completed", score))  # as searches recorded them before
-    for objective, expected in (("validation/precision", 0.9), ("val_loss", 0.5)):
-        best = best_trial(search, objective)
-        assert best is not None
-        assert best[1].score == expected
-
-
-@pytest.mark.filterwarnings("ignore:All-NaN")
-def test_a_search_without_any_finite_score_has_a_report_and_no_winner(tmp_path: Path) -> None:
-    search = open_search("random", tmp_path / "journal.jsonl")
-    for _ in range(3):
-        trial = search.next()
-        assert trial is not None
-        search.end(trial, Result("completed", math.nan))
-    config = compose_config("tuner.objective=validation/precision", schema=TuneConfig, name="tune")
-    pages = report(search, replace(config, space=SPACE), tmp_path, ended="the end")
-    assert (pages / "search.md").exists()
-    assert best_trial(search, "validation/precision") is None
+        search.end(trial, Result("completed", score))
+    config = replace(compose_config(f"tuner.objective={objective}", schema=TuneConfig, name="tune"), space=SPACE)
+    assert (report(search, config, tmp_path, ended="the end") / "search.md").exists()
+    winner = best_trial(search, objective)
+    assert (winner and winner[1].score) == best
 
 
 def test_the_best_trial_is_written_as_an_experiment(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.config import PROJECT_ROOT, Config, TrackingConfig
+from src.config import Config, TrackingConfig
 from src.config.identity import config_digest
 from src.sweeps.multirun import finished_before
 from src.sweeps.pool import slots
@@ -26,6 +25,7 @@ from src.tracking.store import open_store
 from src.train import main
 from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
+from tests.processes import start
 
 SMALL = ["dataset.synthetic.count=32", "dataset.image_size=32", "trainer.batch_size=8", "trainer.epochs=1"]
 SMALL += BRIEF_EVALUATION
@@ -136,46 +136,34 @@ def test_jobs_that_may_be_resumed_belong_to_their_sweep_and_write_into_folders_o
         assert f"\nseed: {seed}\n" in (tmp_path / f"job{seed}" / "config.yaml").read_text()
 
 
-MULTIRUN = ["-m", "src.train", "-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
-TUNE_ELSEWHERE = """
-import os, pathlib
-from src.search import session
-from src import tune
-session.EXPERIMENTS = pathlib.Path(os.environ["EXPERIMENTS"])
-tune.main()
-"""
-TUNE = ["-c", TUNE_ELSEWHERE, "tuner=random", "space=tiny", "model=mobile", "tuner.max_trials=2"]
-TUNE += ["tuner.save_as=killed_by_a_test"]
+MULTIRUN = ["-m", "seed=0,1", "model.filters=[8]", "sweep.skip_finished=true"]
+TUNE = ["tuner=random", "space=tiny", "model=mobile", "tuner.max_trials=2", "tuner.save_as=killed_by_a_test"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ends"),
-    [(MULTIRUN, [signal.SIGINT, signal.SIGKILL]), (TUNE, [signal.SIGKILL])],
+    ("module", "arguments", "ends"),
+    [("src.train", MULTIRUN, [signal.SIGINT, signal.SIGKILL]), ("tests.sweeps.tune_elsewhere", TUNE, [signal.SIGKILL])],
     ids=["sweep", "search"],
 )
-def test_what_is_ended_from_outside_is_taken_up_again(
+def test_an_interrupted_command_continues(
+    module: str,
     arguments: list[str],
     ends: list[signal.Signals],
     sandbox: list[str],
     make_config: Callable[..., Config],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracking = make_config().tracking
-    command = [sys.executable, *arguments, *SMALL, "trainer.epochs=12", *sandbox]
+    command = [*arguments, *SMALL, "trainer.epochs=4", *sandbox]
     command += [f"output={tmp_path}/search"] if arguments is TUNE else []
-    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
     for end in ends:
-        process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            wait_until(lambda: statuses(tracking, "RUNNING") == 1)
-            process.send_signal(end)
-            assert process.wait(60) == (130 if end == signal.SIGINT else -end)
-        finally:
-            process.kill()
+        started = start(module, *command, EXPERIMENTS=str(tmp_path))
+        wait_until(lambda: statuses(tracking, "RUNNING") == 1)
+        os.kill(started.pid, end)
+        assert started.wait(60).returncode == (130 if end == signal.SIGINT else -end)
         if end == signal.SIGINT:
             assert statuses(tracking, "KILLED") == 1
-    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, timeout=500)
+    assert start(module, *command, EXPERIMENTS=str(tmp_path)).wait().returncode == 0
     assert (statuses(tracking, "FINISHED"), statuses(tracking, "RUNNING")) == (2, 0)
     assert statuses(tracking, "KILLED") <= len(ends)  # a worker may reach its end before it hears of the parent's
     role = "tune" if arguments is TUNE else "sweep"
@@ -193,7 +181,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.3)
+        time.sleep(0.05)
 
 
 def test_cores_are_shared_out_without_changing_the_number_of_threads() -> None:
