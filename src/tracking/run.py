@@ -1,4 +1,9 @@
-"""Making a run in MLflow, or taking up one that was begun before."""
+"""A run in MLflow: made or taken up again, recorded while it goes, ended with its status.
+
+A run never waits for its store and loses nothing to it. Whatever it records stands on disk first, in a folder of its
+own below `unsent` (events, images, the model, and the files that become artifacts); a thread delivers events as they
+come, and the rest when the run ends. Where the store is away or locked by then, `python -m src.sync` delivers it later.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,9 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +66,7 @@ SHOWN_IMAGE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+\.png"
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedRun:
     """A run made in MLflow; `recorded` and `shown` are the metrics and images, as (key, step), that an earlier
     attempt at it has left.
     """
@@ -71,12 +75,12 @@ class Begun:
     recorded: frozenset[tuple[str, int]] = frozenset()
     shown: frozenset[tuple[str, int]] = frozenset()
 
-    def news(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
+    def new_metrics(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
         """Those of `metrics` that are not recorded yet."""
         return {name: float(value) for name, value in metrics.items() if (name, step) not in self.recorded}
 
 
-def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
+def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> StartedRun:
     """Make the run that `config` describes, below its parent and with its parameters, or take up the job's own, or
     record into the run that MLFLOW_RUN_ID names. Raises TrackingError where that one is not in the experiment.
     """
@@ -99,10 +103,10 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     client.log_batch(run_id, params=params, tags=[mlflow.entities.RunTag(*tag) for tag in tags.items() if given])
     if given:
         client.update_run(given, status="RUNNING")
-    return Begun(run_id)
+    return StartedRun(run_id)
 
 
-def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
+def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> StartedRun:
     """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
     run_id = checked_id(run.info.run_id)
     for key in (TAG, PARENT_TAG, JOB_TAG):
@@ -114,7 +118,7 @@ def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> Begun:
     histories = (client.get_metric_history(run_id, key) for key in run.data.metrics)
     names = (Path(item.path).name for item in client.list_artifacts(run_id, "images"))
     images = (SHOWN_IMAGE.match(name) for name in names)
-    return Begun(
+    return StartedRun(
         run_id,
         frozenset((point.key, point.step) for history in histories for point in history),
         frozenset((match["key"].replace("~", "/"), int(match["step"])) for match in images if match),
@@ -164,20 +168,63 @@ class Run:
 class TrackedRun(Run):
     """A run in MLflow. Each call keeps an event on disk and returns; a thread delivers it.
 
-    Raises TrackingError from the first call after the store has rejected an event.
+    As a context it ends the run: FINISHED, KILLED by Ctrl-C, else FAILED with the reason as the tag `failure`. Raises
+    TrackingError from the first call after the store has rejected an event.
     """
 
-    def __init__(self, folder: Path, spool: Spool, begun: Begun, *, log_model: bool) -> None:
-        super().__init__(folder)
-        self.id, self.spool, self.begun, self.keeps_model = begun.run_id, spool, begun, log_model
+    def __init__(
+        self, config: Config, mlflow: ModuleType, started: StartedRun, about: SpooledRun, folder: Path
+    ) -> None:
+        super().__init__(about.record)
+        self.id, self.config, self.mlflow, self.started, self.about = about.run, config, mlflow, started, about
+        self.spool = Spool(folder, lambda events: deliver(mlflow, about.run, folder, events))
+        self.sampling = contextlib.ExitStack()
+
+    def __enter__(self) -> TrackedRun:
+        if self.config.tracking.system_metrics:
+            steps = [step for key, step in self.started.recorded if key.startswith(PREFIX)]
+            self.sampling.enter_context(system_metrics(self.about.run, self._keep, max(steps, default=-1) + 1))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.sampling.close()
+        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        if isinstance(error, Exception):
+            with contextlib.suppress(OSError):  # the same full disk, perhaps
+                self.spool.add({"tags": {"failure": f"{type(error).__name__}: {error}"[:5000]}})
+        try:
+            self.spool.add({"end": status, "time": milliseconds()})
+        except OSError as full:
+            self.spool.close(PATIENCE_SECONDS)
+            print(f"{self.spool.folder}: {full.strerror}; the next run here closes run {self.id}", file=sys.stderr)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Deliver what is left, or say how to do it later."""
+        spool, reason = self.spool, ""
+        if spool.close(PATIENCE_SECONDS):
+            try:
+                complete(self.mlflow, self.about, spool.folder, self.about.record)
+            except store_errors() as error:
+                reason = first_line(error)
+        reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
+        if reason:
+            print(
+                f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
+                f"{spool.folder}: {typed('sync')} {shlex.quote(str(spool.folder))}",
+                file=sys.stderr,
+            )
+        else:
+            discard(spool.folder)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        self._add({"metrics": self.begun.news(metrics, step), "step": step, "time": milliseconds()})
+        self._add({"metrics": self.started.new_metrics(metrics, step), "step": step, "time": milliseconds()})
 
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:
         from PIL import Image
 
-        if (key, step) in self.begun.shown:
+        if (key, step) in self.started.shown:
             return
         file = self.spool.folder / "images" / f"{key}-{step}.png".replace("/", "_")
         file.parent.mkdir(exist_ok=True)
@@ -194,18 +241,11 @@ class TrackedRun(Run):
         self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in splits.items()})
 
     def log_model(self, model: keras.Model) -> None:
-        if self.keeps_model:
+        if self.config.tracking.log_model:
             model.save(self.spool.folder / MODEL)  # delivered when the run ends
 
-    def system_metrics(self) -> AbstractContextManager[None]:
-        """Sample the machine while the body runs; a run that goes on counts its samples on."""
-        assert self.id is not None  # noqa: S101 - for the type checker
-        steps = [step for key, step in self.begun.recorded if key.startswith(PREFIX)]
-
-        def keep(metrics: Mapping[str, float], step: int) -> None:
-            self.spool.add({"metrics": dict(metrics), "step": step, "time": milliseconds()})
-
-        return system_metrics(self.id, keep, max(steps, default=-1) + 1)
+    def _keep(self, metrics: Mapping[str, float], step: int) -> None:
+        self.spool.add({"metrics": dict(metrics), "step": step, "time": milliseconds()})
 
     def _add(self, event: Event) -> None:
         if self.spool.rejected:
@@ -215,114 +255,57 @@ class TrackedRun(Run):
 
 @contextlib.contextmanager
 def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None = None) -> Iterator[Run]:
-    """Open a run; it ends FINISHED, FAILED (with the reason as the tag `failure`) when the body raises, or KILLED by
-    Ctrl-C, now or when its store can be reached again.
+    """Open a run, or take one up again as `link` says; see `TrackedRun` for how it ends.
 
     `Run.folder` is `config.output`, or a temporary one that is gone afterwards. Raises TrackingError where the store
     cannot be used at the start, and for a disk that is full by then or later.
     """
     off = config.tracking.name == "off"
-    with _full_disk_in_one_line("start again" if off else "go on with the run: resume=auto"):
-        if off:
-            with _output_folder(config) as folder:
-                yield Run(folder)
-        else:
-            yield from _start_tracked(config, name, tags, link)
-
-
-@contextlib.contextmanager
-def _full_disk_in_one_line(onward: str) -> Iterator[None]:
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            if off:
+                temporary = tempfile.TemporaryDirectory(prefix="happy-sad-")
+                output = None if config.output is None else output_folder(config.output)
+                yield Run(output or Path(stack.enter_context(temporary)))
+                return
+            run = _started(config, name, tags, link, stack)
+            run.checkpoint = stack.enter_context(kept_checkpoint(config, run.about.run))
+            yield stack.enter_context(run)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         where = error.filename2 or error.filename or "the record of the run"
+        onward = "start again" if off else "go on with the run: resume=auto"
         raise TrackingError(f"{where}: {error.strerror}; make room and {onward}") from None
 
 
-def _start_tracked(config: Config, name: str, tags: Mapping[str, str], link: RunLink | None) -> Iterator[Run]:
+def _started(
+    config: Config, name: str, tags: Mapping[str, str], link: RunLink | None, stack: contextlib.ExitStack
+) -> TrackedRun:
+    """Make the run in the store and its folder on disk, which stays locked while `stack` is open."""
     mlflow = open_store(config.tracking, patient=link is not None)
     for closed in close_dead_runs(config.tracking):
         if link is None or closed != link.resumed:
             kept = (checkpoints_root(config.tracking) / closed).exists()
             onward = f"; resume={closed} goes on with it" if kept else ""
             print(f"run {closed}, whose process was gone, is closed{onward}")
-    with contextlib.ExitStack() as stack:
-        with announced(config.tracking) as token:
-            begun = _begun(mlflow, config, name, {**tags, TAG: token}, link or RunLink())
-            unsent = unsent_root(config.tracking) / f"{begun.run_id}-{os.getpid()}"  # each attempt has its own
-            unsent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(unsent / LOCK))  # before it can be found: whoever finds it unlocked closes it
-            record = stack.enter_context(_output_folder(config)) if config.output else unsent / "record"
-            record.mkdir(exist_ok=True)
-            about = SpooledRun(
-                begun.run_id,
-                tracking_uri(config.tracking),
-                config.tracking.experiment,
-                record.resolve(),
-                backend=tags.get("backend", ""),
-            )
-            write_spooled_run(unsent, about)
-        spool = Spool(unsent, lambda events: deliver(mlflow, begun.run_id, unsent, events))
-        run = TrackedRun(record, spool, begun, log_model=config.tracking.log_model)
-        run.checkpoint = stack.enter_context(kept_checkpoint(config, begun.run_id))
-        yield from _record(mlflow, spool, run, about, measured=config.tracking.system_metrics)
-
-
-def _begun(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, str], link: RunLink) -> Begun:
-    try:
-        return begin_run(mlflow, config, name, tags, link)
-    except store_errors() as error:
-        raise TrackingError(f"no run can be made at {tracking_uri(config.tracking)}: {first_line(error)}") from error
-
-
-def _record(mlflow: ModuleType, spool: Spool, run: TrackedRun, about: SpooledRun, *, measured: bool) -> Iterator[Run]:
-    status = "FAILED"
-    try:
-        with run.system_metrics() if measured else contextlib.nullcontext():
-            yield run
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    except Exception as error:
-        with contextlib.suppress(OSError):  # the same full disk, perhaps
-            spool.add({"tags": {"failure": f"{type(error).__name__}: {error}"[:5000]}})
-        raise
-    finally:
+    with announced(config.tracking) as token:
         try:
-            spool.add({"end": status, "time": milliseconds()})
-        except OSError as error:
-            spool.close(PATIENCE_SECONDS)
-            print(f"{spool.folder}: {error.strerror}; the next run here closes run {run.id}", file=sys.stderr)
-        else:
-            _finish(mlflow, spool, about)
-
-
-def _finish(mlflow: ModuleType, spool: Spool, about: SpooledRun) -> None:
-    """Deliver what is left, or say how to do it later."""
-    reason = ""
-    if spool.close(PATIENCE_SECONDS):
-        try:
-            complete(mlflow, about, spool.folder, about.record)
+            started = begin_run(mlflow, config, name, {**tags, TAG: token}, link or RunLink())
         except store_errors() as error:
-            reason = first_line(error)
-    reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
-    if reason:
-        print(
-            f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
-            f"{spool.folder}: {typed('sync')} {shlex.quote(str(spool.folder))}",
-            file=sys.stderr,
+            place = tracking_uri(config.tracking)
+            raise TrackingError(f"no run can be made at {place}: {first_line(error)}") from error
+        folder = unsent_root(config.tracking) / f"{started.run_id}-{os.getpid()}"  # each attempt has its own
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(folder / LOCK))  # before it can be found: whoever finds it unlocked closes it
+        record = folder / "record" if config.output is None else output_folder(config.output)
+        record.mkdir(exist_ok=True)
+        about = SpooledRun(
+            started.run_id,
+            tracking_uri(config.tracking),
+            config.tracking.experiment,
+            record.resolve(),
+            backend=tags.get("backend", ""),
         )
-    else:
-        discard(spool.folder)
-
-
-@contextlib.contextmanager
-def _output_folder(config: Config) -> Iterator[Path]:
-    if config.output is None:
-        with tempfile.TemporaryDirectory(prefix="happy-sad-") as temporary:
-            yield Path(temporary)
-        return
-    yield output_folder(config.output)
+        write_spooled_run(folder, about)
+    return TrackedRun(config, mlflow, started, about, folder)

@@ -105,7 +105,7 @@ def test_snow_whitens_by_luma() -> None:
 
 def test_elastic_lengths_are_fractions_of_244_pixels_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     spread = []
-    monkeypatch.setattr(noise_fields, "smooth", lambda field, deviation: spread.append(deviation) or 0 * field)
+    monkeypatch.setattr(noise_fields, "smooth_field", lambda field, deviation: spread.append(deviation) or 0 * field)
     corrupt(scene(224), "elastic_transform", 3)
     assert spread == [pytest.approx(244 * 0.01)] * 2
 

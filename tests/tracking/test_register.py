@@ -17,7 +17,7 @@ from PIL import Image
 
 from src.comparison.paired import compare_with_holder
 from src.config import EvaluateConfig, EvaluationConfig, ExportConfig, RegisterConfig
-from src.conversion import opening
+from src.conversion import opening, registration
 from src.conversion.export import export
 from src.conversion.opening import export_run, open_model
 from src.conversion.registration import register
@@ -27,7 +27,6 @@ from src.predict import main as predict_command
 from src.runtime.bundle import Bundle
 from src.runtime.predictor import ImageFile, ImagePredictor
 from src.serve import main as serve_command
-from src.tracking import read
 from src.tracking.read import ROLE_TAG, find_run
 from tests.composing import compose_config
 from tests.trained_model import Trained, train_small
@@ -101,7 +100,7 @@ def test_a_model_that_may_be_chance_and_one_of_other_classes_are_told(
     assert "balanced accuracy on test does not rule out chance" in capsys.readouterr().out
     run = find_run(contest.trained.tracking, contest.good)
     pets = replace(run, params={**run.params, "dataset.positive": "cat", "dataset.negative": "dog"})
-    monkeypatch.setattr(read, "find_run", lambda _, which: pets if which == contest.good else run)
+    monkeypatch.setattr(registration, "find_run", lambda _, which: pets if which == contest.good else run)
     with pytest.raises(GateError, match="cannot be compared: it tells cat from dog, the other happy from sad"):
         contest.register(contest.good, "by_chance")
 

@@ -65,9 +65,9 @@ def test_a_store_that_was_moved_is_noticed_whatever_its_experiment_is_called(tmp
     assert relocate(tracking("new")) is None
 
 
-def test_a_store_whose_folder_was_renamed_says_so_and_is_mended(trained: Trained, tmp_path: Path) -> None:
+def test_a_store_whose_folder_was_renamed_says_so_and_is_mended(trained_once: Trained, tmp_path: Path) -> None:
     """Else its artifacts are not found, and those of new runs go to the old place."""
-    earlier = Path(str(trained.tracking.uri).removeprefix("sqlite:///")).parent
+    earlier = Path(str(trained_once.tracking.uri).removeprefix("sqlite:///")).parent
     (tmp_path / "old").mkdir()
     shutil.copytree(earlier, tmp_path / "old" / "mlruns")
     old = TrackingConfig("local", uri=f"sqlite:///{tmp_path}/old/mlruns/mlflow.db")
@@ -76,10 +76,10 @@ def test_a_store_whose_folder_was_renamed_says_so_and_is_mended(trained: Trained
     (tmp_path / "old").rename(tmp_path / "new name")
     moved = TrackingConfig("local", uri=f"sqlite:///{tmp_path}/new name/mlruns/mlflow.db")
     with pytest.raises(TrackingError, match=r"was moved here.*old/mlruns/artifacts.*python -m src\.relocate"):
-        find_run(moved, trained.run_id)
+        find_run(moved, trained_once.run_id)
     assert relocate(moved) == f"file://{tmp_path}/old/mlruns/artifacts"
-    assert artifact(find_run(moved, trained.run_id), "config.yaml").is_relative_to(tmp_path / "new name")
-    assert open_recorded(moved, trained.run_id).load().count_params()
+    assert artifact(find_run(moved, trained_once.run_id), "config.yaml").is_relative_to(tmp_path / "new name")
+    assert open_recorded(moved, trained_once.run_id).load().count_params()
     assert relocate(moved) is None
     assert not (tmp_path / "old").exists()
 
