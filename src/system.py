@@ -1,4 +1,4 @@
-"""What this machine gives to the process, and how a process that helps another ends with it."""
+"""The machine and the terminal: cores, memory, native notices, progress, one-line endings and journals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Hydra composes, as plain values, and what it could not compose, as one line."""
+"""Composition by Hydra: to plain values, or to one line that explains why not."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def as_text(value: object) -> str:
 
 
 def without_roles(overrides: Sequence[str], schema: type, *roles: Role) -> list[str]:
-    """Those of `overrides` (`key=value`) that are neither Hydra's own nor of a value with one of `roles`."""
+    """Return the `overrides` (`key=value`) that are neither Hydra's own nor of a value with one of `roles`."""
 
     def stays(override: str) -> bool:
         key = override.lstrip("+~").partition("=")[0]

@@ -89,7 +89,7 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def _accepts(annotation: Any) -> str:
-    """What an annotation accepts, in words: `an integer, at least 8 and at most 1024`."""
+    """Describe what an annotation accepts: `an integer, at least 8 and at most 1024`."""
     if get_origin(annotation) is Literal:
         return ", ".join(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):

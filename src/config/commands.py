@@ -62,7 +62,7 @@ class ParameterConfig(Strict):
 
 @dataclass(frozen=True)
 class TunerConfig(Strict):
-    """How a search goes and when it ends. `objective` is a validation metric: `val_*` of the epoch that is kept, or
+    """Settings of a search and its end. `objective` is a validation metric: `val_*` of the epoch that is kept, or
     `validation/*` as evaluated.
 
     `max_failures` counts failed trials in a row. Models above `max_parameters` or `max_flops` (of one image's forward
@@ -135,7 +135,7 @@ class AuditConfig(Config):
 
 @dataclass(frozen=True)
 class CompareConfig(Strict):
-    """Which recorded runs to compare, and by what. `filter` is MLflow's; `output` is a folder."""
+    """Settings of `src.compare`: the recorded runs and the metric. `filter` is MLflow's; `output` is a folder."""
 
     tracking: TrackingConfig
     filter: str = ""
@@ -148,7 +148,7 @@ class CompareConfig(Strict):
 
 @dataclass(frozen=True)
 class EvaluateConfig(Strict):
-    """Which recorded model to evaluate, and on what: `dataset` null is the data that it was trained on.
+    """Settings of `src.evaluate`: the recorded model and the data; `dataset` null is the data that it was trained on.
 
     `leaks` says what happens to images of another data set that the model was fitted on. `output` keeps the record in
     a folder too.
@@ -171,7 +171,7 @@ class EvaluateConfig(Strict):
 
 @dataclass(frozen=True)
 class PrepareConfig(Strict):
-    """Which data set to prepare and report on.
+    """Settings of `src.prepare`: the data set to report on.
 
     `leak_check` is another one to compare it with. `quarantine` names a folder into which the rejected files are
     copied for a look; `output` the folder of the report.
@@ -186,7 +186,7 @@ class PrepareConfig(Strict):
 
 @dataclass(frozen=True)
 class ExportConfig(Strict):
-    """Which recorded model to export, to which folder and formats, and how far these may be from Keras.
+    """Settings of `src.export`: the recorded model, folder and formats, and how far these may be from Keras.
 
     A bundle that is there already is replaced with `overwrite` only.
 
@@ -235,7 +235,7 @@ class ExportConfig(Strict):
 
 @dataclass(frozen=True)
 class RerunConfig(Strict):
-    """Which recorded run to repeat and compare with."""
+    """Settings of `src.rerun`: the recorded run to repeat."""
 
     tracking: TrackingConfig
     run: str = "latest"
@@ -244,7 +244,7 @@ class RerunConfig(Strict):
 
 @dataclass(frozen=True)
 class RegisterConfig(Strict):
-    """Which recorded model to register as a version of `name`, and which alias it is to hold.
+    """Settings of `src.register`: the recorded model, the registered `name` and the alias.
 
     The alias moves only to a model that is not found worse by `metric` than the one that holds it. `margin` asks for
     more: the interval of the difference must end above -margin. `force` moves it all the same, for the recorded

@@ -12,7 +12,7 @@ from .base import PLACE, Count, Fraction, PositiveNumber, Seed, Strict, WholeNum
 
 @dataclass(frozen=True)
 class SplitConfig(Strict):
-    """How whole groups are assigned to training, validation and test; `fold` is kfold's alone. `seed` is apart from the
+    """Assignment of whole groups to training, validation and test; `fold` is kfold's alone. `seed` is apart from the
     run's seed on purpose: runs that differ in their seed are evaluated on the same images.
     """
 
@@ -80,7 +80,7 @@ class VotesConfig(Strict):
 
 @dataclass(frozen=True)
 class SourceConfig(Strict):
-    """Where images come from, and which class is which. `source` is the name under which a source is registered (see
+    """Source of images and names of the classes. `source` is the name under which a source is registered (see
     `data.sources.register_source`), or "combined" for several. `url` is fetched once into `downloads`, checked against
     `sha256`, and stands for `path`; with `offline` it must be there already. `group_pattern` is a regular expression on
     an image's path: what its first group finds (or all of it) names the subject whose images stay together. `weight`

@@ -1,4 +1,4 @@
-"""Where the project is, and what a path that a user gives means."""
+"""Places of the project, and paths that a user gives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATHS = ("path", "cache", "downloads", "checkpoint", "output")
 
 
 def typed(command: str) -> str:
-    """How a command is typed here: `python -m src.train` in a checkout, `happy-sad train` where it is installed."""
+    """Return a command as it is typed here: `python -m src.train` in a checkout, `happy-sad train` where it is installed."""
     return f"python -m src.{command}" if IN_CHECKOUT else f"happy-sad {command}"
 
 

@@ -29,7 +29,7 @@ from .data import DatasetConfig
 
 @dataclass(frozen=True)
 class SweepConfig(Strict):
-    """How the jobs of `python -m src.train -m ...` are run: `n_jobs` at a time, sharing the cores.
+    """Settings of the jobs of `python -m src.train -m ...`: `n_jobs` at a time, sharing the cores.
 
     `fail_fast` ends the sweep at the first job that fails; `skip_finished` leaves out jobs whose config has a finished
     run in the experiment.
@@ -153,7 +153,7 @@ class AugmentationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrainerConfig(Strict):
-    """How a model is fitted. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
+    """Settings of a fit. `overfit` fits a single batch and expects 100 %: the classic check of a training loop.
 
     `stop_after` ends the fit after that many of its `epochs`, over which the schedule is laid all the same.
     `checkpoint` is a folder for the state between epochs: a fit whose state is there goes on from it. `keep_state`
@@ -199,7 +199,7 @@ class TrainerConfig(Strict):
 
 @dataclass(frozen=True)
 class ThresholdConfig(Strict):
-    """How the probability from which an image is predicted positive is chosen on the validation split.
+    """Choice of the probability from which an image is predicted positive, on the validation split.
 
     `fixed` takes `value` as it is; `precision` and `recall` reach `target`; `cost` counts one false positive as
     `false_positive_cost` false negatives.
@@ -213,7 +213,7 @@ class ThresholdConfig(Strict):
 
 @dataclass(frozen=True)
 class EvaluationConfig(Strict):
-    """How a model is evaluated. `seed` is apart from the run's seed: runs are compared on the same resamples.
+    """Settings of an evaluation. `seed` is apart from the run's seed: runs are compared on the same resamples.
 
     `flip` evaluates, keeps and exports a model that answers with the mean over an image and its mirror image.
     `abstain_accuracy` leaves the least certain images unanswered until the rest reach it on validation.
@@ -241,7 +241,7 @@ class EvaluationConfig(Strict):
 
 @dataclass(frozen=True)
 class TrackingConfig(Strict):
-    """Where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`.
+    """Place where runs are recorded. `uri` null means the project's own SQLite store under `mlruns/`.
 
     `system_metrics` samples the machine (processors, memory, disk, network, GPUs) while a run goes.
     """

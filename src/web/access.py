@@ -37,7 +37,7 @@ _FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell how much of them is."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
@@ -56,7 +56,7 @@ class Sessions:
         return session
 
     def is_open(self, connection: HTTPConnection) -> bool:
-        """Whether a request carries the cookie of a session that has not ended."""
+        """Return whether a request carries the cookie of a session that has not ended."""
         return self._ends.get(connection.cookies.get(COOKIE, ""), 0.0) > time.monotonic()
 
     def with_cookie(self, request: Request, response: HTMLResponse) -> HTMLResponse:
@@ -84,7 +84,7 @@ class Guesses:
         self._all: deque[float] = deque(maxlen=MAX_ALL_GUESSES)
 
     def are_too_many(self, address: str) -> bool:
-        """Whether within `GUESS_SECONDS` an address has given `MAX_GUESSES` wrong tokens, or all `MAX_ALL_GUESSES`."""
+        """Return whether within `GUESS_SECONDS` an address has given `MAX_GUESSES` wrong tokens, or all `MAX_ALL_GUESSES`."""
         since = time.monotonic() - GUESS_SECONDS
         recent = [at for at in self._times.get(address, []) if at > since]
         return len(recent) >= MAX_GUESSES or (len(self._all) == MAX_ALL_GUESSES and self._all[0] > since)
@@ -147,6 +147,6 @@ def redirect_to_sign_in(request: Request, sessions: Sessions) -> None:
 
 
 def cookie_values(connection: HTTPConnection, session: str) -> dict[str, Any]:
-    """What `Response.set_cookie` takes. Behind TLS, also where only a proxy says so, the cookie travels only there."""
+    """Return the arguments of `Response.set_cookie`. Behind TLS, also where only a proxy says so, the cookie travels only there."""
     tls = "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", "").lower())
     return {"key": COOKIE, "value": session, "httponly": True, "samesite": "strict", "secure": tls}

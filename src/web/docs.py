@@ -36,7 +36,7 @@ _MODEL = "happy_sad@0123456789ab"
 
 
 def example(**values: Any) -> ConfigDict:
-    """What makes these values the example of a body in OpenAPI."""
+    """Return the model config that makes these values the example of a body in OpenAPI."""
     return ConfigDict(json_schema_extra={"examples": [values]})
 
 
@@ -48,14 +48,14 @@ class ErrorBody(BaseModel):
 
 
 class StatusBody(BaseModel):
-    """That the service is well."""
+    """Health of the service."""
 
     model_config = example(status="ok")
     status: str
 
 
 class ModelBody(BaseModel):
-    """What the service answers with; `card` is Markdown, `scores` value, low and high by split and name."""
+    """The model of the service; `card` is Markdown, `scores` value, low and high by split and name."""
 
     model_config = example(
         model=_MODEL,
@@ -145,7 +145,7 @@ def answer_types(class_names: Sequence[str]) -> tuple[type[BaseModel], type[Base
 
 
 def model_body(predictor: Predictor) -> ModelBody:
-    """What there is to know of a predictor's model."""
+    """Describe a predictor's model."""
     bundle = predictor.bundle
     return ModelBody(
         model=predictor.model_id,

@@ -31,7 +31,7 @@ SERVING_LIMITS = Limits(megapixels=24.0, megabytes=32.0)
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """What is accepted: images and bytes in one request, and requests that are worked on or wait at once."""
+    """Limits of requests: images and bytes in one request, and requests that are worked on or wait at once."""
 
     images: int = 32
     megabytes: float = 64.0
