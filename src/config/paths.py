@@ -31,7 +31,7 @@ PATHS = ("path", "cache", "downloads", "checkpoint", "output")
 
 
 def typed(command: str) -> str:
-    """Return a command as it is typed here: `python -m src.train` in a checkout, `happy-sad train` where it is installed."""
+    """Return a command as it is typed: `python -m src.train` in a checkout, `happy-sad train` once installed."""
     return f"python -m src.{command}" if IN_CHECKOUT else f"happy-sad {command}"
 
 

@@ -84,7 +84,7 @@ class Guesses:
         self._all: deque[float] = deque(maxlen=MAX_ALL_GUESSES)
 
     def are_too_many(self, address: str) -> bool:
-        """Return whether within `GUESS_SECONDS` an address has given `MAX_GUESSES` wrong tokens, or all `MAX_ALL_GUESSES`."""
+        """Return whether an address, or all of them, have given too many wrong tokens within `GUESS_SECONDS`."""
         since = time.monotonic() - GUESS_SECONDS
         recent = [at for at in self._times.get(address, []) if at > since]
         return len(recent) >= MAX_GUESSES or (len(self._all) == MAX_ALL_GUESSES and self._all[0] > since)
@@ -147,6 +147,6 @@ def redirect_to_sign_in(request: Request, sessions: Sessions) -> None:
 
 
 def cookie_values(connection: HTTPConnection, session: str) -> dict[str, Any]:
-    """Return the arguments of `Response.set_cookie`. Behind TLS, also where only a proxy says so, the cookie travels only there."""
+    """Return the arguments of `Response.set_cookie`; behind TLS, or a proxy that says so, the cookie is secure."""
     tls = "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", "").lower())
     return {"key": COOKIE, "value": session, "httponly": True, "samesite": "strict", "secure": tls}

@@ -24,7 +24,7 @@ MANIFEST, HISTORY, IMAGES = "manifest.csv", "history.jsonl", "images"
 
 @dataclass(frozen=True)
 class Correction:
-    """A correction that was kept: the image's `label` now, the `count` of all, and `earlier`, what was said before and when."""
+    """A correction that was kept: the image's `label`, the `count` of all, and its `earlier` label, if any."""
 
     label: str
     count: int
