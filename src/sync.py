@@ -21,12 +21,12 @@ def sync(
     """Deliver what waits to the store of its run, and remove it here: what is in mlruns/unsent, and beside the SQLite
     store that MLFLOW_TRACKING_URI names.
     """
-    from .tracking.run_folder import ABOUT
+    from .tracking.run_folder import RUN_FILE
     from .tracking.spool import send
 
     waiting = folders or waiting_folders()
     for folder in waiting:
-        if not (folder / ABOUT).exists():
+        if not (folder / RUN_FILE).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
         run_id = send(folder)
         print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)

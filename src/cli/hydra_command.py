@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config import CONF, PACKAGE_NAME, ConfigType, to_config, typed
+from ..config import CONF, PACKAGE_NAME, ConfigType, shell_command, to_config
 from ..config.identity import Request
 from ..errors import ConfigError, UserError
 from ..system import INTERRUPTED, TERMINATED, stop
@@ -126,7 +126,7 @@ def _commented_help(main: Callable[[], object], config_name: str) -> Callable[[]
         said = io.StringIO()
         with _without_group_lists(), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
             main()
-        shown = re.sub(r"python -m src\.(\w+)", lambda match: typed(match[1]), said.getvalue())
+        shown = re.sub(r"python -m src\.(\w+)", lambda match: shell_command(match[1]), said.getvalue())
         print(with_comments(shown, config_name), end="", flush=True)
 
     return show

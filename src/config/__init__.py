@@ -28,7 +28,7 @@ from .paths import (
     SHIPPED_MODEL,
     output_folder,
     project_path,
-    typed,
+    shell_command,
     with_absolute_paths,
 )
 from .run import (
@@ -81,9 +81,9 @@ __all__ = [
     "output_folder",
     "plain",
     "project_path",
+    "shell_command",
     "suggest",
     "to_config",
-    "typed",
     "unknown_key",
     "with_absolute_paths",
 ]

@@ -1,7 +1,8 @@
 """Parts of config dataclasses: bounded types, roles of values, and the rule that no value holds a password.
 
-A field without a role decides the weights or the scores. `EVALUATION` marks how much is computed about a model, `PLACE`
-where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how several are started.
+A field without a role decides the weights or the scores. `EVALUATION` marks how much is computed about a model,
+`ENVIRONMENT` where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how several
+are started.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Strict:
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
 
 
-Role = Literal["evaluation", "place", "session", "launch"]
+Role = Literal["evaluation", "environment", "session", "launch"]
 EVALUATION: Role = "evaluation"
-PLACE: Role = "place"
+ENVIRONMENT: Role = "environment"
 SESSION: Role = "session"
 LAUNCH: Role = "launch"
 

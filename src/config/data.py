@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
-from .base import PLACE, Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber, reject_password, with_role
+from .base import ENVIRONMENT, Count, Fraction, PositiveNumber, Seed, Strict, WholeNumber, reject_password, with_role
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class SourceConfig(Strict):
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
-    downloads: str = with_role(PLACE, default=".cache/downloads")
-    offline: bool = with_role(PLACE, default=False)
+    downloads: str = with_role(ENVIRONMENT, default=".cache/downloads")
+    offline: bool = with_role(ENVIRONMENT, default=False)
     positive: str = "happy"
     negative: str = "sad"
     group_pattern: str | None = None
@@ -140,10 +140,10 @@ class DatasetConfig(SourceConfig):
     max_megapixels: Annotated[float, Gt(0), Le(170)] = 64.0
     max_megabytes: PositiveNumber = 128.0
     min_side: Count = 8
-    verify: Literal["stat", "full"] = with_role(PLACE, default="stat")
-    workers: Count | None = with_role(PLACE, default=None)
-    cluster: str | None = with_role(PLACE, default=None)
-    cache: str = with_role(PLACE, default=".cache/prepared")
+    verify: Literal["stat", "full"] = with_role(ENVIRONMENT, default="stat")
+    workers: Count | None = with_role(ENVIRONMENT, default=None)
+    cluster: str | None = with_role(ENVIRONMENT, default=None)
+    cache: str = with_role(ENVIRONMENT, default=".cache/prepared")
     split: SplitConfig = field(default_factory=SplitConfig)
 
     def __post_init__(self) -> None:

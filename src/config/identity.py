@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .base import EVALUATION, LAUNCH, PLACE, SESSION, as_text, role_of
+from .base import ENVIRONMENT, EVALUATION, LAUNCH, SESSION, as_text, role_of
 from .checking import plain
-from .paths import typed
+from .paths import shell_command
 from .run import Config
 
 _UNNAMED = ("dataset.path", "dataset.manifest.root", "experiment")
@@ -20,7 +20,7 @@ _UNNAMED = ("dataset.path", "dataset.manifest.root", "experiment")
 
 def command_line(command: str, overrides: Iterable[str]) -> str:
     """Return the command line of `train`, `tune` and so on, as it is typed in a checkout or once installed."""
-    return f"{typed(command)} {shlex.join(overrides)}".rstrip()
+    return f"{shell_command(command)} {shlex.join(overrides)}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def flat_params(config: Config) -> dict[str, str]:
 
 def config_digest(config: Config) -> str:
     """32 hexadecimal digits that are equal for runs whose result must be the same."""
-    params = {key: value for key, value in flat_params(config).items() if role_of(key, Config) != PLACE}
+    params = {key: value for key, value in flat_params(config).items() if role_of(key, Config) != ENVIRONMENT}
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -72,7 +72,7 @@ def run_name(config: Config, overrides: Sequence[str] = ()) -> str:
 
 
 def _is_named(key: str) -> bool:
-    return role_of(key, Config) not in (EVALUATION, PLACE, SESSION, LAUNCH) and not key.startswith("hydra")
+    return role_of(key, Config) not in (EVALUATION, ENVIRONMENT, SESSION, LAUNCH) and not key.startswith("hydra")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

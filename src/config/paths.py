@@ -30,7 +30,7 @@ PATHS = ("path", "cache", "downloads", "checkpoint", "output")
 """Keys of a config that hold paths; those below `manifest` are names of columns."""
 
 
-def typed(command: str) -> str:
+def shell_command(command: str) -> str:
     """Return a command as it is typed: `python -m src.train` in a checkout, `happy-sad train` once installed."""
     return f"python -m src.{command}" if IN_CHECKOUT else f"happy-sad {command}"
 

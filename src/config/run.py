@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 
 from .base import (
+    ENVIRONMENT,
     EVALUATION,
     LAUNCH,
-    PLACE,
     SESSION,
     Count,
     Fraction,
@@ -186,9 +186,9 @@ class TrainerConfig(Strict):
     auxiliary_weight: NonNegative = 1.0
     overfit: bool = False
     stop_after: Count | None = None
-    checkpoint: str | None = with_role(PLACE, default=None)
-    keep_state: bool = with_role(PLACE, default=True)
-    tensorboard: bool = with_role(PLACE, default=False)
+    checkpoint: str | None = with_role(ENVIRONMENT, default=None)
+    keep_state: bool = with_role(ENVIRONMENT, default=True)
+    tensorboard: bool = with_role(ENVIRONMENT, default=False)
 
     def __post_init__(self) -> None:
         try:

@@ -12,7 +12,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 from rich.table import Table
 
-from ..config import Config, DatasetConfig, typed
+from ..config import Config, DatasetConfig, shell_command
 from ..data.duplicates import finds_crops
 from ..metrics.calibration import MIN_FITTED, at_its_bound
 from ..metrics.intervals import FEW_GROUPS
@@ -48,7 +48,7 @@ def model_card(
     last = evaluation.last_split
     return render(
         "model_card.md",
-        evaluate=typed("evaluate"),
+        evaluate=shell_command("evaluate"),
         **vars(facts),
         config=config,
         negative=negative,

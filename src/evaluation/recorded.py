@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from ..config import Config, TrackingConfig, plain, to_config
-from ..config.base import LAUNCH, PLACE, SESSION, role_of
+from ..config.base import ENVIRONMENT, LAUNCH, SESSION, role_of
 from ..errors import TrackingError
 from ..metrics.calibration import Decision
 from ..tracking.read import RecordedRun, artifact, find_run, model_folder
@@ -117,7 +117,7 @@ def _without_places(tree: Mapping[str, Any], tracking: TrackingConfig) -> dict[s
         return {
             key: deciding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
             for key, value in node.items()
-            if role_of(f"{prefix}{key}", Config) not in (PLACE, SESSION, LAUNCH)
+            if role_of(f"{prefix}{key}", Config) not in (ENVIRONMENT, SESSION, LAUNCH)
         }
 
     kept = deciding(tree, "") | {"tracking": plain(tracking)}

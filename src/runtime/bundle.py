@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ..config import typed
+from ..config import shell_command
 from ..data.locators import FileLocator
 from ..data.samples import FitMode
 from ..detection.faces import Detection
@@ -275,7 +275,7 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         stored = json.loads(FileLocator(str(folder / MANIFEST), 0, 0).read(_MAX_MANIFEST_BYTES))
     except OSError as error:
         reason = error.strerror or error
-        raise BundleError(f"{folder}: no bundle ({MANIFEST}: {reason}); {typed('export')} makes one") from None
+        raise BundleError(f"{folder}: no bundle ({MANIFEST}: {reason}); {shell_command('export')} makes one") from None
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: no valid JSON ({error})") from None
     found = stored.get("schema") if isinstance(stored, dict) else None

@@ -26,9 +26,9 @@ from ..config import (
     TunerConfig,
     output_folder,
     plain,
-    typed,
+    shell_command,
 )
-from ..config.base import LAUNCH, PLACE, SESSION, without_roles
+from ..config.base import ENVIRONMENT, LAUNCH, SESSION, without_roles
 from ..config.identity import Request, command_line, config_digest
 from ..errors import ConfigError, SweepError, UserError
 from ..sweeps.jobs import Train
@@ -118,7 +118,7 @@ def _write_winner(session: Session, winner: Sequence[str], result: str) -> str:
         return "(no experiment file: what it can hold would make another run than this command)"
     name = config.tuner.save_as or f"{config.model.name}_{config.tuner.name}"
     file = write_experiment(EXPERIMENTS, name, winner, search=search_digest(config), facts=[result])
-    by_name = f"{typed('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
+    by_name = f"{shell_command('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
     return by_name if file.stem == f"tuned_{name}" else f"{by_name}  (tuned_{name}.yaml is not of this search)"
 
 
@@ -139,7 +139,9 @@ def experiment_text(overrides: Sequence[str]) -> str:
     base: list[str] = []
     groups: dict[str, Any] = {}
     tree: dict[str, Any] = {}
-    for override in OverridesParser.create().parse_overrides(without_roles(overrides, Config, PLACE, SESSION, LAUNCH)):
+    for override in OverridesParser.create().parse_overrides(
+        without_roles(overrides, Config, ENVIRONMENT, SESSION, LAUNCH)
+    ):
         key, value = override.key_or_group, override.value()
         if override.is_delete():
             continue
@@ -188,7 +190,7 @@ def write_experiment(
     `facts` are lines for its head. A file of that name is replaced where the `search` with this digest wrote it, or
     where it is the same run; beside any other one it is `tuned_<name>_2.yaml`, and so on.
     """
-    kept = without_roles(overrides, Config, PLACE, SESSION, LAUNCH)
+    kept = without_roles(overrides, Config, ENVIRONMENT, SESSION, LAUNCH)
     own = [f"# That is: {command_line('train', kept)}", f"# Search: {search}"]
     file = next(
         file
@@ -197,7 +199,7 @@ def write_experiment(
         or set(own) & set(file.read_text().splitlines())
     )
     package, _, body = experiment_text(overrides).partition("\n")
-    head = [*(f"# {fact}" for fact in facts), f"# Reproduce: {typed('train')} experiment={file.stem}", *own]
+    head = [*(f"# {fact}" for fact in facts), f"# Reproduce: {shell_command('train')} experiment={file.stem}", *own]
     folder.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
     file.write_text("\n".join([package, *head, body]))
     return file

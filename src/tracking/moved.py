@@ -9,9 +9,9 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..config import TrackingConfig, typed
+from ..config import TrackingConfig, shell_command
 from ..errors import TrackingError
-from .run_folder import ABOUT
+from .run_folder import RUN_FILE
 from .spool import unsent_folders
 from .store import artifact_root, folder_name, tracking_uri, unsent_root
 
@@ -32,7 +32,7 @@ def check_place(config: TrackingConfig) -> None:
     if earlier is not None:
         raise TrackingError(
             f"{tracking_uri(config)}: was moved here, and its artifacts are recorded below {_path(earlier)}, which is "
-            f"not there; {typed('relocate')} {shlex.quote(str(_database(config)))} writes down where they are now"
+            f"not there; {shell_command('relocate')} {shlex.quote(str(_database(config)))} writes down the new place"
         )
 
 
@@ -67,9 +67,9 @@ def relocate(config: TrackingConfig) -> str | None:
                 )
     before, now = str(_path(earlier).parent), str(_database(config).parent)
     for folder in unsent_folders(unsent_root(config)):
-        about = json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / RUN_FILE).read_text())
         moved = {key: value.replace(before, now) if isinstance(value, str) else value for key, value in about.items()}
-        (folder / ABOUT).write_text(json.dumps(moved))
+        (folder / RUN_FILE).write_text(json.dumps(moved))
     return earlier
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from ..config import Config, output_folder, typed
+from ..config import Config, output_folder, shell_command
 from ..config.identity import config_digest, flat_params
 from ..errors import TrackingError
 from .provenance import PREFIX, system_metrics
@@ -212,7 +212,7 @@ class TrackedRun(Run):
         if reason:
             print(
                 f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
-                f"{spool.folder}: {typed('sync')} {shlex.quote(str(spool.folder))}",
+                f"{spool.folder}: {shell_command('sync')} {shlex.quote(str(spool.folder))}",
                 file=sys.stderr,
             )
         else:

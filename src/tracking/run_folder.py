@@ -56,8 +56,8 @@ class RunLink:
         return Progress(**json.loads(self.status.read_text()))
 
 
-ABOUT = "run.json"
-MAX_ABOUT_BYTES = 100_000
+RUN_FILE = "run.json"
+MAX_RUN_FILE_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -76,28 +76,28 @@ class SpooledRun:
 
 def write_spooled_run(folder: Path, about: SpooledRun) -> None:
     """Write `run.json`, whole or not at all, and with this machine as its host. Raises OSError."""
-    partial = folder / f".{ABOUT}.partial"
+    partial = folder / f".{RUN_FILE}.partial"
     partial.write_text(json.dumps({**vars(about), "record": str(about.record), "host": socket.gethostname()}))
-    os.replace(partial, folder / ABOUT)
+    os.replace(partial, folder / RUN_FILE)
 
 
 def read_spooled_run(folder: Path) -> SpooledRun:
     """What `folder` says. Raises TrackingError for anything else, and for the store of a folder that is not the
     project's own unless it is the one beside the folder or the one that MLFLOW_TRACKING_URI names.
     """
-    file = folder / ABOUT
+    file = folder / RUN_FILE
     try:
         if not file.is_file():
             raise ValueError
         with file.open("rb") as stream:
-            found = json.loads(stream.read(MAX_ABOUT_BYTES))
+            found = json.loads(stream.read(MAX_RUN_FILE_BYTES))
         values = [found[name] for name in ("run", "uri", "experiment", "record")]
         values += [found.get(name, "") for name in ("host", "backend")]
         if not all(isinstance(value, str) and value.isprintable() for value in values):
             raise ValueError
         run, uri, experiment, record, host, backend = values
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        raise TrackingError(f"{folder}: {ABOUT} there is no record of a run") from None
+        raise TrackingError(f"{folder}: {RUN_FILE} there is no record of a run") from None
     if not (_is_own(folder) or _is_beside(uri, folder) or uri == os.environ.get(store.GIVEN_STORE)):
         raise TrackingError(
             f"{folder}: names the store {uri}, which is not beside it; if it is yours, set "

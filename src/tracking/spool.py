@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from ..config import TrackingConfig
 from ..errors import TrackingError
 from ..system import append_entry, quiet_stderr, read_entries
-from .run_folder import ABOUT, SpooledRun, artifacts_of, read_spooled_run
+from .run_folder import RUN_FILE, SpooledRun, artifacts_of, read_spooled_run
 from .store import open_store
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _log_model(mlflow: ModuleType, file: Path, backend: str) -> None:
 
 def unsent_folders(root: Path) -> list[Path]:
     """The folders below `root` of runs that a store does not have whole, and of those still going."""
-    return sorted(file.parent for file in root.glob(f"*/{ABOUT}"))
+    return sorted(file.parent for file in root.glob(f"*/{RUN_FILE}"))
 
 
 def send(folder: Path) -> str:
@@ -281,9 +281,9 @@ def send(folder: Path) -> str:
 
 def discard(folder: Path) -> None:
     """Remove the folder of a run that its store has whole. Another start may be trying its lock, whose file comes back
-    with that; nobody finds the folder any more once `ABOUT` is gone.
+    with that; nobody finds the folder any more once `RUN_FILE` is gone.
     """
-    (folder / ABOUT).unlink()
+    (folder / RUN_FILE).unlink()
     for _ in range(DISCARD_ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

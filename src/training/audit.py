@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from ..cli.composition import quoted
-from ..config import CONF, AuditConfig, Config, project_path, typed
+from ..config import CONF, AuditConfig, Config, project_path, shell_command
 from ..config.base import LAUNCH, SESSION, without_roles
 from ..config.identity import Request
 from ..data.prepared import prepare
@@ -97,7 +97,7 @@ def _report(table: pd.DataFrame, agreement: Score, config: AuditConfig, page: Pa
     named = [f"dataset.{name}={getattr(config.dataset, name)}" for name in ("positive", "negative")]
     console.print(f"correct {manifest} (its column label, or delete lines), then train on it:")
     paths = [quoted("dataset.path", str(manifest)), quoted("dataset.manifest.root", root)]
-    console.print(f"  {typed('train')} dataset=manifest {' '.join([*paths, *named])}")
+    console.print(f"  {shell_command('train')} dataset=manifest {' '.join([*paths, *named])}")
     if config.tracking.name != "off":
         metrics = {"audit/images": float(len(table)), "audit/suspects": float(count)}
         log_report(config.tracking, "audit", page.parent, name=f"audit of {config.dataset.name}", metrics=metrics)

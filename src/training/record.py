@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from ..config import Config, plain, typed, with_absolute_paths
+from ..config import Config, plain, shell_command, with_absolute_paths
 from ..config.identity import Request
 from ..data.prepared import PreparedDataset
 from ..evaluation.artifacts import write_artifacts, write_learning_curves
@@ -136,5 +136,5 @@ def open_record(config: Config, request: Request, precision: str, link: RunLink 
     console.print(f"{request.name}: {where}{kept}", highlight=False, soft_wrap=True)
     alone = link in (None, RunLink()) and not any(each.startswith("tracking") for each in request.overrides)
     if run.id and alone and not config.trainer.overfit:
-        use = f"to see it: {typed('ui')}; to use it: {typed('predict')} PHOTO --model {run.id}"
+        use = f"to see it: {shell_command('ui')}; to use it: {shell_command('predict')} PHOTO --model {run.id}"
         console.print(use, highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from src.tracking import spool, store
 from src.tracking.read import find_runs
 from src.tracking.resuming import close_dead_runs
 from src.tracking.run import start_run
-from src.tracking.run_folder import ABOUT, read_spooled_run
+from src.tracking.run_folder import RUN_FILE, read_spooled_run
 
 Waiting = Callable[..., Path]
 
@@ -58,7 +58,7 @@ def waiting(config: Config, tmp_path: Path) -> Waiting:
         (folder / spool.LOCK).touch()
         about = {"run": run.info.run_id, "uri": uri or config.tracking.uri, "experiment": config.tracking.experiment}
         about |= {"record": str(record or folder / "record"), "host": socket.gethostname()}
-        (folder / ABOUT).write_text(json.dumps(about))
+        (folder / RUN_FILE).write_text(json.dumps(about))
         lines = [*events, {"end": "FINISHED", "time": 1}]
         (folder / "spool.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return folder
@@ -128,9 +128,9 @@ def test_what_lies_in_the_folder_is_sent_to_the_store_beside_it(waiting: Waiting
 )
 def test_words_that_are_none_are_one_line(tmp_path: Path, text: str) -> None:
     if text == "FIFO":
-        os.mkfifo(tmp_path / ABOUT)
+        os.mkfifo(tmp_path / RUN_FILE)
     else:
-        (tmp_path / ABOUT).write_text(text)
+        (tmp_path / RUN_FILE).write_text(text)
     with pytest.raises(TrackingError, match="is no record of a run"):
         spool.send(tmp_path)
 

@@ -20,7 +20,7 @@ from src.tracking import run as run_module
 from src.tracking import spool
 from src.tracking.resuming import close_dead_runs, keep_request, resume
 from src.tracking.run import Run, start_run
-from src.tracking.run_folder import ABOUT, RunLink
+from src.tracking.run_folder import RUN_FILE, RunLink
 from src.tracking.store import checkpoints_root, open_store, unsent_root
 from src.training.run import train
 from tests.composing import BRIEF_EVALUATION
@@ -207,7 +207,7 @@ def test_a_run_can_only_be_found_once_it_is_locked(
 
     def replaced(source: Path, target: Path) -> None:
         replace(source, target)
-        if Path(target).name == ABOUT:
+        if Path(target).name == RUN_FILE:
             closed.append(close_dead_runs(config.tracking))
 
     monkeypatch.setattr(os, "replace", replaced)

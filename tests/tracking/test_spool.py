@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
 from src.system import append_entry, read_entries
-from src.tracking.run_folder import ABOUT
+from src.tracking.run_folder import RUN_FILE
 from src.tracking.spool import (
     EVENTS,
     LOCK,
@@ -90,7 +90,7 @@ def test_the_folder_of_a_delivered_run_goes_although_another_start_tries_its_loc
         removed.append(path)
 
     folder.mkdir()
-    (folder / ABOUT).write_text("{}")
+    (folder / RUN_FILE).write_text("{}")
     monkeypatch.setattr(shutil, "rmtree", raced)
     discard(folder)
     assert len(removed) == 2

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ...config import DatasetConfig, SourceConfig, suggest
-from ...config.base import PLACE, role_of
+from ...config.base import ENVIRONMENT, role_of
 from ...errors import ConfigError, DataError
 from ..auxiliary import votes_signature, with_auxiliary, with_votes
 from ..samples import AUXILIARY_LABEL, Sample
@@ -61,7 +61,7 @@ def listing_signature(config: DatasetConfig) -> tuple[object, ...] | None:
 
 def _source_signature(config: SourceConfig) -> tuple[object, ...] | None:
     changes_with = _registered(config).changes_with
-    names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != PLACE]
+    names = [field.name for field in fields(SourceConfig) if role_of(field.name, SourceConfig) != ENVIRONMENT]
     known = (repr(getattr(config, name)) for name in names if name != "votes")
     values = (*known, *votes_signature(config.votes))
     if changes_with == "config":

@@ -14,7 +14,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...config import SourceConfig, project_path, typed
+from ...config import SourceConfig, project_path, shell_command
 from ...errors import DataError
 from ..store import disk_errors
 
@@ -61,7 +61,7 @@ def fetch(url: str, sha256: str, folder: Path, *, offline: bool = False) -> Path
     if offline and not target.exists():
         raise DataError(
             f"{url} is not fetched for a recorded run, or with dataset.offline=true, and {target} is not there; "
-            f"if you trust it: {typed('prepare')} dataset=photos dataset.url={url} dataset.sha256={sha256}"
+            f"if you trust it: {shell_command('prepare')} dataset=photos dataset.url={url} dataset.sha256={sha256}"
         )
     with disk_errors(folder, "dataset.downloads"):
         folder.mkdir(parents=True, exist_ok=True)
