@@ -1,8 +1,8 @@
 """Parts of config dataclasses: bounded types, roles of values, and the rule that no value holds a password.
 
 A field without a role decides the weights or the scores. `EVALUATION` marks how much is computed about a model,
-`ENVIRONMENT` where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how several
-are started.
+`ENVIRONMENT` where files lie and how fast the work goes, `SESSION` how a run is recorded and shown, `LAUNCH` how
+several are started.
 """
 
 from __future__ import annotations
