@@ -41,8 +41,9 @@ class Hide:
         if name.partition(".")[0] in hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+from fastapi.testclient import TestClient  # which needs a client for HTTP that serving does not
+
 sys.meta_path.insert(0, Hide())
-from fastapi.testclient import TestClient
 import src.serve, src.web.page, src.web.server
 from src.runtime.predictor import ImagePredictor
 from src.conversion.opening import open_model
@@ -85,7 +86,7 @@ from src.web.service import create_service
 
 client = TestClient(create_service(ImagePredictor(open_model())), base_url="http://localhost")
 client.post("/v1/predict", files={"file": Path("docs/faces.jpg").read_bytes()})
-wanted = set(re.findall(r"^[a-z][a-z-]*", Path("requirements/serve.in").read_text(), re.MULTILINE))
+wanted = set(re.findall(r"^[a-z][a-z0-9-]*", Path("requirements/serve.in").read_text(), re.MULTILINE))
 owners = metadata.packages_distributions()
 used = {name.lower().replace("_", "-") for top in owners if top in sys.modules for name in owners[top]}
 print(*sorted(wanted - used))

@@ -38,11 +38,11 @@ class DeviceImages:
     def batch(self, rows: np.ndarray) -> dict[str, Any]:
         """The inputs from which `take` makes the images of `rows`."""
         numbers = {"rows": rows.astype("int32")}
-        return {"all_images": self.array, **numbers} if self.is_input else numbers
+        return {"stored_images": self.array, **numbers} if self.is_input else numbers
 
     def take(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch of images and labels, of the inputs of a batch."""
-        images = inputs["all_images"] if self.is_input else self.array
+        images = inputs["stored_images"] if self.is_input else self.array
         return {"images": ops.take(images, inputs["rows"], axis=0), "labels": inputs["labels"]}
 
 

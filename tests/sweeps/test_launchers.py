@@ -52,10 +52,10 @@ class TestLauncher(LauncherTestSuite):
     """Hydra's tests of any launcher."""
 
 
-BATCHES = ["hydra.sweeper.max_batch_size=2"]
-
-
-@pytest.mark.parametrize(("launcher_name", "overrides"), [(name, BATCHES) for name in LAUNCHERS])
+# The suite extends the list that it is given: each launcher has its own.
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [(name, ["hydra.sweeper.max_batch_size=2"]) for name in LAUNCHERS]
+)
 class TestBatches(BatchedSweeperTestSuite):
     """Hydra's tests of a launcher that gets its jobs in several batches."""
 
