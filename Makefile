@@ -14,7 +14,7 @@ train: .venv/base.done ## train the tutorial's CNN on synthetic faces: python -m
 	$(BIN)/python -m src.train $(ARGS)
 
 test: .venv/dev.done ## run the tests but those of test-integration, a process a core: pytest ARGS
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not integration" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not integration" $(ARGS)
 
 test-integration: .venv/dev.done ## run the tests that start clusters, databases, browsers, environments: pytest ARGS
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m integration $(ARGS)

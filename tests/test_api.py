@@ -47,6 +47,7 @@ def test_recorded_runs_are_opened_and_compared(
     assert [run.id for run in comparison.rankings[0].candidates[0].runs] == [trained.run_id]
 
 
+@pytest.mark.integration
 def test_the_notebook_runs(sandbox: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")

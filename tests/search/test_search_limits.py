@@ -89,8 +89,8 @@ def test_a_search_stops_at_the_third_failure_in_a_row_and_not_before(tmp_path: P
     assert list(outcomes) == [COMPLETED]
 
 
-@pytest.mark.parametrize("cap", [{"max_parameters": 20_000}, {"max_flops": 5_000_000}])
-def test_models_above_a_cap_are_counted_and_never_trained(cap: dict[str, int], tmp_path: Path) -> None:
+def test_models_above_a_cap_are_counted_and_never_trained(tmp_path: Path) -> None:
+    cap = {"max_flops": 5_000_000}
     trials, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=4, **cap)
     assert ended == "tuner.max_trials=4 reached"
     assert [job.config.model.filters for job in runner.begun] == [[8]] * 4

@@ -76,9 +76,8 @@ def test_images_of_neither_class_do_not_count_in_metrics(images: Path, tmp_path:
     assert right == pytest.approx(right.round(), abs=1e-3)
 
 
-@pytest.mark.parametrize("aug", ["aug=none", "aug.mixup=0.2 aug.cutmix=0.5 aug.flip=true"])
-def test_a_fit_goes_on_to_the_same_weights(images: Path, tmp_path: Path, aug: str) -> None:
-    values = aug.split()
+def test_a_fit_goes_on_to_the_same_weights(images: Path, tmp_path: Path) -> None:
+    values = ["aug.mixup=0.2", "aug.cutmix=0.5", "aug.flip=true"]
     whole = run(images, *values)
     run(images, *values, f"trainer.checkpoint={tmp_path}", "trainer.stop_after=1")
     resumed = run(images, *values, f"trainer.checkpoint={tmp_path}")

@@ -66,10 +66,3 @@ def test_a_net_with_batch_normalization_is_validated_as_it_was_trained(
     assert estimated.fit.history["loss"] == moving.fit.history["loss"]  # training itself is the same
     assert estimated.fit.history["val_accuracy"][-1] > 0.95
     assert moving.fit.history["val_accuracy"][-1] < 0.8
-
-
-def test_a_resumed_fit_has_the_statistics_of_a_whole_one(make_config: Callable[..., Config], tmp_path: Path) -> None:
-    kept = [*FEW_STEPS, "model.spatial_dropout=0.2", f"trainer.checkpoint={tmp_path}/state"]
-    train(make_config(*kept, "trainer.stop_after=2"))
-    rest = train(make_config(*kept))
-    assert rest.weights_digest == train(make_config(*kept[:-1])).weights_digest

@@ -13,11 +13,11 @@ VALUES = ["tracking=off", "aug=strong", "model=deep", "model.filters=[4,8]", "tr
 VALUES += ["optimizer.schedule=cosine", "trainer.epochs=4", "trainer.early_stopping=1", "trainer.monitor=val_loss"]
 
 
-@pytest.mark.parametrize("added", [[], ["trainer.freeze=2", "trainer.ema=0.9"]])
 def test_a_fit_taken_up_again_reaches_the_same_weights(
-    make_config: Callable[..., Config], tmp_path: Path, added: list[str], capfd: pytest.CaptureFixture[str]
+    make_config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Also where the state is that of the end of a stage, and where what is kept is an average."""
+    """With batch normalization, augmentation, two stages of which one ends with the state, and averaged weights."""
+    added = ["trainer.freeze=2", "trainer.ema=0.9"]
     whole = train(make_config(*VALUES, *added, "trainer.early_stopping=0"))
     kept = [*VALUES, *added, "trainer.early_stopping=0", f"trainer.checkpoint={tmp_path}/state"]
     part = train(make_config(*kept, "trainer.stop_after=2"))

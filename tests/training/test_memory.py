@@ -36,6 +36,7 @@ print("pages", mapped())
 """
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so")
 def test_a_step_finds_the_memory_that_the_last_one_freed(tmp_path: Path, sandbox: list[str]) -> None:
     arenas = tmp_path / "arenas.xml"

@@ -133,6 +133,7 @@ def test_bodies_that_wait_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch
     assert (third.status_code, later) == (503, 1000)
 
 
+@pytest.mark.integration
 def test_half_a_request_head_is_not_waited_for_longer(server: Server) -> None:
     started = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     for number, connection in enumerate(started):
@@ -222,6 +223,7 @@ def flat(side: int) -> bytes:
     return image_bytes(Image.new("RGB", (side, side), "navy"), "WEBP")
 
 
+@pytest.mark.integration
 def test_small_files_of_many_pixels_do_not_fill_the_memory(server: Server) -> None:
     def peak() -> float:
         status = Path(f"/proc/{server.process.pid}/status").read_text()
