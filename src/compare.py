@@ -1,4 +1,4 @@
-"""Which runs differ by more than chance, and by how much: `python -m src.compare experiment=NAME metric=accuracy`.
+"""Find runs that differ by more than chance, and by how much: `python -m src.compare experiment=NAME metric=accuracy`.
 
 Reads recorded runs, compares those evaluated on the same test images, writes one HTML page and a Markdown table to
 `output` and logs both to the experiment.

@@ -35,7 +35,7 @@ def sync(
 
 
 def waiting_folders() -> list[Path]:
-    """What waits beside the project's own store and the one that MLFLOW_TRACKING_URI names."""
+    """List the waiting runs beside the project's own store and the one that MLFLOW_TRACKING_URI names."""
     from .tracking.spool import unsent_folders
     from .tracking.store import GIVEN_STORE, STORE, unsent_root
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import get_args
 
@@ -32,6 +33,16 @@ from tests.composing import compose_config
 def test_a_checked_config_survives_the_way_through_plain_values(make_config: Callable[..., Config]) -> None:
     config = make_config("model=deep", "aug=strong", "optimizer=sgd")
     assert to_config(plain(config), Config) == config
+
+
+@pytest.mark.parametrize("group", ["model", "optimizer", "aug", "trainer", "evaluation"])
+def test_a_group_s_default_option_and_its_dataclass_say_the_same(group: str) -> None:
+    option = getattr(compose_config(), group)
+    factories = {each.name: each.default_factory for each in fields(option) if each.default_factory is not MISSING}
+    values = {each.name: each.default for each in fields(option) if each.default is not MISSING}
+    values |= {name: factory() for name, factory in factories.items()}
+    assert values
+    assert {name: getattr(option, name) for name in values} == values
 
 
 COMMANDS = {

@@ -1,1 +1,1 @@
-"""Which of several runs is better: paired tests, a leaderboard, and their page."""
+"""Comparison of runs: paired tests, a leaderboard, and their page."""

@@ -1,4 +1,4 @@
-"""What picking the best of several candidates on the same test images makes of its score."""
+"""Comparison of several candidates, and the bias of picking the best of them on the same test images."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ class Ranking:
 
     @property
     def groups(self) -> int:
-        """How many groups of near-duplicates the test images fall into."""
+        """The number of groups of near-duplicates among the test images."""
         return int(self.test_set.codes.max()) + 1
 
     @property
     def one_seed_each(self) -> bool:
-        """Whether no config was trained more than once: verdicts are then about these trained models alone."""
+        """Return whether no config was trained more than once: verdicts are then about these trained models alone."""
         return bool((self.board["seeds"] == 1).all())
 
     @property

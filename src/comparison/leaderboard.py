@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..config.base import role_of
 from ..metrics.intervals import group_codes
-from ..metrics.scores import MIN_PROBABILITY
+from ..metrics.scores import LOG_LOSS_FLOOR
 from ..system import progress
 from ..tracking.read import RecordedRun
 
@@ -45,7 +45,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What distinguishes it from the others, in a few words."""
+        """The settings that distinguish it from the others, in a few words."""
         if self.number is not None:
             return f"{self.model} ({self.number})"
         words = [value if key.endswith(".name") else f"{key}={value}" for key, value in self.settings.items()]
@@ -146,7 +146,7 @@ def _members(runs: Sequence[RecordedRun]) -> dict[tuple, list[RecordedRun]]:
 
 
 def _settings(run: RecordedRun) -> dict[str, str]:
-    """What makes the run's model what it is; of the data's path only the name, wherever it lies."""
+    """The settings that make the run's model what it is; of the data's path only the name."""
     ignored = (SEED, FOLD)
     settings = {key: value for key, value in run.params.items() if key not in ignored and role_of(key, Config) is None}
     if DATA_PATH in settings:
@@ -179,11 +179,11 @@ class _Aligner:
 
 
 def _values(predictions: pd.DataFrame, metric: Metric) -> Floats:
-    """What each image adds to the mean, larger is better; float32 (images,)."""
+    """Each image's part of the mean, larger is better; float32 (images,)."""
     truth = predictions["label"].to_numpy() == 1
     if metric in LOSSES:
         right = np.where(truth, predictions["probability"], 1 - predictions["probability"])
-        values = np.log(right.clip(MIN_PROBABILITY)) if metric == "log_loss" else -((1 - right) ** 2)
+        values = np.log(right.clip(LOG_LOSS_FLOOR)) if metric == "log_loss" else -((1 - right) ** 2)
         return values.astype(np.float32)
     hits = (predictions["predicted"].to_numpy(dtype=bool) == truth).astype(np.float32)
     if metric == "balanced_accuracy":

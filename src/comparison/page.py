@@ -66,7 +66,7 @@ def pareto_figure(ranking: Ranking, cost: str, metric: Metric) -> Figure:
 
 
 def pareto_front(cost: NDArray, value: NDArray, *, lower_is_better: bool = False) -> NDArray[np.bool_]:
-    """Which points no other point beats: cheaper or as cheap, as good or better, and not the same in both."""
+    """The points that no other point beats: cheaper or as cheap, as good or better, and not the same in both."""
     gain = -value if lower_is_better else value
     cheaper, better = cost[:, None] <= cost, gain[:, None] >= gain
     strictly = (cost[:, None] < cost) | (gain[:, None] > gain)
@@ -246,7 +246,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def verdict(ranking: Ranking, metric: Metric) -> str:
-    """What one table says, in a sentence: a difference that may be chance is not reported as one."""
+    """State a table's result in one sentence: a difference that may be chance is not reported as one."""
     best, row, others = ranking.candidates[0], ranking.board.iloc[0], len(ranking.candidates) - 1
     score = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if not others:
@@ -269,7 +269,7 @@ def verdict(ranking: Ranking, metric: Metric) -> str:
 
 
 def _choice(ranking: Ranking, metric: Metric) -> str:
-    """How far being picked on these images may flatter the first, and the score of what validation picks."""
+    """Bound the bias of picking the first on these images, and give the score of the one that validation picks."""
     text = (
         f"Being the best of {len(ranking.candidates)} flatters its score, by {ranking.optimism:.3f} if all were "
         "equally good; its interval allows for that."
@@ -363,7 +363,7 @@ def _pair_row(ranking: Ranking, pair: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _needed(pair: Mapping[Any, Any]) -> tuple[str, str]:
-    """How many images, and how many seeds, would settle a pair; empty where there is no difference to settle."""
+    """Estimate the images, and the seeds, that would settle a pair; empty where there is no difference to settle."""
     images, seeds = pair["images_to_settle"], pair["seeds_to_settle"]
     if not pair["difference"]:
         return "", ""

@@ -1,4 +1,4 @@
-"""Whether two candidates differ on the same images: paired intervals, McNemar's exact test, Holm's correction.
+"""Tests of two candidates on the same images: paired intervals, McNemar's exact test, Holm's correction.
 
 A candidate is a config; its members are trained models, one for each seed. Values are per image and larger is
 better: 1 for a right prediction and 0 for a wrong one, or a loss with its sign turned.
@@ -49,7 +49,7 @@ def holm(p_values: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the means of all candidates rest on: means over seeds (candidates,), the covariance that picking these
+    """The means of all candidates and their errors: means over seeds (candidates,), the covariance that picking these
     images gives them (candidates, candidates) and the effective groups that it is estimated from, the effective
     trials of each mean, and the variance of each mean between seeds.
     """
@@ -264,7 +264,7 @@ def seeds_needed(difference: Floats, images: Floats, of_a_seed: Floats) -> Float
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether the challenger passes, and the evidence in one line."""
+    """The gate's decision on the challenger, and its evidence in one line."""
 
     passed: bool
     text: str

@@ -91,7 +91,7 @@ class ModelConfig(Strict):
     convolutions: Annotated[int, Interval(ge=1, le=8)] = 1
     kernel_size: Annotated[int, Interval(ge=1, le=11)] = 3
     convolution: Literal["standard", "separable"] = "standard"
-    padding: Literal["valid", "same"] = "same"
+    padding: Literal["valid", "same"] = "valid"
     stem_stride: Annotated[int, Interval(ge=1, le=4)] = 1
     normalization: Literal["none", "batch", "group", "layer"] = "none"
     activation: Literal["relu", "gelu", "silu", "leaky_relu"] = "relu"

@@ -75,7 +75,7 @@ def check_place(folder: Path, *, overwrite: bool) -> None:
 
 
 def _files_of(folder: Path) -> list[str]:
-    """What the manifest in `folder`, of whatever version, names as the files of its bundle; none without one."""
+    """List the files that the manifest in `folder`, of whatever version, names; none without a manifest."""
     try:
         return list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):

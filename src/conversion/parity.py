@@ -1,4 +1,4 @@
-"""Whether an exported format says what the Keras model says, and what it costs, as a table and as metrics."""
+"""Agreement of an exported format with the Keras model, and its cost, as a table and as metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two models of a bundle say of labeled photos, each read again in full, as a prediction reads it."""
+"""Answers of a bundle's two models to labeled photos, each read in full, as a prediction reads it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LabeledPhotos:
 
 @dataclass(frozen=True)
 class LabeledEvidence:
-    """What a fusion is fitted on: `labels` (n,), 0 or 1, the `evidence` of n photos, and what these are, in words."""
+    """The data of a fusion's fit: `labels` (n,), 0 or 1, the `evidence` of n photos, and what these are, in words."""
 
     labels: np.ndarray
     evidence: list[Evidence]
@@ -120,7 +120,7 @@ def write_evidence(found: pd.DataFrame, file: Path) -> None:
 
 
 def read_evidence(file: Path) -> LabeledEvidence:
-    """What models said of photos, from a table as `write_evidence` makes it. Raises DataError for any other file."""
+    """Read models' answers to photos from a table that `write_evidence` made. Raises DataError for any other file."""
     try:
         table = pd.read_parquet(file, columns=list(EVIDENCE_COLUMNS))
         evidence = evidence_of(table)

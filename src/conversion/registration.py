@@ -50,7 +50,7 @@ def register(config: RegisterConfig, _: Request | None = None) -> Version:
 
 
 def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -> dict[str, str]:
-    """What to record of the comparison with the holder. Raises GateError where the run does not pass."""
+    """Compare the run with the holder, and give the tags to record. Raises GateError where the run does not pass."""
     if held is None:
         print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
         return {"verdict": "first"}

@@ -175,7 +175,7 @@ def _top_to_bottom(cells: NDArray) -> NDArray:
 
 @dataclass(frozen=True)
 class Match:
-    """How keypoints of a first image lie on a second: x and y times `scale` plus `shift`; rows of those that do."""
+    """The map of a first image's keypoints onto a second: x and y times `scale` plus `shift`; rows that fit."""
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]

@@ -36,7 +36,7 @@ _GRAY_SATURATION = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How images are prepared: the side of the result in pixels, what is rejected, and the file they are written to.
+    """Settings of the preparation: the side of the result in pixels, what is rejected, and the file to write to.
 
     `pixels` has a slot of size * size * 3 bytes for each sample in turn; a rejected one leaves its slot as it was.
     `local_features` asks for the features that find crops, `fit` says how an image becomes a square.

@@ -98,7 +98,7 @@ class DecodedImage:
 
 
 class Locator(Protocol):
-    """Where one image is: small, can be sent to another process, and gives that image alone.
+    """The place of one image: small, can be sent to another process, and opens that image alone.
 
     `has_file` says whether the image has bytes of the user's, which can be verified and copied. One without them is
     made by the program itself: nothing but the same pixels makes it a duplicate of another.

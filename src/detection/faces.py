@@ -18,7 +18,7 @@ _Number = Annotated[float, Strict()]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(allow_inf_nan=False))
 class Detection:
-    """How a bundle finds faces and cuts them out, so that they look as its face model has learned them.
+    """Settings by which a bundle finds faces and cuts them out, so that they look as its face model learned them.
 
     `margin` is that share of a box's side which is shown beyond each side of it; `min_score` is the lowest score of
     a face.

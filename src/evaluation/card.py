@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card says of the model itself: name, size, FLOPs of one forward pass, the command that made the card,
+    """Facts of the model itself: name, size, FLOPs of one forward pass, the command that made the card,
     the source of its training images, and what is known of these among the evaluated ones, as a clause about them.
     """
 
@@ -162,7 +162,7 @@ def few_groups(evaluation: Evaluation) -> str:
 
 
 def decision_line(evaluation: Evaluation) -> str:
-    """What was chosen on validation, whose scores are therefore a little too good; and whether it answers at all."""
+    """Say what was chosen on validation, which makes its scores a little too good; and whether it answers at all."""
     predicted = evaluation.predictions["predicted"]
     chosen = (
         f"threshold {evaluation.threshold:.3f} and temperature {evaluation.temperature:.2f}, {how_chosen(evaluation)}"
@@ -175,7 +175,7 @@ def decision_line(evaluation: Evaluation) -> str:
 
 
 def how_chosen(evaluation: Evaluation) -> str:
-    """Where threshold and temperature come from: each is fitted where the config asks for it and images suffice."""
+    """Say where threshold and temperature come from: each is fitted where the config asks for it and images suffice."""
     decision = evaluation.decision
     chosen = [name for name, was in (("threshold", decision.fitted), ("temperature", decision.calibrated)) if was]
     if len(chosen) == 2:
@@ -212,7 +212,7 @@ def score_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def looked_for(dataset: DatasetConfig) -> str:
-    """What was looked for among the training images and not found, as a clause about the evaluated images, which
+    """Name what was looked for among the training images and not found, as a clause about the evaluated images, which
     are of `dataset` too.
     """
     if dataset.near_duplicate_distance is None:
@@ -221,7 +221,7 @@ def looked_for(dataset: DatasetConfig) -> str:
 
 
 def seen_in_training(dataset: DatasetConfig, kept: int) -> str:
-    """What was looked for by the `leaks` check in images of another data set than the model's own `dataset`, and how
+    """Say what the `leaks` check looked for in images of another data set than the model's own `dataset`, and how
     many that were seen are `kept` among the evaluated images, as a clause about these.
     """
     if dataset.near_duplicate_distance is None:

@@ -63,7 +63,7 @@ class Evaluation:
 
     @property
     def temperature(self) -> float:
-        """What the model's log-odds are divided by."""
+        """The divisor of the model's log-odds."""
         return self.decision.temperature
 
     @property
@@ -76,7 +76,7 @@ class Evaluation:
         return self.predictions[self.predictions["split"] == name]
 
     def groups(self, name: str) -> int:
-        """How many groups of near-duplicates the images of one split fall into."""
+        """The number of groups of near-duplicates in one split."""
         return int(self.split(name)["group"].nunique())
 
 
@@ -169,7 +169,7 @@ def _robustness_and_explanation(
     config: EvaluationConfig,
     model: keras.Model | None,
 ) -> tuple[Robustness | None, Explanation | None]:
-    """What needs many more passes over the model, each as far as the config asks for it."""
+    """Run the parts that need many more passes over the model, each as far as the config asks for it."""
     robustness, explanation = None, None
     if config.corruptions:
         from .robustness import measure_robustness

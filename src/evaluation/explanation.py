@@ -1,4 +1,4 @@
-"""What a model's most confident predictions rest on, and whether it looks at the face."""
+"""Evidence maps of a model's most confident predictions, and a test whether it looks at the face."""
 
 from __future__ import annotations
 

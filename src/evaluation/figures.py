@@ -137,7 +137,7 @@ def coverage_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, threshold:
 def probability_histogram(
     labels: ArrayLike, probabilities: ArrayLike, *, threshold: float = 0.5, class_names: Sequence[str] = CLASS_NAMES
 ) -> Figure:
-    """How the predicted probabilities of both classes are spread about the threshold."""
+    """Draw the predicted probabilities of both classes about the threshold."""
     truth = np.asarray(labels).astype(bool)
     figure, ax = axes(5.6, 3.8, "Predicted probabilities", f"P({class_names[1]})", "Images")
     bins = np.linspace(0, 1, 41)

@@ -1,4 +1,4 @@
-"""Whether images to be evaluated were seen in training: as the same file, or as a near-duplicate.
+"""Search for evaluated images that were seen in training: as the same file, or as a near-duplicate.
 
 A model that starts from another, or learns from teachers, has seen what these have: it inherits their fingerprints.
 """
@@ -48,7 +48,7 @@ def fingerprints(dataset: PreparedDataset, rows: NDArray[np.integer]) -> pd.Data
 
 
 def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -> NDArray[np.bool_]:
-    """Which of the `evaluated` fingerprints are among those `seen`, or copies of one as `config` defines them.
+    """Find the `evaluated` fingerprints that are among those `seen`, or copies of one as `config` defines them.
 
     Crops of what was seen are found if its fingerprints have features, which those of earlier models lack. An image
     joined to a seen one through others counts too. With no distance set only the same file does.
@@ -62,7 +62,7 @@ def leaked(seen: pd.DataFrame, evaluated: pd.DataFrame, config: DatasetConfig) -
 
 
 def own_and_inherited(seen: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What `fitted_on` has kept, taken apart again; models recorded without that column inherited nothing."""
+    """Take apart again what `fitted_on` has kept; models recorded without that column inherited nothing."""
     inherited = seen.get("inherited", pd.Series(False, seen.index)).to_numpy(dtype=bool)
     return seen[~inherited], seen[inherited]
 

@@ -1,4 +1,4 @@
-"""How a model's accuracy holds under corruptions that it was not trained for."""
+"""Accuracy of a model under corruptions that it was not trained for."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MIN_SHOWN = 384
 
 
 def has_map(model: keras.Model) -> bool:
-    """Whether `model` computes a map of the image, as Grad-CAM needs."""
+    """Return whether `model` computes a map of the image, as Grad-CAM needs."""
     from ..models.classifier import last_convolution
 
     return last_convolution(model, min_places=2) is not None

@@ -1,4 +1,4 @@
-"""What is fitted on validation, and only there: a temperature, a threshold and a band in which to abstain."""
+"""Fits on validation, and only there: a temperature, a threshold and a band in which to abstain."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def at_its_bound(temperature: float) -> bool:
-    """Whether a fitted temperature lies at an end of the range that is searched: the fit found no optimum."""
+    """Return whether a fitted temperature lies at an end of the range that is searched: the fit found no optimum."""
     return bool(np.isclose(np.log(temperature), LOG_TEMPERATURE_RANGE, atol=0.01).any())
 
 
@@ -198,7 +198,7 @@ def abstain_band(labels: ArrayLike, probabilities: ArrayLike, threshold: float, 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a model's probability becomes an answer; stored with the model.
+    """The rule by which a model's probability becomes an answer; stored with the model.
 
     The probability is first divided by `temperature` in log-odds; at or above `threshold` the answer is the positive
     class; inside `abstain` (low, high), ends excluded, there is none. `fitted` says that the threshold was chosen on
@@ -231,7 +231,7 @@ class Decision:
         return cls(threshold, temperature, band, choose, calibrate)
 
     def answered(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
-        """Which calibrated probabilities get an answer."""
+        """Mark the calibrated probabilities that get an answer."""
         probability = np.asarray(probabilities, dtype=np.float64)
         low, high = self.abstain or (1.0, 0.0)
         return ~((probability > low) & (probability < high))

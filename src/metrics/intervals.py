@@ -80,13 +80,13 @@ def proportion(hits: ArrayLike, groups: ArrayLike | None = None, quantile: float
 
 
 def effective_groups(codes: NDArray[np.intp]) -> float:
-    """How many groups of equal size say as much as these (Kish 1965): all of them where sizes are equal, else fewer."""
+    """Number of groups of equal size that say as much as these (Kish 1965): all where sizes are equal, else fewer."""
     sizes = np.bincount(codes).astype(np.float64)
     return float(codes.size**2 / (sizes**2).sum())
 
 
 def effective_trials(hits: Floats, codes: NDArray[np.intp]) -> float:
-    """How many independent images would say as much of the mean of `hits` (n,), in 0..1, as these in their groups.
+    """Number of independent images that say as much of the mean of `hits` (n,), in 0..1, as these in their groups.
 
     Not more than n, and not fewer than the effective groups, as if every group were copies of one image. Between the
     two the design effect is estimated, its few degrees of freedom made up for (Korn and Graubard 1998, Survey
@@ -149,7 +149,7 @@ def log_odds_interval(value: float, replicates: Floats, groups: float) -> list[f
 
 
 def studentized_replicates(values: Floats, codes: NDArray[np.intp], weights: Floats) -> Floats:
-    """How many standard errors the mean of `values` (n,) lies from that of each resample, (resamples,).
+    """Distance of the mean of `values` (n,) from that of each resample, in standard errors, (resamples,).
 
     Standard errors are those of each resample, from its groups, of which `weights` (resamples, groups) says how often
     each was sampled; nan where one is 0 (bootstrap-t: Efron and Tibshirani 1993, chapter 12.5).

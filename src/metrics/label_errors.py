@@ -1,4 +1,4 @@
-"""Which labels are likely wrong, by the probabilities of models that never saw their images.
+"""Search for labels that are likely wrong, by the probabilities of models that never saw their images.
 
 Confident learning for two classes (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068), in NumPy: cleanlab, by the same
 authors, does the same for any number of classes.

@@ -29,7 +29,7 @@ def region_columns(columns: Sequence[str]) -> set[str]:
 
 
 def region_mask(row: Mapping[str, float], regions: Sequence[str], size: int) -> NDArray[np.bool_]:
-    """Which of size x size pixels lie in a box of `row`, each box grown by `MARGIN`."""
+    """Mark the size x size pixels that lie in a box of `row`, each box grown by `MARGIN`."""
     mask = np.zeros((size, size), dtype=bool)
     for region in regions:
         left, top, right, bottom = (float(row[region + side]) for side in BOX_SIDES)

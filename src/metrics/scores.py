@@ -36,7 +36,7 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> Booleans:
-        """Which are predicted positive, (n,)."""
+        """Mark those that are predicted positive, (n,)."""
         return self.probability >= self.threshold
 
     @cached_property
@@ -47,7 +47,7 @@ class Predictions:
 
     @cached_property
     def block_starts(self) -> NDArray[np.intp] | None:
-        """Where each run of equal probabilities begins; None if all differ."""
+        """Starts of the runs of equal probabilities; None if all differ."""
         starts = np.flatnonzero(np.r_[True, np.diff(self.probability) > 0])
         return starts if starts.size < self.truth.size else None
 
@@ -235,7 +235,7 @@ def _open_ends(kind: Resampled, value: float, rows: Predictions, codes: NDArray[
     return [kind.at_rates(*pair, positives, negatives) for pair in rates]
 
 
-MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
+LOG_LOSS_FLOOR = float(np.finfo(np.float32).eps)  # as scikit-learn clips float32 probabilities in log_loss
 
 
 def score(
@@ -304,7 +304,7 @@ def _average_precision(resamples: Resamples) -> Floats:
 
 
 def _log_loss(truth: Booleans, probability: Floats) -> Floats:
-    clipped = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    clipped = np.clip(probability, LOG_LOSS_FLOOR, 1 - LOG_LOSS_FLOOR)
     return np.asarray(-np.log(np.where(truth, clipped, 1 - clipped)))
 
 
@@ -323,6 +323,6 @@ SCORES: dict[str, Share | Resampled | MeanLoss] = {
     "mcc": of_confusion(_matthews),
     "roc_auc": Resampled(_roc_auc, lambda recall, specificity, *_: recall * specificity),
     "average_precision": Resampled(_average_precision, _precision_at),
-    "log_loss": MeanLoss(_log_loss, largest=-float(np.log(MIN_PROBABILITY))),
+    "log_loss": MeanLoss(_log_loss, largest=-float(np.log(LOG_LOSS_FLOOR))),
     "brier": MeanLoss(lambda truth, probability: (probability - truth) ** 2, largest=1.0),
 }

@@ -1,4 +1,4 @@
-"""Where a model fails: accuracy by every column of the sample table, found worse only where an interval says so."""
+"""Slices in which a model fails: accuracy by every column of the sample table, worse only if an interval says so."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def load_torch_weights(classifier: keras.Model, file: Path) -> None:
 
 
 def _torch_name(name: str) -> str:
-    """What PyTorch's file calls a layer: block2_project_norm is _blocks.2._bn2 there."""
+    """Name of a layer in PyTorch's file: block2_project_norm is _blocks.2._bn2 there."""
     if name.startswith("stem"):
         return "_bn0" if name.endswith("_norm") else "_conv_stem"
     block, part, *norm = name.removeprefix("block").split("_")

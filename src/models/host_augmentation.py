@@ -34,13 +34,13 @@ Boxes = NDArray[np.float64]
 
 
 def can_run_on_host(config: AugmentationConfig) -> bool:
-    """Whether every change that is on is known here."""
+    """Return whether every change that is on is known here."""
     return all(field.name in ("name", *ON_HOST) or not getattr(config, field.name) for field in fields(config))
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """What is drawn for a batch of n images: `maps` (n, 2, 3) from places in the result to places in the image,
+    """The random draws for a batch of n images: `maps` (n, 2, 3) from places in the result to places in the image,
     `colors` (n, 3, 3) and `shifts` (n, 3) of colors, `contrasts` (n,), `divisors` (n,) of the resolution (1: none), and
     `holes` (n, 4) as left, top, right, bottom; None where a change is off.
     """

@@ -1,1 +1,1 @@
-"""What a person reads: the data report, the leak check, and the look that all pages and figures share."""
+"""Pages for people: the data report, the leak check, and the look that all pages and figures share."""

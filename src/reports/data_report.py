@@ -84,7 +84,7 @@ def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:
-    """What the template shows."""
+    """Collect what the template shows."""
     groups = duplicate_groups(dataset.table)
     return {
         "dataset": dataset,

@@ -31,7 +31,7 @@ class Shortcut:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the model is surely, and by more than five points, better than naming the larger class."""
+        """Return whether the model is surely, and by more than five points, better than naming the larger class."""
         return self.low > self.majority and self.accuracy > self.majority + 0.05
 
     @property
@@ -138,7 +138,7 @@ def _separation(negative: NDArray[np.float64], positive: NDArray[np.float64]) ->
 
 
 def crop_hints(table: pd.DataFrame, image_size: int) -> list[str]:
-    """What is known of how large the faces are in the images, and of what resizing does to them."""
+    """Estimate how large the faces are in the images, and what resizing does to them."""
     hints = []
     if "scale" in table and table["scale"].notna().any():
         heights = 2 * table["scale"].dropna()

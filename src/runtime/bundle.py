@@ -106,7 +106,7 @@ _Probability = Annotated[_Number, Field(ge=0, le=1)]
 
 @plain_dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the models say of one image, in log-odds of class 1: `faces` (n,) of the faces, whose sides in pixels are
+    """Answers of the models to one image, in log-odds of class 1: `faces` (n,) of the faces, whose sides in pixels are
     `sides` (n,), and `scene` of the whole image.
     """
 
@@ -149,7 +149,7 @@ def combine_faces(log_odds: ArrayLike, sides: ArrayLike, joining: Joining) -> fl
 
 
 def describe_faces(count: int) -> str:
-    """What an answer rests on, where faces were looked for."""
+    """Name the evidence of an answer, where faces were looked for."""
     if count == 0:
         return "whole image, no face found"
     return f"{count} face" + "s" * (count > 1)

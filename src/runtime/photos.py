@@ -152,7 +152,7 @@ class PhotoPredictor(Predictor[Photo]):
         return Photo(scene, faces, np.array([float(box.side) for box in boxes]), one_face=False)
 
     def evidence(self, photos: list[Photo]) -> list[Evidence]:
-        """What both models say of each of some photos."""
+        """Give both models' answers to each of some photos."""
         faces = log_odds(self.one_face.run(np.concatenate([photo.faces for photo in photos])))
         scenes = log_odds(self.run_scene(np.stack([photo.scene for photo in photos])))
         ends = np.cumsum([len(photo.faces) for photo in photos])
@@ -180,7 +180,7 @@ class PhotoPredictor(Predictor[Photo]):
         return draw_faces(*predict_faces(self.one_face, self.detect, image), self.bundle.class_names)
 
     def explained(self, image: ImageFile) -> EvidenceMapInputs:
-        """What speaks for the answer in the whole image, its faces being as they are; or in the one face."""
+        """Map what speaks for the answer in the whole image, its faces being as they are; or in the one face."""
         photo = self.prepare_file(image.read(self.limits))
         if photo.one_face:
             return EvidenceMapInputs(photo.faces[0], self.one_face.probabilities, self.bundle.threshold)
@@ -196,7 +196,7 @@ class PhotoPredictor(Predictor[Photo]):
 def open_predictor(
     bundle: Bundle, *, look_for_faces: bool = True, limits: Limits = DEFAULT_LIMITS
 ) -> Predictor[NDArray[np.uint8]] | Predictor[Photo]:
-    """What answers with a bundle: both models of one that has a scene, unless faces are not to be looked for; else
+    """The predictor of a bundle: both models of one that has a scene, unless faces are not to be looked for; else
     its one model for the whole image. Raises BundleError.
     """
     if bundle.scene and look_for_faces:

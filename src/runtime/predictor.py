@@ -145,7 +145,7 @@ AnswerVerdict = Literal["ok", "unsure", "no_face", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said of one image. `probability` is that of class 1, and `evidence` what it rests on.
+    """The answer to one image. `probability` is that of class 1, and `evidence` what it rests on.
 
     `verdict` is `ok` where there is a `label`, a class name, of which `confidence` is the calibrated probability; it is
     `unsure` where neither class is likely enough. There is no probability where it is `no_face`, as only faces were to
@@ -173,7 +173,7 @@ def answer_fields(class_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def no_answer(path: str, model: str, error: RejectedImageError) -> Answer:
-    """What is said of a file that holds no sound image, or no face where one was looked for."""
+    """Answer a file that holds no sound image, or no face where one was looked for."""
     if error.verdict == "no_face":
         return Answer(path, None, None, None, "no_face", model, error.detail)
     detail = error.detail if error.verdict == "unreadable" else str(error)
@@ -208,7 +208,7 @@ class Predictor(Generic[Pixels]):
         self.limits = limits
 
     def prepare_file(self, data: bytes) -> Pixels:
-        """What the models need of a file. Raises RejectedImageError."""
+        """Read what the models need of a file. Raises RejectedImageError."""
         raise NotImplementedError
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Pixels:
@@ -220,7 +220,7 @@ class Predictor(Generic[Pixels]):
         raise NotImplementedError
 
     def evaluate(self, prepared: list[Pixels]) -> list[Prediction]:
-        """What is said of each of some prepared images."""
+        """Answer each of some prepared images."""
         raise NotImplementedError
 
     @property
@@ -233,11 +233,11 @@ class Predictor(Generic[Pixels]):
         return open_upright(image.read(self.limits), self.limits)
 
     def explained(self, image: ImageFile) -> EvidenceMapInputs:
-        """What an evidence map of the image is made from. Raises RejectedImageError."""
+        """Compute what an evidence map of the image is made from. Raises RejectedImageError."""
         raise NotImplementedError
 
     def prepare(self, image: ImageFile) -> Prepared[Pixels]:
-        """What the models need of an image; or why there is none."""
+        """Prepare an image for the models; or say why it cannot be."""
         try:
             return self.prepare_file(image.read(self.limits))
         except RejectedImageError as error:

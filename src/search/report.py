@@ -1,4 +1,4 @@
-"""What a search leaves on its parent run: its trials, which value mattered, figures, and the winner."""
+"""Record of a search on its parent run: its trials, the values that mattered, figures, and the winner."""
 
 from __future__ import annotations
 

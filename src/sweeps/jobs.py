@@ -39,7 +39,7 @@ Train = Callable[[Config, Request, RunLink], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `reason` of a failure, `returned` by Hydra where it ran the job.
+    """The end of a job: `reason` of a failure, `returned` by Hydra where it ran the job.
 
     `scores` has `best/val_*` (of the epoch with the best weights) and `validation/*` and `test/*` (as evaluated).
     """

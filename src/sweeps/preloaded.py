@@ -1,4 +1,4 @@
-"""What the fork server imports once, so that a worker forked from it starts in a tenth of a second.
+"""Imports of the fork server, made once, so that a worker forked from it starts in a tenth of a second.
 
 Nothing here may touch a device or start a thread that a fork would lose: TensorFlow's runtime starts with its first
 operation, in the worker.

@@ -15,10 +15,9 @@ from PIL import Image, ImageFilter
 
 from .canvas import CLOTHES, SHADOW, SKIN, WHITE, Canvas, Color, hue_color, mix
 from .factors import DETAILS_STREAM, FaceFactors, sample_factors, stream
-from .features import draw_brows, draw_eyes, draw_glasses, draw_mouth, draw_nose
+from .features import draw_beard, draw_body, draw_brows, draw_eyes, draw_glasses, draw_head, draw_mouth, draw_nose
 from .geometry import Placement, Points, ellipse, ribbon, ring, rounded_rectangle
 from .hair import draw_back_hair, draw_front_hair
-from .head import draw_beard, draw_body, draw_head
 
 __all__ = ["FaceFactors", "draw_face", "sample_factors"]
 

@@ -105,7 +105,7 @@ class FaceFactors:
 
     @cached_property
     def place(self) -> Placement:
-        """Where face coordinates lie in the image."""
+        """Placement of face coordinates in the image."""
         return Placement(self.center_x, self.center_y, self.scale, self.tilt)
 
     def columns(self, *, boxes: bool = True) -> dict[str, int | float | str | bool]:

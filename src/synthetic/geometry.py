@@ -35,7 +35,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the coordinates of a shape lie in the image.
+    """Placement of a shape's coordinates in the image.
 
     `x` and `y` are the origin's position and `scale` the unit's length, as fractions of the image; `tilt` is a turn
     about the origin in degrees, clockwise.

@@ -52,7 +52,7 @@ def output_columns(class_names: Sequence[str]) -> dict[str, str]:
 
 
 def model_arguments(bundle: Path, code: Path) -> dict[str, Any]:
-    """What `mlflow.pyfunc.save_model` and `log_model` need to know of the bundle in the folder `bundle`; `code` is the
+    """Arguments of `mlflow.pyfunc.save_model` and `log_model` for the bundle in the folder `bundle`; `code` is the
     package that serves it.
 
     The signature names no inputs, because no schema of MLflow's takes a column of base64, a list of files' bytes and a
@@ -106,6 +106,6 @@ def save_model(path: str, mlflow_model: Any, keras_model: Path | None, **argumen
 
 
 def bundle_place(flavors: Mapping[str, Any]) -> str | None:
-    """Where in a logged model of these flavors the bundle lies; None where it holds none."""
+    """Path of the bundle in a logged model of these flavors; None where it holds none."""
     artifacts = flavors.get("python_function", {}).get("artifacts") or {}
     return artifacts[BUNDLE]["path"] if BUNDLE in artifacts else None

@@ -1,4 +1,4 @@
-"""What made a run: the exact command, the code's state, the versions and the machine."""
+"""Provenance of a run: the exact command, the code's state, the versions and the machine."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Run:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """Where to write the artifact `name`, its parent folders made."""
+        """Return the path for the artifact `name`, and make its parent folders."""
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target

@@ -1,4 +1,4 @@
-"""What ties a run to the sweep that it is a job of, and tells the sweep how far the run is."""
+"""The folder of a run: it ties the run to the sweep that it is a job of, and tells the sweep how far it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .store import SQLITE, open_store, tracking_uri, unsent_root
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `epoch` of `epochs` has ended, with these metrics."""
+    """Progress of a run: `epoch` of `epochs` has ended, with these metrics."""
 
     epoch: int
     epochs: int
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunLink:
-    """How a run belongs to others: the id of its sweep's run, what names the job, and where it says how far it is; or
+    """Tie of a run to others: the id of its sweep's run, what names the job, and where it reports its progress; or
     the id of the run that it goes on with.
 
     A job with a `job` that is begun again, because its machine was lost, goes on in the run that it had.
@@ -50,7 +50,7 @@ class RunLink:
             os.replace(partial, self.status)
 
     def progress(self) -> Progress | None:
-        """What was last reported; None before that, and for a job on another machine."""
+        """Read the last report; None before that, and for a job on another machine."""
         if self.status is None or not self.status.exists():
             return None
         return Progress(**json.loads(self.status.read_text()))
@@ -82,7 +82,7 @@ def write_spooled_run(folder: Path, about: SpooledRun) -> None:
 
 
 def read_spooled_run(folder: Path) -> SpooledRun:
-    """What `folder` says. Raises TrackingError for anything else, and for the store of a folder that is not the
+    """Read the run in `folder`. Raises TrackingError for anything else, and for the store of a folder that is not the
     project's own unless it is the one beside the folder or the one that MLFLOW_TRACKING_URI names.
     """
     file = folder / RUN_FILE

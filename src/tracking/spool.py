@@ -1,4 +1,4 @@
-"""What a run has to tell its tracking store, kept on disk until the store has it, and sent in order.
+"""Events of a run for its tracking store, kept on disk until the store has them, and sent in order.
 
 An event is one line of JSON, on disk before `add` returns. A thread sends the events; while the server is away they
 wait, and whoever adds them does not. Sending twice what a server had already taken changes nothing there: MLflow knows
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -28,10 +28,6 @@ from ..errors import TrackingError
 from ..system import append_entry, quiet_stderr, read_entries
 from .run_folder import RUN_FILE, SpooledRun, artifacts_of, read_spooled_run
 from .store import open_store
-
-if TYPE_CHECKING:
-    pass
-
 
 Event = Mapping[str, Any]
 EVENTS, SENT = "spool.jsonl", "sent"
@@ -69,7 +65,7 @@ class Spool:
 
     @property
     def delivered(self) -> bool:
-        """Whether the server has all events."""
+        """Return whether the server has all events."""
         return self.sent == len(self.events)
 
     def add(self, event: Event) -> None:
@@ -186,7 +182,7 @@ def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Even
 
 
 def _lost_a_race(error: Exception) -> bool:
-    """Whether MLflow looked for a row, such as a data set's, and another run added it first: it is there next time."""
+    """Return whether another run added a row, such as a data set's, before MLflow could: it is there next time."""
     return any(reason in str(error) for reason in ("IntegrityError", "UniqueViolation"))
 
 
@@ -303,7 +299,7 @@ def _send(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """What MLflow raises where a store is away, locked, full or does not accept something."""
+    """List the errors that MLflow raises where a store is away, locked, full or does not accept something."""
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -78,7 +78,7 @@ def create_database(uri: str) -> None:
 
 
 def _is_whole(database: Path) -> bool:
-    """Whether the file is a database that MLflow has finished making, or one that holds runs, of whatever version."""
+    """Return whether the file is a database that MLflow finished, or one that holds runs, of whatever version."""
     if not database.exists():
         return False
     with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
@@ -146,17 +146,17 @@ def say_store(config: TrackingConfig, file: TextIO | None = None) -> None:
 
 
 def is_server(uri: str) -> bool:
-    """Whether `uri` is a tracking server's, rather than a database's."""
+    """Return whether `uri` is a tracking server's, rather than a database's."""
     return uri.startswith(("http://", "https://"))
 
 
 def unsent_root(config: TrackingConfig) -> Path:
-    """Where the records of runs stand until the store has them: beside a SQLite store, else below `mlruns`."""
+    """Folder of the runs that the store does not have yet: beside a SQLite store, else below `mlruns`."""
     return _beside(config) / "unsent"
 
 
 def checkpoints_root(config: TrackingConfig) -> Path:
-    """Where the state of unfinished runs is kept."""
+    """Folder of the state of unfinished runs."""
     return _beside(config) / "checkpoints"
 
 
@@ -171,7 +171,7 @@ def folder_name(experiment: str) -> str:
 
 
 def artifact_root(config: TrackingConfig) -> str | None:
-    """Where artifacts go: beside a SQLite store; None where a server decides."""
+    """Root of the artifacts: beside a SQLite store; None where a server decides."""
     database = tracking_uri(config).removeprefix(SQLITE)
     if database == tracking_uri(config):
         return None
@@ -279,7 +279,7 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
 
 
 def why_unusable(error: Exception, uri: str) -> str:
-    """What a store's error says, in one line. MLflow calls a newer store "out-of-date" as well."""
+    """State a store's error in one line. MLflow calls a newer store "out-of-date" as well."""
     found = re.search(r"out-of-date database schema \(found version (\w+)", str(error))
     if found is None:
         return str(error).splitlines()[0]

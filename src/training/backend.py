@@ -173,14 +173,14 @@ def split_over_devices(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def use_xla() -> bool | str:
-    """Whether to compile with XLA: always under JAX, Keras's choice on a GPU, never on a CPU (3 times slower there)."""
+    """Return whether to use XLA: always under JAX, Keras's choice on a GPU, never on a CPU (3 times slower there)."""
     import keras
 
     return "auto" if keras.backend.backend() == "jax" or gpus() else False
 
 
 def memory_errors() -> tuple[type[Exception], ...]:
-    """What a fit raises for a lack of memory, among other things: see `is_out_of_memory`."""
+    """List the errors that a fit raises for a lack of memory, among other things: see `is_out_of_memory`."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -193,13 +193,13 @@ def memory_errors() -> tuple[type[Exception], ...]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether one of `memory_errors` says that memory, of the machine or of a GPU, was not enough."""
+    """Return whether one of `memory_errors` says that memory, of the machine or of a GPU, was not enough."""
     said = re.search("Resource_?Exhausted|out of memory", f"{type(error).__name__}: {error}", re.IGNORECASE)
     return isinstance(error, MemoryError) or said is not None
 
 
 def device_name() -> str:
-    """What computes, for a person: `2 CPU cores (AMD EPYC)` or `1 GPU (NVIDIA H200)`."""
+    """Name the device for a person: `2 CPU cores (AMD EPYC)` or `1 GPU (NVIDIA H200)`."""
     found = gpus()
     if not found:
         return f"{len(usable_cores())} CPU cores ({_cpu_model()})"
@@ -212,7 +212,7 @@ def cpu_flags() -> set[str]:
 
 
 def cpu_vendor() -> str:
-    """Who made the CPU, as it says itself; empty where the system does not tell."""
+    """Read the CPU's vendor, as it says itself; empty where the system does not tell."""
     return _cpu_field("vendor_id")
 
 

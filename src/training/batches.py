@@ -60,7 +60,7 @@ def device_images(images: np.ndarray) -> DeviceImages | None:
 
 
 def _is_distributed() -> bool:
-    """Whether a step is shared by several devices, of a CPU too."""
+    """Return whether a step is shared by several devices, of a CPU too."""
     if keras.backend.backend() != "tensorflow":
         return keras.distribution.distribution() is not None
     import tensorflow as tf
@@ -69,7 +69,7 @@ def _is_distributed() -> bool:
 
 
 def _is_whole(images: np.ndarray) -> bool:
-    """Whether the array is all of a memory map, and not a view of it."""
+    """Return whether the array is all of a memory map, and not a view of it."""
     return isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous
 
 

@@ -45,7 +45,7 @@ LAST_GOOD = "last_good.keras"
 
 
 class Observer(Protocol):
-    """What a fit reports to: where it prints, where its state and its TensorBoard logs go (None: nowhere)."""
+    """The receiver of a fit's reports: where it prints, where its state and its TensorBoard logs go (None: nowhere)."""
 
     @property
     def console(self) -> Console: ...
@@ -158,7 +158,7 @@ def _best_weights_kept(classifier: keras.Model, stopping: list[keras.callbacks.C
 
 
 def _identity(config: Config, dataset: PreparedDataset) -> dict[str, str]:
-    """What the state of a fit depends on. A longer fit may go on from a shorter one, unless its schedule is laid over
+    """List what a fit's state depends on. A longer fit may go on from a shorter one, unless its schedule spans
     all epochs.
     """
     free = ["trainer.stop_after", *([] if config.optimizer.schedule == "cosine" else ["trainer.epochs"])]
@@ -218,7 +218,7 @@ def _batches(dataset: PreparedDataset, config: Config, *, with_auxiliary: bool) 
 
 
 def _host_augmentation(config: Config) -> HostAugmentation | None:
-    """What changes the images before they are fed; None where nothing does, or the model's own layers do: on a GPU,
+    """Create the augmentation on the host; None where nothing is changed, or the model's own layers do it: on a GPU,
     where they cost little, for changes that are known to them alone, and without OpenCV.
     """
     is_none = not any(value for name, value in plain(config.aug).items() if name != "name")

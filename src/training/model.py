@@ -194,7 +194,7 @@ class Stage:
     rate: float
 
     def is_over(self, epochs_done: int) -> bool:
-        """Whether nothing is left of it; the last one also gives back the best weights."""
+        """Return whether nothing is left of it; the last one also gives back the best weights."""
         return not self.is_last and epochs_done >= self.end
 
     def set_trainable(self, classifier: keras.Model, config: Config) -> None:

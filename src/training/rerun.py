@@ -33,7 +33,7 @@ COMPARED = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
 
 @dataclass(frozen=True)
 class Repetition:
-    """How a repetition came out: `identical` weights to the bit, and of each score on test what was recorded, the ends
+    """Result of a repetition: `identical` weights to the bit, and of each score on test what was recorded, the ends
     of its interval, and what it is now.
     """
 

@@ -108,7 +108,9 @@ def test_a_source_may_make_its_own_images_beside_files(tmp_path: Path) -> None:
     assert copy_rejected(dataset, config, tmp_path / "rejected") == 1
 
 
-def test_a_image_without_a_file_is_neither_verified_nor_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_a_file_is_neither_verified_nor_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def list_twice(config: SourceConfig) -> Listing:
         once = list_grays(config).samples
         return Listing([*once, *(replace(sample, path=f"again/{sample.path}") for sample in once)])

@@ -76,7 +76,7 @@ def test_the_channels_of_gray_images_are_not_sliced_again() -> None:
     assert set(slice_table(gray, np.ones(400, dtype=bool), np.arange(400))["column"]) == {"brightness"}
 
 
-def test_copies_of_a_image_are_no_further_evidence() -> None:
+def test_copies_of_an_image_are_no_further_evidence() -> None:
     table = pd.DataFrame({"kind": ["a"] * 40 + ["b"] * 40})
     hits = np.array([False] * 8 + [True] * 32 + [True] * 40)
     groups_of_eight = np.arange(80) // 8

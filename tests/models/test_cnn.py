@@ -73,7 +73,7 @@ def test_each_value_of_the_family_changes_the_network(make_config: Callable[...,
     assert {"GroupNormalization", "Dropout", "SpatialDropout2D"} <= kinds
 
 
-def test_a_image_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
+def test_an_image_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
     config = make_config("model=baseline").model
     assert create_classifier(config, 22) is not None
     with pytest.raises(ConfigError, match=r"dataset\.image_size=21: too small for the 3 stages of model=baseline"):

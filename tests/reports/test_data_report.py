@@ -24,8 +24,7 @@ from src.config import DatasetConfig, PrepareConfig, SplitConfig
 from src.data.prepared import prepare
 from src.reports.data_report import data_report, duplicate_groups, report_content, write_report
 from src.reports.data_statistics import crop_hints, shortcut_baselines
-from src.reports.leak_check import check_leaks
-from src.reports.preparation import prepare_and_report
+from src.reports.preparation import check_leaks, prepare_and_report
 from src.reports.style import DPI, STYLE, axes, save_png
 from tests.image_files import class_folders, config_of, image, png, scene
 

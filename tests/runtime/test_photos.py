@@ -99,7 +99,7 @@ def test_faces_and_scene_are_fused_as_the_bundle_says(photo_bundle: Bundle, phot
     assert whole.probability != pytest.approx(answers(classifier, photos[2:3])[0].probability, abs=1e-5)
 
 
-def test_a_image_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
+def test_an_image_of_a_face_s_size_is_answered_as_before(photo_bundle: Bundle, photos: list[Path]) -> None:
     (fused,), (before,) = (
         answers(open_predictor(photo_bundle), photos[3:]),
         answers(ImagePredictor(photo_bundle), photos[3:]),

@@ -17,7 +17,7 @@ from src.runtime.predictor import ImageFile
 pytestmark = pytest.mark.usefixtures("alarm")
 
 
-def test_a_image_that_became_a_pipe_gets_a_verdict(tmp_path: Path) -> None:
+def test_an_image_that_became_a_pipe_gets_a_verdict(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "face.png")
     with pytest.raises(RejectedImageError, match="not a regular file"):
         ImageFile(str(tmp_path / "face.png")).read()

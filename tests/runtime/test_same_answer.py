@@ -126,7 +126,7 @@ def test_every_format_says_what_keras_says(
 
 
 @pytest.mark.parametrize(("model_format", "tolerance"), [("litert", 1e-4), ("onnx", 1e-4), ("int8", 0.05)])
-def test_every_format_takes_the_mean_over_a_image_and_its_mirror_image(
+def test_every_format_takes_the_mean_over_an_image_and_its_mirror_image(
     model_format: str, tolerance: float, tmp_path: Path
 ) -> None:
     keras.utils.set_random_seed(1)

@@ -108,7 +108,7 @@ def test_links_that_lead_out_are_not_followed(waiting: Waiting, config: Config, 
         assert artifacts(config, folder) == []
 
 
-def test_a_image_outside_of_the_folder_is_not_sent(waiting: Waiting, config: Config, secret: Path) -> None:
+def test_an_image_outside_of_the_folder_is_not_sent(waiting: Waiting, config: Config, secret: Path) -> None:
     Image.new("RGB", (8, 8)).save(secret / "me.png")
     folder = waiting({"image": "../../../home/.ssh/me.png", "key": "k", "step": 0, "time": 1})
     with pytest.raises(TrackingError, match="an image outside of the run's folder"):

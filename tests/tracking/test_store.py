@@ -18,9 +18,8 @@ import pytest
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.evaluation.recorded import open_recorded
-from src.tracking.moved import LOCATIONS, relocate
 from src.tracking.provenance import system_metrics
-from src.tracking.read import artifact, find_run
+from src.tracking.read import LOCATIONS, artifact, find_run, relocate
 from src.tracking.run import start_run
 from src.tracking.store import check_store, open_store
 from tests.trained_model import Trained

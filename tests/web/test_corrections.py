@@ -32,7 +32,7 @@ def test_corrections_are_a_data_set_that_can_be_trained_on(
     assert dataset.rejected.empty
 
 
-def test_whoever_corrected_a_image_may_change_that(tmp_path: Path, image: Callable[[int], Image.Image]) -> None:
+def test_whoever_corrected_an_image_may_change_that(tmp_path: Path, image: Callable[[int], Image.Image]) -> None:
     corrections = Corrections(tmp_path, NAMES)
     first, second = (image_bytes(image(number), "JPEG") for number in (0, 1))
     saved = [corrections.save(first, "happy"), corrections.save(second, "sad"), corrections.save(first, "sad")]

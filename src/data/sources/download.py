@@ -1,4 +1,4 @@
-"""Where data lie: at a path, or fetched once, checked against its SHA-256 and kept; a broken download goes on."""
+"""The place of data: at a path, or fetched once, checked against its SHA-256 and kept; a broken download goes on."""
 
 from __future__ import annotations
 
