@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..config import Config, TrackingConfig, plain, to_config
 from ..config.base import LAUNCH, SESSION, role_of
@@ -24,7 +24,7 @@ from ..config.identity import Request, config_digest
 from ..errors import ConfigError, TrackingError
 from .read import open_experiment
 from .run_folder import RunLink, close_announced, read_spooled_run
-from .spool import LOCK, send, unsent_folders
+from .spool import locked, send, unsent_folders
 from .store import DIGEST_TAG, checkpoints_root, unsent_root
 
 CONFIG, REQUEST = "config.yaml", "request.json"
@@ -152,7 +152,9 @@ def _is_dead(folder: Path) -> bool:
 
 def _is_free(folder: Path) -> bool:
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with locked(folder):
             return True
+    except (FileNotFoundError, FileExistsError):  # its folder was removed just then
+        return True
     except Timeout:
         return False

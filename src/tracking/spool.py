@@ -14,7 +14,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -161,7 +161,6 @@ SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "test
 LOCK, MODEL = "lock", "model.keras"
 TOO_MANY_REQUESTS = 429
 SEND_PATIENCE_SECONDS = 15.0
-DISCARD_ATTEMPTS = 5
 
 
 def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
@@ -263,27 +262,34 @@ def send(folder: Path) -> str:
     about = read_spooled_run(folder)
     mlflow = open_store(TrackingConfig("server", uri=about.uri, experiment=about.experiment))
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with locked(folder):
             # A job whose machine was lost may have been finished elsewhere.
             if mlflow.get_run(about.run).info.status != "FINISHED":
                 _send(mlflow, about, folder)
+            discard(folder)
     except Timeout:
         return ""
     except store_errors() as error:
         raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
-    discard(folder)
     return about.run
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a run that its store has whole. Another start may be trying its lock, whose file comes back
-    with that; nobody finds the folder any more once `RUN_FILE` is gone.
+    """Remove the folder of a run that its store has whole."""
+    (folder / RUN_FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder. Raises Timeout while a process is at the run.
+
+    Trying the lock makes its file, and so brings back the folder of a run that was discarded just then: it goes again.
     """
-    (folder / RUN_FILE).unlink()
-    for _ in range(DISCARD_ATTEMPTS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
+    with FileLock(folder / LOCK, timeout=0):
+        yield
+        if not (folder / RUN_FILE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _send(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:

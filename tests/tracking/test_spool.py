@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
@@ -25,6 +27,8 @@ from src.tracking.spool import (
     deliver,
     discard,
     leading_batch,
+    locked,
+    unsent_folders,
 )
 from src.tracking.store import open_store
 
@@ -78,23 +82,27 @@ def test_a_data_set_that_two_runs_add_at_once_is_sent_again(
         deliver(mlflow, "run", tmp_path, [event])
 
 
-def test_the_folder_of_a_delivered_run_goes_although_another_start_tries_its_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, rmtree, removed = tmp_path / "run", shutil.rmtree, []
+def test_the_folder_of_a_delivered_run_goes_although_other_starts_try_its_lock(tmp_path: Path) -> None:
+    done = threading.Event()
 
-    def raced(path: Path, **options: object) -> None:
-        rmtree(path, **options)  # type: ignore[arg-type]
-        if not removed:
-            FileLock(folder / LOCK).acquire()  # which makes folder and file
-        removed.append(path)
+    def try_locks() -> None:
+        while not done.is_set():
+            for folder in unsent_folders(tmp_path):
+                with contextlib.suppress(Timeout, FileNotFoundError, FileExistsError), locked(folder):
+                    pass
 
-    folder.mkdir()
-    (folder / RUN_FILE).write_text("{}")
-    monkeypatch.setattr(shutil, "rmtree", raced)
-    discard(folder)
-    assert len(removed) == 2
-    assert not folder.exists()
+    with ThreadPoolExecutor(4) as others:
+        tries = [others.submit(try_locks) for _ in range(4)]
+        for number in range(200):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            with FileLock(folder / LOCK):
+                (folder / RUN_FILE).write_text("{}")
+                discard(folder)
+        done.set()
+    for tried in tries:
+        tried.result()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_refusal_ends_the_sending_and_is_told(tmp_path: Path) -> None:
