@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup train test test-integration lint bench ui tracking-server lock clean
+.PHONY: help setup train test test-integration lint bench docs ui tracking-server lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -25,6 +25,9 @@ lint: .venv/dev.done ## check style and types: ruff, mypy
 bench: .venv/dev.done ## measure: python -m benchmarks ARGS (speed, faults or fuzz; speed: 10 to 35 minutes)
 	$(BIN)/python -m benchmarks $(or $(ARGS),speed)
 
+docs: .venv/docs.done ## build the documentation as a site in build/site, links checked: python -m docs.site ARGS
+	$(BIN)/python -m docs.site $(ARGS)
+
 ui: .venv/base.done ## compare runs in the MLflow UI: python -m src.ui ARGS
 	$(BIN)/python -m src.ui $(ARGS)
 
@@ -42,6 +45,7 @@ tracking-server: .venv/base.done ## serve tracking=server: BACKEND, ARTIFACTS, H
 lock: .venv/dev.done ## pin all versions again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/base.lock
+	$(BIN)/uv pip compile pyproject.toml --extra docs -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/docs.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gpu -c requirements/dev.lock $(LOCK_OPTIONS) -o requirements/gpu.lock
 	$(BIN)/uv pip compile requirements/serve.in -c requirements/dev.lock $(LOCK_OPTIONS) --python-version 3.11 -o requirements/serve.lock
 

@@ -45,7 +45,7 @@ def _explain(problem: Mapping[str, Any], schema: type) -> str:
     got, annotation = problem["input"], _type_at(schema, location)
     choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
     shown = "null" if got is None else got
-    return f"{key}={shown}: accepts {_accepts(annotation)}{suggest(str(got), choices)}"
+    return f"{key}={shown}: accepts {accepts(annotation)}{suggest(str(got), choices)}"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -88,24 +88,24 @@ _TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str:
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
-def _accepts(annotation: Any) -> str:
+def accepts(annotation: Any) -> str:
     """Describe what an annotation accepts: `an integer, at least 8 and at most 1024`."""
     if get_origin(annotation) is Literal:
         return ", ".join(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(_accepts(choice) for choice in get_args(annotation))
+        return " or ".join(accepts(choice) for choice in get_args(annotation))
     if get_origin(annotation) is list:
-        return f"a list; each item {_accepts(get_args(annotation)[0])}"
+        return f"a list; each item {accepts(get_args(annotation)[0])}"
     if get_origin(annotation) is not Annotated:
         return _TYPE_NAMES.get(annotation, "a group of values")
     base, *constraints = get_args(annotation)
     if any(isinstance(constraint, Len) for constraint in constraints):
         length = next(constraint for constraint in constraints if isinstance(constraint, Len))
-        return f"a list of {length.min_length} to {length.max_length} items; each {_accepts(get_args(base)[0])}"
+        return f"a list of {length.min_length} to {length.max_length} items; each {accepts(get_args(base)[0])}"
     limits = [
         f"{words} {getattr(constraint, bound)}"
         for constraint in constraints
         for bound, words in _BOUNDS.items()
         if getattr(constraint, bound, None) is not None
     ]
-    return f"{_accepts(base)}, {' and '.join(limits)}" if limits else _accepts(base)
+    return f"{accepts(base)}, {' and '.join(limits)}" if limits else accepts(base)
