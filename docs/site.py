@@ -12,15 +12,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, get_type_hints
+
+from mkdocs.__main__ import cli
 
 from src.cli.hydra_command import value_comments
 from src.config import CONF, PROJECT_ROOT, Config
 from src.config.checking import accepts
 
 PAGES = PROJECT_ROOT / "build" / "pages"
-KINDS = (":!src/reports", "*.md", "*.ipynb", "docs/*.png", "docs/*.jpg", "docs/*.css", "experiments/**/*.png", "LICENSE")
+KINDS = (":!src/reports", "*.md", "*.ipynb", "docs/*.png", "docs/*.jpg", "docs/*.css", "LICENSE")
 # A link to a file that is no page names it as code instead.
 LINK_TO_CODE = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)#]+(?:\.(?:py|yaml|toml|js|sh)|LICENSE|/)\)")
 PYTHON = """# Python
@@ -50,7 +51,7 @@ def gather() -> None:
 def config_reference() -> Iterator[str]:
     """Yield the lines of a page with all values of `python -m src.train`, a table for each group."""
     yield "# Config values\n"
-    yield "Every value of `python -m src.train`, set by `key=value`. `python -m src.train --help` prints the defaults.\n"
+    yield "Every value of `python -m src.train`, set by `key=value`. Its `--help` prints the defaults.\n"
     comments = value_comments("config")
     values = list(_values(Config, ""))
     for group in dict.fromkeys(map(_group, (key for key, _ in values))):
@@ -81,8 +82,8 @@ def _values(schema: type, prefix: str) -> Iterator[tuple[str, Any]]:
 def main() -> None:
     """Run as a command."""
     gather()
-    mkdocs = [sys.executable, "-m", "mkdocs", *(sys.argv[1:] or ["build"])]
-    sys.exit(subprocess.run([*mkdocs, "-f", str(PROJECT_ROOT / "docs" / "mkdocs.yml")], check=False).returncode)
+    command, *options = sys.argv[1:] or ["build"]
+    cli([command, "-f", str(PROJECT_ROOT / "docs" / "mkdocs.yml"), *options])
 
 
 if __name__ == "__main__":
