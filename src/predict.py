@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
 SOME_REJECTED = 3
 MIN_PROGRESS = 200
 MAX_SIDE = 1280
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
+"""Files that are read as videos, by the ends of their names."""
 
 Flag = typer.Option
+Item = TypeVar("Item")
 
 
 def predict(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Images, folders of them, or - for standard input.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Images, folders of them, one video, or - for standard input.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, Flag(help="A bundle, a run id or models:/NAME@ALIAS; default: the shipped model.")
@@ -54,12 +59,24 @@ def predict(
     explain: Annotated[
         Path | None, Flag(help="Save the image here, orange where it supports the answer, blue against.")
     ] = None,
+    camera: Annotated[int | None, Flag(min=0, help="Answer for a camera, until Ctrl-C, instead of for files.")] = None,
+    fps: Annotated[float, Flag(min=0.1, max=240, help="Of a video or camera: frames looked at in a second.")] = 10,
+    timeline: Annotated[
+        Path | None, Flag(help="Save the answers of a video over time, as .html page or .png figure.")
+    ] = None,
 ) -> None:
     """Classify images as happy or sad. Prints the label, p_happy, the confidence (the probability of the label) and
     what the answer rests on. The confidence can be below 0.5, as the threshold is chosen on validation.
 
     Exit code 3: some images could not be read; 2: wrong usage.
     """
+    if camera is not None or any(path.lower().endswith(VIDEOS) for path in paths or []):
+        _require(not (parquet or sort_into or annotate or explain), "of a video only --csv, --json and --timeline")
+        _require(len(paths or []) + (camera is not None) == 1, "one video or camera at a time, with nothing beside it")
+        source = camera if camera is not None else (paths or [""])[0]
+        _predict_video(source, fps, _open(model, tracking_uri, look_for_faces=not no_faces), as_json, csv, timeline)
+        return
+    _require(timeline is None, "--timeline takes a video or camera")
     each_face = faces or annotate is not None
     _require(bool(paths), "name images or folders, or - for standard input")
     _require(not (each_face and sort_into), "--faces does not go with --sort-into")
@@ -70,12 +87,11 @@ def predict(
     if sort_into is not None:
         _check_sorting(sort_into, paths or [], recursive=recursive)
 
-    from .conversion.opening import open_model
-    from .runtime.photos import open_predictor, predict_each_face
+    from .runtime.photos import predict_each_face
     from .runtime.predictor import list_images
 
     images = list_images(paths or [], recursive=recursive)
-    predictor = open_predictor(open_model(model, tracking_uri), look_for_faces=not (each_face or no_faces))
+    predictor = _open(model, tracking_uri, look_for_faces=not (each_face or no_faces))
     _require(len(images) == 1 or not (annotate or explain), "--annotate and --explain take one image")
     rejected = 0
     with ExitStack() as stack:
@@ -90,6 +106,13 @@ def predict(
     if explain:
         _explain(predictor, images[0], explain)
     raise typer.Exit(SOME_REJECTED if rejected else 0)
+
+
+def _open(model: str | None, tracking_uri: str | None, *, look_for_faces: bool) -> Predictor[Any]:
+    from .conversion.opening import open_model
+    from .runtime.photos import open_predictor
+
+    return open_predictor(open_model(model, tracking_uri), look_for_faces=look_for_faces)
 
 
 def _require(allowed: bool, otherwise: str) -> None:
@@ -130,11 +153,51 @@ def _writers(
     return writers
 
 
-def _with_progress(answers: Iterable[Answer], count: int) -> Iterable[Answer]:
+def _with_progress(answers: Iterable[Item], count: int) -> Iterable[Item]:
     """The same answers, with a bar on stderr where that is a terminal and the answers go elsewhere."""
     if count < MIN_PROGRESS or sys.stdout.isatty():
         return answers
     return progress(answers, "predicting", count)
+
+
+def _predict_video(
+    source: str | int, fps: float, predictor: Predictor[Any], as_json: bool, csv: Path | None, timeline: Path | None
+) -> None:
+    """Print each change of a face's label as it comes, or with `as_json` the answer to every frame and face."""
+    from .runtime.outputs import csv_rows, json_line
+    from .runtime.video import Video, answer_fields, answer_frames
+
+    video, positive = Video(source), predictor.bundle.class_names[1]
+    labels: dict[int, str] = {}
+    frames, start = 0, perf_counter()
+    with ExitStack() as stack:
+        writers = [stack.enter_context(csv_rows(csv, answer_fields(positive)))] if csv else []
+        keep = _timeline(stack, predictor, video.name, timeline) if timeline else None
+        if video.is_camera:
+            stack.enter_context(suppress(KeyboardInterrupt))
+        for frame, answers in _with_progress(answer_frames(predictor, video.frames(fps)), video.expected(fps)):
+            frames += 1
+            if keep:
+                keep(frame, answers)
+            for answer in answers:
+                row = answer.fields(positive)
+                for write in writers:
+                    write(row)
+                if as_json or labels.get(answer.face) != answer.label:
+                    print(json_line(row) if as_json else answer.text(positive), flush=video.is_camera)
+                labels[answer.face] = answer.label
+    print(f"{video.summary(frames)}; {frames / (perf_counter() - start):.0f} frames a second", file=sys.stderr)
+
+
+def _timeline(stack: ExitStack, predictor: Predictor[Any], name: str, file: Path) -> Callable[..., None]:
+    """Return what takes the answers to each frame; the timeline is written when `stack` ends."""
+    from .runtime.timeline import Timeline
+
+    _require(file.suffix in (".html", ".png"), f"{file}: accepts a name that ends in .html or .png")
+    _require(file.absolute().parent.is_dir(), f"{file}: its folder is not there")
+    timeline = Timeline(name, predictor.bundle.class_names, predictor.bundle.threshold)
+    stack.callback(lambda: timeline.write(file))
+    return timeline.add
 
 
 def _annotate(predictor: Predictor, image: ImageFile, file: Path) -> None:

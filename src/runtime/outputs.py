@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -47,8 +47,13 @@ def as_text(answer: Answer, class_names: Sequence[str]) -> str:
 
 
 def as_json(answer: Answer, class_names: Sequence[str]) -> str:
+    """An answer as JSON."""
+    return json_line(answer.fields(class_names))
+
+
+def json_line(row: Mapping[str, object]) -> str:
     """One JSON object on one line, with escapes for all that steers a terminal."""
-    text = json.dumps(answer.fields(class_names), ensure_ascii=False)
+    text = json.dumps(row, ensure_ascii=False)
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
@@ -74,13 +79,15 @@ def _no_formula(path: str) -> str:
 
 
 @contextmanager
-def _csv_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    stream = file.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-    writer = csv.DictWriter(stream, answer_fields(class_names))
+def csv_rows(file: Path, names: Sequence[str]) -> Iterator[Callable[[Mapping[str, object]], None]]:
+    """Write rows with these columns to a CSV file as they come. Raises DataError for a file that cannot be written."""
+    with _disk_errors(file):
+        stream = file.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+    writer = csv.DictWriter(stream, names)
 
-    def write(answer: Answer) -> None:
+    def write(row: Mapping[str, object]) -> None:
         with _disk_errors(file):
-            writer.writerow(answer.fields(class_names) | {"path": _no_formula(answer.path)})
+            writer.writerow(row)
 
     try:
         writer.writeheader()
@@ -88,6 +95,12 @@ def _csv_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
     finally:
         with _disk_errors(file):
             stream.close()
+
+
+@contextmanager
+def _csv_writer(file: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    with csv_rows(file, answer_fields(class_names)) as write:
+        yield lambda answer: write(answer.fields(class_names) | {"path": _no_formula(answer.path)})
 
 
 @contextmanager
