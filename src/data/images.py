@@ -210,6 +210,7 @@ def open_checked(data: bytes) -> Image.Image:
 
 def upright_image(image: Image.Image) -> Image.Image:
     """Return an opened image as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
+    image.load()  # which turns a TIFF by its tag, and removes the tag
     plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageDraw, features
 
 from benchmarks.hostile_images import examine, mutated, sound_images
-from src.data.images import DEFAULT_LIMITS, PixelBudget, decode_image, decode_pixels
+from src.data.images import DEFAULT_LIMITS, PixelBudget, decode_image, decode_pixels, open_upright
 from src.data.samples import Limits, RejectedImageError
 
 TEAL = (20, 140, 120)
@@ -132,11 +132,13 @@ ORIENTED = {
 
 
 @pytest.mark.parametrize("orientation", ORIENTED)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_is_applied_once_wherever_an_image_is_opened(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners(decode_pixels(encoded(quarters(), kind, exif=exif), 32)) == ORIENTED[orientation]
+    data = encoded(quarters(), kind, exif=exif)
+    assert corners(decode_pixels(data, 32)) == ORIENTED[orientation]
+    assert corners(np.asarray(open_upright(data, DEFAULT_LIMITS))) == ORIENTED[orientation]
 
 
 def test_a_broken_exif_block_costs_nothing() -> None:
