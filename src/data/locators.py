@@ -28,6 +28,22 @@ READ_ERRORS = (
 """Errors of reading a missing, locked, encrypted or corrupt file or archive member."""
 
 
+_SYSTEM_NAMES = (
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "__macosx",
+    "thumbs.db",
+    "desktop.ini",
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Return True for the name of a file or folder that programs keep for themselves: it holds nobody's images."""
+    return (name.startswith(".") and name not in (".", "..")) or name.casefold() in _SYSTEM_NAMES
+
+
 class ImageFile:
     """Base of the locators of image files."""
 

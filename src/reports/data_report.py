@@ -26,7 +26,7 @@ from .pages import Thumbnail, render, thumbnail, write_page
 
 REPORT, SAMPLES, REJECTED, SHORTCUTS = "report.html", "samples.parquet", "rejected.parquet", "shortcuts.json"
 _EXAMPLES = 22
-MAX_ENLARGEMENT = 2.0
+MAX_ENLARGEMENT, MAX_LEFT_OUT = 2.0, 0.02
 _MAX_GROUPS = 60
 _MAX_IN_GROUP = 8
 _MAX_REJECTED = 60
@@ -36,22 +36,33 @@ _DECODABLE = ("label_conflict", "duplicate_of", "too_small")
 
 @dataclass(frozen=True)
 class DataReport:
-    """A written report: its page, the baselines that see no face, and by how much images were enlarged."""
+    """A written report: its page, the baselines that see no face, and the data set as `split_method` splits it."""
 
     page: Path
     shortcuts: list[Shortcut]
-    enlargement: float = 1.0
+    dataset: PreparedDataset = dataclasses.field(repr=False, compare=False)
+    split_method: str
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each way to separate the classes without a face, and one for images enlarged in vain."""
-        found = [f"warning: {shortcut.sentence}" for shortcut in self.shortcuts if shortcut.suspicious]
-        if self.enlargement > MAX_ENLARGEMENT:
+        """A sentence for each way to separate the classes without a face, and for what a user may not expect."""
+        table = self.dataset.table
+        found = [shortcut.sentence for shortcut in self.shortcuts if shortcut.suspicious]
+        if self.dataset.enlargement > MAX_ENLARGEMENT:
             found.append(
-                f"warning: half of the images are enlarged {self.enlargement:.1f} times or more, which takes time "
+                f"half of the images are enlarged {self.dataset.enlargement:.1f} times or more, which takes time "
                 "and adds nothing; a smaller dataset.image_size does as well"
             )
-        return found
+        if (left_out := int(table["conflict"].sum())) > MAX_LEFT_OUT * len(table):
+            found.append(
+                f"{left_out:,} of {len(table):,} images ({left_out / len(table):.1%}) look like one of the other class "
+                "and are never evaluated; the report shows them"
+            )
+        shipped = table["shipped_split"].value_counts()
+        if len(shipped) and self.split_method not in ("source", "column"):
+            counts = ", ".join(f"{split} {count:,}" for split, count in shipped.items())
+            found.append(f"the data's own splits ({counts}) are not used; dataset.split.method=source keeps them")
+        return [f"warning: {sentence}" for sentence in found]
 
 
 def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) -> DataReport:
@@ -63,7 +74,7 @@ def write_report(dataset: PreparedDataset, config: DatasetConfig, folder: Path) 
     shortcuts: list[Shortcut] = content["shortcuts"]
     (folder / SHORTCUTS).write_text(json.dumps([dataclasses.asdict(shortcut) for shortcut in shortcuts]))
     write_page(folder / REPORT, render("data_report.html", **content))
-    return DataReport(folder / REPORT, shortcuts, dataset.enlargement)
+    return DataReport(folder / REPORT, shortcuts, dataset, config.split.method)
 
 
 def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
@@ -80,7 +91,7 @@ def data_report(dataset: PreparedDataset, config: DatasetConfig) -> DataReport:
             with writing(folder) as partial:
                 write_report(dataset, config, partial)
     found = json.loads((folder / SHORTCUTS).read_text())
-    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found], dataset.enlargement)
+    return DataReport(folder / REPORT, [Shortcut(**shortcut) for shortcut in found], dataset, config.split.method)
 
 
 def report_content(dataset: PreparedDataset, config: DatasetConfig) -> dict[str, Any]:

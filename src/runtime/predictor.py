@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.images import DEFAULT_LIMITS, decode_pixels, open_upright, prepare_image
-from ..data.locators import FileLocator
+from ..data.locators import FileLocator, is_hidden
 from ..data.samples import Limits, RejectedImageError
 from ..errors import DataError
 from ..system import usable_cores
@@ -79,7 +79,7 @@ def _files(folder: str, recursive: bool) -> Iterator[str]:
         except OSError as error:
             raise DataError(f"{place}: {error.strerror or error}") from None
         for entry in entries:
-            if not entry.name.startswith("."):
+            if not is_hidden(entry.name):
                 if _is_file(entry):
                     yield os.fspath(Path(entry.path))
                 elif recursive and entry.is_dir(follow_symlinks=False):

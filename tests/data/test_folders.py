@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from src.errors import DataError
+from src.runtime.predictor import list_images
 from tests.data.listing import found, listed, prepared, write
 from tests.image_files import class_folders, png
 
@@ -23,11 +25,37 @@ def test_classes_may_be_named_anything_and_others_are_counted(tmp_path: Path) ->
     assert listing.ignored == {"birds": 4, ".": 1}
 
 
-@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "val", "testing")])
-def test_ready_splits(tmp_path: Path, names: tuple[str, str, str]) -> None:
+SPLIT_FOLDERS = [
+    ("train", "validation", "test"),
+    ("Training", "val", "testing"),
+    ("training_set/training_set", "Valid-Images", "test_set/test_set"),
+]
+
+
+@pytest.mark.parametrize("names", SPLIT_FOLDERS)
+def test_ready_splits_are_known_by_the_names_that_people_give_them(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         class_folders(tmp_path / name, 1)
-    assert {sample.shipped_split for sample in listed(tmp_path).samples} == {"train", "validation", "test"}
+    splits = {path: split for path, (_, split) in found(listed(tmp_path)).items()}
+    wanted = dict(zip(names, ("train", "validation", "test"), strict=True))
+    assert splits == {f"{name}/{kind}/000.png": wanted[name] for name in names for kind in ("happy", "sad")}
+
+
+def test_hidden_and_system_files_are_counted_and_never_used(tmp_path: Path) -> None:
+    class_folders(tmp_path, 2)
+    for name in ("sad/.ipynb_checkpoints/0.png", "sad/@eaDir/0.png/thumb.jpg", "__MACOSX/sad/._0.png", "sad/.DS_Store"):
+        write(tmp_path / name, png(7))
+    listing = listed(tmp_path)
+    assert (len(listing.samples), listing.ignored) == (4, {"hidden and system files": 4})
+    shown = [image.path for image in list_images([str(tmp_path)], recursive=True)]
+    assert shown == [str(tmp_path / kind / f"00{number}.png") for kind in ("happy", "sad") for number in (0, 1)]
+
+
+def test_composed_and_decomposed_letters_name_one_class(tmp_path: Path) -> None:
+    write(tmp_path / unicodedata.normalize("NFD", "fröhlich") / "0.png", png(0))
+    write(tmp_path / "traurig" / "0.png", png(1))
+    listing = listed(tmp_path, positive=unicodedata.normalize("NFC", "fröhlich"), negative="traurig")
+    assert sorted(sample.label for sample in listing.samples) == [0, 1]
 
 
 def test_folders_below_and_around_the_class_folders(tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_manifest_paths_stay_below_its_folder(tmp_path: Path) -> None:
     assert len(listing.samples) == 12
 
 
+@pytest.mark.parametrize(("listed_as", "used"), [(r"happy\{}.png", True), ("happy/{}", True), (r"C:\me\{}.png", False)])
+def test_paths_of_another_system_or_without_suffixes(tmp_path: Path, listed_as: str, used: bool) -> None:
+    class_folders(tmp_path, 2)
+    rows = [{"path": listed_as.format(f"00{number}"), "label": "happy"} for number in range(2)]
+    write_manifest(tmp_path / "list.csv", [*rows, {"path": "sad/000.png", "label": "sad"}][: 3 if used else 2])
+    if used:
+        assert len(listed(tmp_path / "list.csv", source="manifest").samples) == 3
+    else:
+        message = r"none of its 2 files can be used, such as 'C:.*000.png': No such file.*paths count from"
+        with pytest.raises(DataError, match=message):
+            listed(tmp_path / "list.csv", source="manifest")
+
+
 def test_targets_of_a_manifest_are_trained_towards_where_there_is_one(tmp_path: Path) -> None:
     rows = [row | {"target": (0.7, "")[number % 2]} for number, row in enumerate(manifest_rows(tmp_path))]
     config = config_of(tmp_path / "list.csv", tmp_path / "cache", source="manifest")

@@ -289,6 +289,18 @@ def test_images_that_are_enlarged_more_than_twice_are_warned_of(
         assert bool(warned) == enlarged  # they have 40 pixels
 
 
+def test_splits_that_are_not_used_and_images_of_both_classes_are_warned_of(tmp_path: Path) -> None:
+    for split in ("Training", "Testing"):
+        class_folders(tmp_path / "root" / split, 12)
+    config = config_of(tmp_path / "root", tmp_path / "cache", near_duplicate_distance=6)
+    dataset = prepare(config)
+    (warned,) = (warning for warning in data_report(dataset, config).warnings if "splits" in warning)
+    assert "the data's own splits (" in warned
+    assert "dataset.split.method=source keeps them" in warned
+    dataset.table.loc[: len(dataset.table) // 10, "conflict"] = True
+    assert any("and are never evaluated" in warning for warning in data_report(dataset, config).warnings)
+
+
 def test_a_figure_is_drawn_once_and_looks_as_matplotlib_saves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def figure() -> Figure:
         with matplotlib.rc_context(STYLE):

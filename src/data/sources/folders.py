@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ...config import SourceConfig
 from ...errors import DataError
-from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator
+from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator, is_hidden
 from ..samples import Locator, Rejection, Sample, Split
 from .download import source_path
 
-SPLIT_NAMES: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "train_set"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "val_set", "dev", "publictest"), "validation"),
-    **dict.fromkeys(("test", "testing", "test_set", "privatetest"), "test"),
+_SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
 }
-"""Names that data sets give their splits, in lower case."""
+
+HIDDEN = "hidden and system files"
 
 COMBINED = "combined"
 """`dataset.source` for several sources together."""
@@ -86,14 +90,26 @@ def register_source(
     return register
 
 
+@cache
+def split_of(name: str) -> Split | None:
+    """Return the split that a name stands for, in any capitals: `train`, `Testing`, `val_set`, `test-images`."""
+    return _SPLIT_WORDS.get(re.sub(r"[\W_]*(?:set|data|images|split)?[\W_]*$", "", name.casefold()))
+
+
+@cache
+def class_key(name: str) -> str:
+    """Return the form in which names of classes are compared: any capitals, composed and decomposed letters alike."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def class_labels(config: SourceConfig) -> dict[str, int]:
-    """Map class name in lower case to label; the auxiliary classes are counted down from -1.
+    """Map the class names' keys to labels; the auxiliary classes are counted down from -1.
 
     Raises DataError if two classes have one name.
     """
     names = [config.negative, config.positive, *config.auxiliary]
-    labels = {name.casefold(): label for name, label in zip(names, (0, 1, *range(-1, -len(names), -1)), strict=False)}
-    if config.positive.casefold() == config.negative.casefold():
+    labels = {class_key(name): label for name, label in zip(names, (0, 1, *range(-1, -len(names), -1)), strict=False)}
+    if class_key(config.positive) == class_key(config.negative):
         raise DataError(f"dataset.positive and dataset.negative are both {config.positive!r}")
     if len(labels) < len(names):
         raise DataError(f"dataset.auxiliary={config.auxiliary}: names a class twice, or one of the two classes")
@@ -126,17 +142,18 @@ def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     entries = [
         (path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), at) for path, at in entries
     ]
-    depth = _shared_depth([path for path, _ in entries], set(labels) | set(SPLIT_NAMES))
+    visible = [(path, at) for path, at in entries if not any(map(is_hidden, path.split("/")))]
+    depth = _shared_depth([path for path, _ in visible], labels)
     samples: list[Sample] = []
     rejections: list[Rejection] = []
-    ignored: Counter[str] = Counter()
-    for path, locator in entries:
+    ignored: Counter[str] = Counter({HIDDEN: len(entries) - len(visible)} if len(visible) < len(entries) else {})
+    for path, locator in visible:
         folders = path.split("/")[depth:-1]
-        split = SPLIT_NAMES.get(folders[0].casefold()) if folders else None
-        if folders and folders[0].casefold() in labels:
-            split = None
+        split = None if not folders or class_key(folders[0]) in labels else split_of(folders[0])
+        while split and len(folders) > 1 and split_of(folders[1]) == split:  # training_set/training_set/cats
+            del folders[1]
         name = "/".join(folders[:2] if split else folders[:1])
-        label = labels.get(name.rpartition("/")[2].casefold())
+        label = labels.get(class_key(name.rpartition("/")[2]))
         if label is None:
             ignored[name or "."] += 1
         elif isinstance(locator, RejectedEntry):
@@ -146,15 +163,16 @@ def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
     return Listing(samples, rejections, dict(ignored))
 
 
-def _shared_depth(paths: Iterable[str], meaningful: set[str]) -> int:
+def _shared_depth(paths: Iterable[str], labels: Mapping[str, int]) -> int:
     """Return how many leading folders all `paths` share before one named like a class or a split."""
     shared: tuple[str, ...] | None = None
     for path in paths:
         folders = tuple(path.split("/")[:-1])
-        if "__MACOSX" in folders:
-            continue
         if shared is None:
-            meaning = next((place for place, name in enumerate(folders) if name.casefold() in meaningful), len(folders))
+            meaning = next(
+                (place for place, name in enumerate(folders) if class_key(name) in labels or split_of(name)),
+                len(folders),
+            )
             shared = folders[:meaning]
         agree = [left == right for left, right in zip(shared, folders, strict=False)]
         shared = shared[: agree.index(False) if False in agree else len(agree)]

@@ -18,11 +18,12 @@ from ...system import printable
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from .download import source_path
-from .folders import SPLIT_NAMES, Listing, RejectedEntry, class_labels, register_source
+from .folders import Listing, RejectedEntry, class_key, class_labels, register_source, split_of
 
 MAX_ROWS = 20_000_000
 MAX_ROW_BYTES = 1_000_000
 _ACCEPTED = f"accepts {MAX_ROWS:,} rows of at most a megabyte each"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".JPG", ".PNG")
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -41,7 +42,7 @@ def list_metadata(config: SourceConfig) -> Listing:
     listing = Listing([])
     for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
         for path in (folder / name for name in _METADATA_NAMES if os.path.isfile(folder / name)):
-            split = SPLIT_NAMES.get(folder.name.casefold()) if folder != root else None
+            split = split_of(folder.name) if folder != root else None
             prefix = f"{folder.name}/" if folder != root else ""
             found = _listed(_read(path), path, folder, config, columns, split, prefix)
             ignored = Counter(listing.ignored) + Counter(found.ignored)
@@ -100,11 +101,11 @@ def _listed(
     ignored: Counter[str] = Counter()
     known = [name for name in (columns.split, columns.group, columns.weight, columns.target) if name in table]
     for row in table[[columns.path, columns.label, *known]].to_dict("records"):
-        name, label = _text(row[columns.path]), labels.get(_text(row[columns.label]).casefold())
+        name, label = _text(row[columns.path]), labels.get(class_key(_text(row[columns.label])))
         if label is None:
             ignored[_text(row[columns.label]) or "no label"] += 1
             continue
-        located = _located(os.path.join(root, name), inside)
+        located = _located(_existing(root, name), inside)
         if isinstance(located, RejectedEntry):
             rejections.append(Rejection(prefix + name, label, "unreadable", located.reason))
             continue
@@ -112,7 +113,23 @@ def _listed(
         subject, weight = _text(row.get(columns.group)) or None, _weight(_text(row.get(columns.weight)), path)
         target = _target(_text(row.get(columns.target)), path)
         samples.append(Sample(prefix + name, label, located, shipped, subject, weight, target=target))
+    if rejections and not samples:
+        first = rejections[0]
+        raise DataError(
+            f"{path}: none of its {len(rejections):,} files can be used, such as {first.path!r}: {first.detail}; paths "
+            f"count from {root} (dataset.manifest.root)"
+        )
     return Listing(samples, rejections, dict(ignored))
+
+
+def _existing(root: Path, name: str) -> str:
+    """Return the path of a listed file; of a list that was made on Windows or names no suffixes, the file it means."""
+    path = os.path.join(root, name)
+    if not os.path.exists(path) and "\\" in name:
+        path = os.path.join(root, name.replace("\\", "/"))
+    if not os.path.exists(path):
+        path = next((path + suffix for suffix in _SUFFIXES if os.path.exists(path + suffix)), path)
+    return path
 
 
 def _located(path: str, inside: str) -> FileLocator | RejectedEntry:
@@ -130,9 +147,10 @@ def _text(value: object) -> str:
 
 
 def _split_name(name: str, path: Path, column: str) -> Split | None:
-    if name and name.casefold() not in SPLIT_NAMES:
+    split = split_of(name)
+    if name and split is None:
         raise DataError(f"{path}: column {column!r} has {name!r}; accepts train, validation and test")
-    return SPLIT_NAMES.get(name.casefold())
+    return split
 
 
 def _weight(text: str, path: Path) -> float:

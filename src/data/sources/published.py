@@ -12,7 +12,16 @@ from ...errors import DataError
 from ..locators import PixelTextLocator
 from ..samples import Sample, Split
 from .download import source_path
-from .folders import SPLIT_NAMES, Listing, RejectedEntry, by_class_folders, class_labels, entries_of, register_source
+from .folders import (
+    Listing,
+    RejectedEntry,
+    by_class_folders,
+    class_key,
+    class_labels,
+    entries_of,
+    register_source,
+    split_of,
+)
 from .manifest import check_rows
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -44,7 +53,7 @@ def _list_csv(path: Path, config: SourceConfig) -> Listing:
             cells = line.rstrip(b"\r\n").split(b",")
             start, offset = offset, offset + len(line)
             emotion = _emotion(cells, columns)
-            if emotion.casefold() not in labels:
+            if class_key(emotion) not in labels:
                 ignored[emotion] += 1
                 continue
             place = columns.index("pixels")
@@ -52,8 +61,8 @@ def _list_csv(path: Path, config: SourceConfig) -> Listing:
             begin = start + sum(len(cell) + 1 for cell in cells[:place]) + pixels.startswith(b'"')
             size = len(pixels.strip(b'"'))
             locator = PixelTextLocator(str(path), begin, size, f"{status.st_size}@{status.st_mtime_ns}#{number}")
-            usage = _cell(cells, columns, "usage").casefold()
-            samples.append(Sample(f"{number:05d}", labels[emotion.casefold()], locator, SPLIT_NAMES.get(usage)))
+            usage = _cell(cells, columns, "usage")
+            samples.append(Sample(f"{number:05d}", labels[class_key(emotion)], locator, split_of(usage)))
     return Listing(samples, ignored=dict(ignored))
 
 
