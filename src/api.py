@@ -122,4 +122,4 @@ def _composed(overrides: Sequence[str], schema: type[ConfigType], name: str) -> 
     from .cli.composition import as_overrides, compose_checked
 
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose_checked(as_overrides(overrides), schema, name)
+        return compose_checked(as_overrides(overrides, schema), schema, name)

@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ..config import CONF, ConfigType, suggest, to_config, unknown_key
+from ..config import CONF, ConfigType, dotted_keys, meant_keys, suggest, to_config, unknown_key
 from ..config.base import reject_password
 from ..errors import ConfigError
 
@@ -39,8 +39,9 @@ OPTIONS = (
 )
 
 
-def as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Arguments in Hydra's grammar: where the value of `key=value` breaks it (`path=/my (photos)`), it is quoted.
+def as_overrides(arguments: Sequence[str], schema: type) -> list[str]:
+    """Arguments in Hydra's grammar: where the value of `key=value` breaks it (`path=/my (photos)`), it is quoted, and
+    `-m` comes first, wherever it was.
 
     Raises ConfigError for an option that Hydra does not have, and for a password.
     """
@@ -48,11 +49,13 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
         key, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and key not in OPTIONS:
             value = value if equals or re.match(r"-|.*=", following) else following
+            full = next(iter(meant_keys(key.replace("-", "_"), dotted_keys(schema))), key)
             raise ConfigError(
-                f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {key}={value or 'VALUE'}"
+                f"{argument}: no such option{suggest(key, OPTIONS)}; a value is set by {full}={value or 'VALUE'}"
             )
         # Here already: Hydra writes down and repeats what it is given.
         reject_password("an argument" if "://" in key else key, argument)
+    arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
     # Commands that runs have recorded say `+experiment=NAME`.
     return [_as_override(re.sub(r"^\+(?=experiment=)", "", argument)) for argument in arguments]
 
@@ -79,7 +82,7 @@ def _parses(override: str) -> bool:
     return True
 
 
-def explain_composition(error: Exception, overrides: Sequence[str] = ()) -> str:
+def explain_composition(error: Exception, overrides: Sequence[str], schema: type) -> str:
     """One line for what Hydra or OmegaConf found wrong: the key, what it got and what it accepts."""
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
@@ -104,7 +107,8 @@ def explain_composition(error: Exception, overrides: Sequence[str] = ()) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         parent: Any = cause.parent_node
-        return unknown_key(cause.full_key, [str(key) for key in (parent or {}) if key != "hydra"])
+        known = [str(key) for key in (parent or {}) if key != "hydra"]
+        return unknown_key(cause.full_key, known, dotted_keys(schema))
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return f"{shlex.join(overrides)}: cannot be composed: {text}"
     return " ".join(str(cause or error).split())
@@ -128,7 +132,7 @@ def compose_checked(overrides: Sequence[str], schema: type[ConfigType], config_n
     try:
         tree = compose(config_name, list(overrides))
     except COMPOSITION_ERRORS as error:
-        raise ConfigError(explain_composition(error, overrides)) from error
+        raise ConfigError(explain_composition(error, overrides, schema)) from error
     return to_config(plain_tree(tree), schema)
 
 

@@ -154,7 +154,7 @@ def _terminate(*_: object) -> NoReturn:
 def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> None:
     """Run `main`; what is no defect of ours ends the process with its exit code and without a traceback."""
     try:
-        sys.argv[1:] = as_overrides(sys.argv[1:])
+        sys.argv[1:] = as_overrides(sys.argv[1:], command.schema)
         _check_options(sys.argv[1:])
         with command.closing:
             main()
@@ -163,7 +163,7 @@ def _end_in_one_line(main: Callable[[], object], command: HydraCommand[Any]) -> 
     except COMPOSITION_ERRORS as error:
         if command.begun and not isinstance(error, HydraException | OmegaConfBaseException):
             raise
-        stop(explain_composition(error, sys.argv[1:]), ConfigError.exit_code)
+        stop(explain_composition(error, sys.argv[1:], command.schema), ConfigError.exit_code)
     except Terminated:
         stop("terminated", TERMINATED)
     except KeyboardInterrupt:

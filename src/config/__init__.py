@@ -5,7 +5,7 @@ Types and bounds stand in the annotations; `to_config` turns a composed tree int
 is reported before TensorFlow or MLflow start.
 """
 
-from .checking import ConfigType, plain, suggest, to_config, unknown_key
+from .checking import ConfigType, dotted_keys, meant_keys, plain, suggest, to_config, unknown_key
 from .commands import (
     AuditConfig,
     CompareConfig,
@@ -43,47 +43,3 @@ from .run import (
     TrackingConfig,
     TrainerConfig,
 )
-
-__all__ = [
-    "CONF",
-    "IN_CHECKOUT",
-    "PACKAGE",
-    "PACKAGE_NAME",
-    "PROJECT_ROOT",
-    "SHIPPED_MODEL",
-    "AuditConfig",
-    "AugmentationConfig",
-    "ClusterConfig",
-    "CompareConfig",
-    "Config",
-    "ConfigType",
-    "DatasetConfig",
-    "EvaluateConfig",
-    "EvaluationConfig",
-    "ExportConfig",
-    "ManifestConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "ParameterConfig",
-    "PrepareConfig",
-    "RegisterConfig",
-    "RerunConfig",
-    "SourceConfig",
-    "SplitConfig",
-    "SweepConfig",
-    "SyntheticConfig",
-    "ThresholdConfig",
-    "TrackingConfig",
-    "TrainerConfig",
-    "TuneConfig",
-    "TunerConfig",
-    "VotesConfig",
-    "output_folder",
-    "plain",
-    "project_path",
-    "shell_command",
-    "suggest",
-    "to_config",
-    "unknown_key",
-    "with_absolute_paths",
-]

@@ -29,9 +29,13 @@ Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 
 
 class Strict:
-    """Base of every config dataclass: unknown keys are errors."""
+    """Base of every config dataclass: unknown keys are errors, and a number is text where text is wanted."""
 
-    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, object]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "coerce_numbers_to_str": True,
+    }
 
 
 Role = Literal["evaluation", "environment", "session", "launch"]

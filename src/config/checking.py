@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -37,7 +37,7 @@ def _explain(problem: Mapping[str, Any], schema: type) -> str:
     location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
     key = ".".join(str(part) for part in location)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return unknown_key(key, _known_keys(schema, location[:-1]))
+        return unknown_key(key, _known_keys(schema, location[:-1]), dotted_keys(schema))
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key}: no value given"
     if problem["type"] == "value_error":
@@ -48,14 +48,48 @@ def _explain(problem: Mapping[str, Any], schema: type) -> str:
     return f"{key}={shown}: accepts {accepts(annotation)}{suggest(str(got), choices)}"
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """One line for a key that does not exist, with close matches among `known` keys of the same level."""
+_SYNONYMS = {
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("batch", "bs"), "batch_size"),
+    **dict.fromkeys(("size", "img_size", "imgsz", "resolution"), "image_size"),
+    **dict.fromkeys(("patience", "early_stop"), "early_stopping"),
+    **dict.fromkeys(("wd", "decay"), "weight_decay"),
+    **dict.fromkeys(("arch", "network", "backbone"), "architecture"),
+    **dict.fromkeys(("data", "data_dir", "folder"), "path"),
+    **dict.fromkeys(("num_workers", "jobs"), "n_jobs"),
+    "amp": "precision",
+}
+"""What other programs call values, and their names here."""
+
+
+def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """One line for a key that does not exist, with what may be meant: one of `everywhere`, the dotted keys of the whole
+    config, that ends so, else a close match among `known` keys of the same level.
+    """
     known = list(known)
     parent, _, last = key.rpartition(".")
     prefix = f"{parent}." if parent else ""
-    hint = suggest(last, known, prefix)
+    meant = meant_keys(last, everywhere)
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else suggest(last, known, prefix)
     there = f"known here: {', '.join(prefix + name for name in known)}" if known else f"{parent} has no keys"
     return f"{key}: no such key{hint or '; ' + there}"
+
+
+def meant_keys(name: str, everywhere: Iterable[str]) -> list[str]:
+    """Up to two dotted keys that end in `name` or in what other programs call it; the shortest first."""
+    wanted = (name, _SYNONYMS.get(name, name))
+    found = [key for key in everywhere if key.rpartition(".")[2] in wanted]
+    return sorted(found, key=lambda key: (key.count("."), key))[:2]
+
+
+def dotted_keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of all values of a config, but for those in sections that users name."""
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        if is_dataclass(hints[item.name]):
+            yield from dotted_keys(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name
 
 
 def suggest(got: str, known: Iterable[str], prefix: str = "") -> str:
