@@ -1,18 +1,20 @@
 """The commands as functions, for notebooks and programs: `from happy_sad.api import train` (`src.api` in a checkout).
 
-    result = train("model=deep", "dataset=photos", "dataset.path=PHOTOS")
+    result = train(model="deep", dataset="photos", trainer={"epochs": 5}, seed=1)
     result.scores["test/accuracy"]
 
-Values are given as on the command line, checked in the same way, and recorded in the same runs. What a user can fix is
-raised as a `UserError` of one line.
+Values are given by name or as on the command line (`"model=deep"`), alone, in a list or in a mapping of sections; they
+are checked in the same way, and recorded in the same runs. What a user can fix is raised as a `UserError` of one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .config import CONF, CompareConfig, Config, ConfigType, EvaluateConfig
 from .config.identity import Request
@@ -28,9 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "evaluate", "load_model", "predict", "train"]
 
+Given: TypeAlias = "str | Mapping[str, Any] | Iterable[str]"
+"""`key=value`, several of them, or values by their keys, in sections or with dots."""
 
-def train(*overrides: str) -> TrainResult:
-    """One run, as `python -m src.train OVERRIDES`: prepared, fitted, evaluated and recorded.
+_COMPOSING = threading.Lock()
+"""Hydra's state is the whole process's."""
+
+
+def train(*given: Given, **values: Any) -> TrainResult:
+    """Train one run, as `python -m src.train` does: prepare, fit, evaluate and record it.
 
     `scores` of the result has `test/accuracy`, `test/accuracy_low` and so on, `fit.history` the values of each epoch,
     `evaluation` the predictions, `run_id` the run in MLflow. Raises ConfigError, DataError, TrainingError or
@@ -38,36 +46,37 @@ def train(*overrides: str) -> TrainResult:
     """
     from .training.run import train as run
 
+    overrides = list(_overrides(given, values))
     config = _composed(overrides, Config, "config")
     return run(config, Request.of("train", config, overrides))
 
 
-def evaluate(run: str = "latest", *overrides: str) -> Evaluation:
-    """Evaluate a recorded model, as `python -m src.evaluate run=RUN OVERRIDES`.
+def evaluate(run: str = "latest", *given: Given, **values: Any) -> Evaluation:
+    """Evaluate a recorded model, as `python -m src.evaluate run=RUN` does.
 
     `run` is an id, `latest`, `best`, `models:/NAME@ALIAS` or a folder; its own data unless `dataset=` says otherwise.
     `scores["test"]["accuracy"]` of the result has value, low and high. Raises DataError or TrackingError.
     """
-    from .cli.composition import quoted
     from .training.backend import start_backend
 
-    given = [quoted("run", run), *overrides]
-    config = _composed(given, EvaluateConfig, "evaluate")
+    overrides = list(_overrides(({"run": run}, *given), values))
+    config = _composed(overrides, EvaluateConfig, "evaluate")
     start_backend()
     from .evaluation.reevaluation import evaluate as run_evaluation
 
-    return run_evaluation(config, Request.of("evaluate", config, given))
+    return run_evaluation(config, Request.of("evaluate", config, overrides))
 
 
-def compare(*overrides: str) -> Comparison:
-    """Compare recorded runs on the same test images, as `python -m src.compare OVERRIDES`; the page is written too.
+def compare(*given: Given, **values: Any) -> Comparison:
+    """Compare recorded runs on the same test images, as `python -m src.compare` does; the page is written too.
 
     `rankings` of the result has the candidates, the best first, with their intervals and pairs. Raises TrackingError.
     """
     from .compare import as_override
     from .comparison.run_comparison import compare_runs
 
-    return compare_runs(_composed([as_override(each) for each in overrides], CompareConfig, "compare"))
+    overrides = [as_override(each) for each in _overrides(given, values)]
+    return compare_runs(_composed(overrides, CompareConfig, "compare"))
 
 
 def predict(
@@ -116,10 +125,40 @@ def load_model(run: str = "latest") -> keras.Model:
     return open_recorded(_composed([], EvaluateConfig, "evaluate").tracking, run).load()
 
 
-def _composed(overrides: Sequence[str], schema: type[ConfigType], name: str) -> ConfigType:
+def _overrides(given: Iterable[Given], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was given as overrides of a command line."""
+    for each in (*given, values):
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            yield from _of_section(each, "")
+        else:
+            yield from each
+
+
+def _of_section(section: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    from .cli.composition import quoted
+
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _of_section(value, f"{prefix}{key}.")
+        elif isinstance(value, str | Path):
+            yield quoted(prefix + key, str(value))
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"
+
+
+def _composed(overrides: Iterable[str], schema: type[ConfigType], name: str) -> ConfigType:
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     from .cli.composition import as_overrides, compose_checked
 
-    with initialize_config_dir(str(CONF), version_base=None):
-        return compose_checked(as_overrides(overrides, schema), schema, name)
+    with _COMPOSING:
+        others = GlobalHydra.instance().hydra  # of an application that calls this
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONF), version_base=None):
+                return compose_checked(as_overrides(list(overrides), schema), schema, name)
+        finally:
+            GlobalHydra.instance().hydra = others

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from src.api import compare, load_model, predict, train
-from src.config import PROJECT_ROOT
+from src.api import _composed, _overrides, compare, load_model, predict, train
+from src.config import CONF, PROJECT_ROOT, Config
 from src.errors import ConfigError
 from src.runtime.bundle import Bundle
 from tests.trained_model import Trained
@@ -22,6 +25,27 @@ NOTEBOOK = PROJECT_ROOT / "docs" / "first_run.ipynb"
 def test_a_mistake_is_raised_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="did you mean deep"):
         train("model=deeep")
+
+
+@pytest.mark.parametrize("application", [False, True])
+def test_values_may_be_given_as_python_has_them(application: bool) -> None:
+    """In threads, and inside a Hydra application of the user's own too."""
+    named = {"model": "deep", "trainer": {"epochs": 5, "checkpoint": None}, "name": "a, b", "model.filters": [8, 16]}
+    written = ["model=deep", "trainer.epochs=5", "trainer.checkpoint=null", "name='a, b'", "model.filters=[8,16]"]
+
+    def composed(given: object) -> Config:
+        return _composed(list(_overrides([given], {})), Config, "config")  # type: ignore[list-item]
+
+    with initialize_config_dir(str(CONF), version_base=None) if application else nullcontext():
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(composed, [named, written, dict(named), tuple(written)]))
+        assert not application or compose("config", ["seed=7"]).seed == 7
+    assert found[0] == found[1] == found[2] == found[3]
+    assert (found[0].model.name, found[0].model.filters, found[0].name) == ("deep", [8, 16], "a, b")
+    with pytest.raises(ConfigError, match="did you mean deep"):
+        train(model="deeep")
+    with pytest.raises(ConfigError, match=r"trainer.epochs=2.5: accepts an integer"):
+        train({"trainer": {"epochs": 2.5}})
 
 
 def test_images_by_name_as_bytes_and_as_pixels_get_the_same_answer(bundle: Bundle, album: Path) -> None:
@@ -45,6 +69,7 @@ def test_recorded_runs_are_opened_and_compared(
         "resamples=100", f"output={tmp_path}", "log=false", f"filter=attributes.run_id = '{trained.run_id}'"
     )
     assert [run.id for run in comparison.rankings[0].candidates[0].runs] == [trained.run_id]
+    assert comparison._repr_html_().startswith("<table")
 
 
 @pytest.mark.integration

@@ -120,6 +120,10 @@ class Comparison:
     rankings: Sequence[Ranking]
     excluded: Sequence[RecordedRun]
 
+    def _repr_html_(self) -> str:
+        """Show the leaderboards in a notebook."""
+        return "".join(ranking.board.to_html(index=False) for ranking in self.rankings)
+
 
 def compare(
     runs: Sequence[RecordedRun],

@@ -35,6 +35,14 @@ class TrainResult:
 
         return self.fit.best | (score_metrics(self.evaluation) if self.evaluation else {})
 
+    def _repr_html_(self) -> str:
+        """Show name, run and scores in a notebook."""
+        import pandas as pd
+        from markupsafe import escape
+
+        table = pd.DataFrame(self.evaluation.scores if self.evaluation else {}).map(str)
+        return f"<p><b>{escape(self.name)}</b>, run {self.run_id}</p>{table.to_html()}"
+
 
 def train(
     config: Config,
