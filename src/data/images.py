@@ -13,13 +13,14 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, features
 
 from ..detection.faces import Detector, create_detector, is_face_crop
 from .samples import DecodedImage, FitMode, Limits, RejectedImageError, Verdict
@@ -27,24 +28,16 @@ from .samples import DecodedImage, FitMode, Limits, RejectedImageError, Verdict
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """The formats that are read, by Pillow's names. Of an animation only the first frame is."""
 
-# Signatures of image formats that Pillow does not know: HEIF, JPEG XL, SVG, Photoshop's large files, camera raws.
-_FOREIGN_SIGNATURES = (
-    b"\xff\x0a",
-    b"\x00\x00\x00\x0cJXL ",
-    b"<svg",
-    b"8BPS",
-    b"FUJIFILM",
-    b"AT&TFORM",
-    b"qoif",
-    b"P7\n",
-)
-
-UNOPENED: dict[Verdict, str] = {
-    "not_an_image": "no image format found",
-    "unsupported_format": f"a format other than {', '.join(FORMATS)}",
-    "truncated": "the file ends too early",
-    "unreadable": "its header cannot be understood",
+_FOREIGN_SIGNATURES = {
+    **dict.fromkeys((b"\xff\x0a", b"\x00\x00\x00\x0cJXL "), "JPEG XL"),
+    **dict.fromkeys((b"<svg", b"<?xml"), "SVG"),
+    **dict.fromkeys((b"8BPS", b"FUJIFILM", b"AT&TFORM", b"qoif", b"P7\n"), "another image format"),
 }
+"""Beginnings of image formats that Pillow does not know."""
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
 DECODE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
     *(OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error),
@@ -70,12 +63,15 @@ _UPRIGHT = {
 _RESAMPLING = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _GRAY_RANGES = (1, 255, 65535, 2**32 - 1)
 _SCANNED_MEGAPIXELS = 1500  # libjpeg walks the whole image once for every scan of a progressive JPEG
+_COEFFICIENTS = 0.3  # of which it keeps up to 8 bytes a pixel at full size, of the 30 that are reckoned
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # of packed notes; held while the image is open, outside of any budget
 # Pillow warns from 89 megapixels on, where our own limit stands already, and of metadata that no pixel depends on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 DEFAULT_LIMITS = Limits()
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class PixelBudget:
@@ -100,7 +96,7 @@ class PixelBudget:
     @contextmanager
     def hold(self, megapixels: float) -> Iterator[None]:
         """Take a share, waiting for it; one that is larger than the whole budget is given alone. Not to be nested."""
-        units = min(self._size, math.ceil(megapixels))
+        units = math.ceil(min(self._size, megapixels))
         with self._turn:  # one at a time, else two that wait for the rest of their share could wait for each other
             for _ in range(units):
                 self._free.acquire()
@@ -127,23 +123,31 @@ def decode_pixels(
 
 def decode_image(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, fit: FitMode = "stretch") -> DecodedImage:
     """Do the same, and return the image's own size, format and mode too. Raises RejectedImageError."""
+    side = MAX_SIDE if fit == "face" else 2 * size
+    with _decoding(data, side, limits) as (image, header):
+        pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
+        return replace(header, pixels=pixels, turned=turned)
+
+
+@contextmanager
+def _decoding(data: bytes, side: int, limits: Limits) -> Iterator[tuple[Image.Image, DecodedImage]]:
+    """Give the image in `data`, decoded at `side` pixels or more where its format can do that, and what its header
+    says. Raises RejectedImageError, also for what Pillow raises inside.
+    """
     if not data:
         raise RejectedImageError("zero_bytes", "the file is empty")
     if len(data) > limits.bytes:
         raise RejectedImageError("too_large", f"more than {limits.megabytes:g} megabytes")
     with _open(data) as image:
-        width, height = image.size
-        _check_size(image, data, limits)
+        held = _check_size(image, data, limits)
+        header = DecodedImage(_NO_PIXELS, *image.size, str(image.format), image.mode)
         try:
-            mode = image.mode
-            wanted = MAX_SIDE if fit == "face" else 2 * size
-            image.draft(None, (wanted, wanted))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
-            with DECODING.hold(image.width * image.height / 1e6):
+            image.draft(None, (side, side))  # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
+            with DECODING.hold(held + image.width * image.height / 1e6):
                 image.load()
-                pixels, turned = np.asarray(prepare_image(image, size, fit)), _orientation(image) >= 5
+                yield image, header
         except DECODE_ERRORS as error:
             raise RejectedImageError(broken_verdict(data, error), one_line(error)) from None
-        return DecodedImage(pixels, width, height, str(image.format), mode, turned=turned)
 
 
 def prepare_image(image: Image.Image, size: int, fit: FitMode = "stretch") -> Image.Image:
@@ -193,25 +197,18 @@ def _detector() -> Detector:
 
 def open_upright(data: bytes, limits: Limits) -> Image.Image:
     """Return the whole image as RGB, at most `MAX_SIDE` long. Raises RejectedImageError."""
-    decode_image(data, limits.min_side, limits)  # all checks of the one decoder
-    return open_checked(data)
-
-
-def open_checked(data: bytes) -> Image.Image:
-    """Return what `open_upright` does, of an image that `decode_image` accepts. Raises RejectedImageError."""
-    with _open(data) as image:
-        try:
-            image.draft(None, (MAX_SIDE, MAX_SIDE))
-            with DECODING.hold(image.width * image.height / 1e6):
-                return upright_image(image)
-        except DECODE_ERRORS as error:
-            raise RejectedImageError(broken_verdict(data, error), one_line(error)) from None
+    with _decoding(data, MAX_SIDE, limits) as (image, _):
+        return upright_image(image)
 
 
 def upright_image(image: Image.Image) -> Image.Image:
     """Return an opened image as RGB, upright, in its own shape, at most `MAX_SIDE` long. Raises what Pillow raises."""
     image.load()  # which turns a TIFF by its tag, and removes the tag
-    plain = _eight_bits(image, image.size) if image.mode[0] in "IF" else _over_background(image)
+    if image.mode[0] in "IF":
+        scale = min(1.0, MAX_SIDE / max(image.size))  # before its pixels become numbers of 8 bytes
+        plain = _eight_bits(image, (max(1, round(scale * image.width)), max(1, round(scale * image.height))))
+    else:
+        plain = _over_background(image)
     turn = _UPRIGHT.get(_orientation(image))
     upright = plain.copy() if turn is None else plain.transpose(turn)
     upright.info = {}  # else a part of it would be turned once more
@@ -233,29 +230,47 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise RejectedImageError("too_large", one_line(error)) from None
     except DECODE_ERRORS as error:
-        verdict = unopened_verdict(data)
-        raise RejectedImageError(verdict, one_line(error, UNOPENED[verdict])) from None
+        verdict, detail = unopened(data)
+        raise RejectedImageError(verdict, one_line(error, detail)) from None
 
 
-def _check_size(image: Image.Image, data: bytes, limits: Limits) -> None:
+def _check_size(image: Image.Image, data: bytes, limits: Limits) -> float:
+    """Return the megapixels that the decoder holds beside the image, whatever its header says of its size."""
     width, height = image.size
     megapixels = width * height / 1e6
-    if megapixels > limits.megapixels:
-        raise RejectedImageError("too_large", f"{width}x{height}, {megapixels:.0f} megapixels")
+    tile = _tile_megapixels(image)
+    if max(megapixels, tile) > limits.megapixels:
+        raise RejectedImageError("too_large", f"{width}x{height}, {max(megapixels, tile):.0f} megapixels")
     if min(width, height) < limits.min_side:
         raise RejectedImageError("too_small", f"{width}x{height}, a side is under {limits.min_side} pixels")
-    scans = data.count(b"\xff\xda") if image.format == "JPEG" else 1
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 1
     if megapixels * scans > _SCANNED_MEGAPIXELS:
         raise RejectedImageError("too_large", f"{width}x{height} in {scans} scans")
+    if image.format == "AVIF":
+        return math.inf  # its frames may be larger than its header says, up to the 268 megapixels of libavif: alone
+    return tile + (_COEFFICIENTS * megapixels if scans > 1 else 0)
+
+
+def _tile_megapixels(image: Image.Image) -> float:
+    """Return the size of a tile of a TIFF, which is decoded whole however little of it the image is."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0.0
+    sides = [image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+    return math.prod(side for side in sides if isinstance(side, int)) / 1e6
 
 
 def _over_background(image: Image.Image) -> Image.Image:
-    """Return RGB, with transparent pixels laid over the background."""
+    """Return RGB, with transparent pixels laid over the background. Raises RejectedImageError if nothing shows."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     colors = image.convert("RGBA")
+    alpha = colors.getchannel("A")
+    if image.format == "BMP" and alpha.getextrema() == (0, 0):
+        return colors.convert("RGB")  # programs that know no transparency leave these bytes at 0
     flat = Image.new("RGB", image.size, BACKGROUND)
-    flat.paste(colors, mask=colors.getchannel("A"))
+    flat.paste(colors, mask=alpha)
+    if flat.getextrema() == tuple((level, level) for level in BACKGROUND):
+        raise RejectedImageError("unreadable", "nothing shows: it is transparent, or white where it is not")
     return flat
 
 
@@ -283,16 +298,24 @@ def broken_verdict(data: bytes, error: BaseException) -> Verdict:
     return "truncated" if "truncated" in text or "end of file" in text or _ends_early(data) else "unreadable"
 
 
-def unopened_verdict(data: bytes) -> Verdict:
-    """Return the verdict on what Pillow cannot open: another format, a broken image of ours, or no image."""
+def unopened(data: bytes) -> tuple[Verdict, str]:
+    """Return the verdict on what Pillow cannot open, another format, a broken image of ours, or no image; and why."""
     Image.init()
     prefix = data[:16].ljust(16, b"\0")  # some signature tests read beyond a shorter one
-    known = {name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True}
-    if known & set(FORMATS):
-        return "truncated" if _ends_early(data) else "unreadable"
-    foreign = data.lstrip()[:256].startswith(_FOREIGN_SIGNATURES) or prefix[4:8] == b"ftyp"
-    svg = data.lstrip()[:5] == b"<?xml" and b"<svg" in data[:1024]
-    return "unsupported_format" if known or foreign or svg else "not_an_image"
+    known = [name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(prefix) is True]
+    if set(known) & set(FORMATS):
+        verdict: Verdict = "truncated" if _ends_early(data) else "unreadable"
+        return verdict, "the file ends too early" if verdict == "truncated" else "its header cannot be understood"
+    start = data.lstrip()[:256]
+    name = next((name for signature, name in _FOREIGN_SIGNATURES.items() if start.startswith(signature)), "")
+    if name == "SVG" and b"<svg" not in data[:1024]:
+        name = ""
+    if prefix[4:8] == b"ftyp":
+        name = "HEIC" if prefix[8:12] in _HEIC_BRANDS else "a video, or an image of its format"
+    if known or name:
+        return "unsupported_format", f"{name or known[0]}, which is not read: save it as JPEG or PNG"
+    archive = "an archive: unpack it" if prefix.startswith(_ARCHIVES) else "no image format found"
+    return "not_an_image", archive
 
 
 def _ends_early(data: bytes) -> bool:

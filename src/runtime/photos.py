@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from ..data.images import (
     DEFAULT_LIMITS,
     decode_pixels,
-    open_checked,
     open_upright,
     prepare_image,
     upright_image,
@@ -131,7 +130,7 @@ class PhotoPredictor(Predictor[Photo]):
     def prepare_file(self, data: bytes) -> Photo:
         """The whole image and its faces, as in training. Raises RejectedImageError."""
         scene = decode_pixels(data, self.scene.image_size, self.limits, self.scene.fit)  # with all its checks
-        return self._prepared(scene, open_checked(data))
+        return self._prepared(scene, open_upright(data, self.limits))
 
     def prepare_pixels(self, pixels: NDArray[np.uint8]) -> Photo:
         image = Image.fromarray(pixels)

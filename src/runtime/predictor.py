@@ -22,7 +22,7 @@ from ..data.images import DEFAULT_LIMITS, decode_pixels, open_upright, prepare_i
 from ..data.locators import FileLocator, is_hidden
 from ..data.samples import Limits, RejectedImageError
 from ..errors import DataError
-from ..system import usable_cores
+from ..system import return_freed_memory, usable_cores
 from .bundle import UNSURE, Bundle
 from .runners import create_runner
 
@@ -203,6 +203,7 @@ class Predictor(Generic[Pixels]):
     """What answers for an image, or a part of one, that is a face."""
 
     def __init__(self, bundle: Bundle, model_id: str, limits: Limits) -> None:
+        return_freed_memory()  # before there are threads that decode
         self.bundle = bundle
         self.model_id = model_id
         self.limits = limits

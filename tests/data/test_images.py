@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import re
 import struct
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw, PngImagePlugin, features
 
 from benchmarks.hostile_images import examine, mutated, sound_images
 from src.data.images import DEFAULT_LIMITS, PixelBudget, decode_image, decode_pixels, open_upright
 from src.data.samples import Limits, RejectedImageError
+from src.system import return_freed_memory
 
 TEAL = (20, 140, 120)
 
@@ -90,12 +95,7 @@ COLOR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
     ("CMYK JPEG", lambda: encoded(Image.new("CMYK", (32, 32), (255, 0, 0, 0)), "JPEG"), (0, 255, 255)),
     ("CMYK TIFF", lambda: encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
     ("RGBA half", lambda: encoded(alpha_ramp("RGBA")), (127, 127, 227)),
-    ("LA clear", lambda: encoded(Image.new("LA", (32, 32), (0, 0))), (255, 255, 255)),
     ("LA solid", lambda: encoded(Image.new("LA", (32, 32), (90, 255))), (90, 90, 90)),
-    ("RGB color key", lambda: encoded(Image.new("RGB", (32, 32), TEAL), transparency=TEAL), (255, 255, 255)),
-    ("gray key", lambda: encoded(Image.new("L", (32, 32), 9), transparency=9), (255, 255, 255)),
-    ("palette key", lambda: encoded(Image.new("P", (32, 32), 0), transparency=0), (255, 255, 255)),
-    ("WebP clear", lambda: encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0)), "WEBP", lossless=True), (255,) * 3),
     ("16-bit PNG", lambda: encoded(Image.fromarray(np.full((32, 32), 0x8000, np.uint16))), (128, 128, 128)),
     ("16-bit TIFF", lambda: encoded(Image.fromarray(np.full((32, 32), 0x4000, np.uint16)), "TIFF"), (64, 64, 64)),
     ("32-bit TIFF", lambda: encoded(Image.fromarray(np.full((32, 32), 30000, np.int32)), "TIFF"), (117, 117, 117)),
@@ -110,6 +110,40 @@ COLOR_MODES: list[tuple[str, Callable[[], bytes], tuple[int, int, int]]] = [
 def test_color_mode_becomes_the_right_rgb(make: Callable[[], bytes], expected: tuple[int, int, int]) -> None:
     pixels = decode_pixels(make(), 16)
     np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=3)
+
+
+def alpha0_bmp() -> bytes:
+    """32 bits a pixel, of which programs that know no transparency leave the last 8 at zero."""
+    pixels = np.full((32, 32, 4), (*TEAL[::-1], 0), np.uint8)
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII4I", 124, 32, 32, 1, 32, 3, pixels.size, 0, 0, 0, 0, *masks).ljust(124, b"\0")
+    return b"BM" + struct.pack("<IHHI", 138 + pixels.size, 0, 0, 138) + header + pixels.tobytes()
+
+
+def test_the_colors_of_a_bmp_show_where_its_transparency_was_never_written() -> None:
+    assert decode_pixels(alpha0_bmp(), 16)[8, 8].tolist() == list(TEAL)
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "clear", "kind", "options"),
+    [
+        ("LA", (9, 255), (9, 0), "PNG", {}),
+        ("RGBA", (9, 9, 9, 255), (9, 9, 9, 0), "WEBP", {"lossless": True}),
+        ("RGB", (9, 9, 9), TEAL, "PNG", {"transparency": TEAL}),
+        ("L", 9, 7, "PNG", {"transparency": 7}),
+        ("P", 9, 0, "GIF", {"transparency": 0}),
+    ],
+)
+def test_white_shows_through_and_nothing_but_white_is_no_image(
+    mode: str, color: object, clear: object, kind: str, options: dict[str, object]
+) -> None:
+    image = Image.new(mode, (32, 32), clear)  # type: ignore[arg-type]
+    assert rejected(encoded(image, kind, **options)) == (
+        "unreadable",
+        "nothing shows: it is transparent, or white where it is not",
+    )
+    image.paste(color, (0, 0, 32, 8))  # type: ignore[arg-type]
+    assert decode_pixels(encoded(image, kind, **options), 16)[12, 8].tolist() == [255, 255, 255]
 
 
 def test_sixteen_bit_color_is_rescaled() -> None:
@@ -184,12 +218,10 @@ def garbled() -> bytes:
 REJECTED: list[tuple[str, Callable[[], bytes]]] = [
     ("zero_bytes", lambda: b""),
     ("not_an_image", lambda: b"hello, this is text"),
-    ("not_an_image", lambda: b"PK\x03\x04" + bytes(40)),
     ("not_an_image", lambda: b"\x00"),
     ("unsupported_format", lambda: encoded(quarters(), "PPM")),
     ("unsupported_format", lambda: encoded(quarters(), "ICO")),
     ("unsupported_format", lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>"),
-    ("unsupported_format", lambda: b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)),
     ("unreadable", garbled),
     ("unreadable", lambda: encoded(Image.fromarray(np.full((32, 32), np.nan, np.float32)), "TIFF")),
     ("unreadable", lambda: encoded(Image.fromarray(np.full((32, 32), np.inf, np.float32)), "TIFF")),
@@ -202,6 +234,18 @@ REJECTED: list[tuple[str, Callable[[], bytes]]] = [
 @pytest.mark.parametrize(("verdict", "make"), REJECTED)
 def test_what_cannot_be_used_is_rejected_with_its_verdict(verdict: str, make: Callable[[], bytes]) -> None:
     assert rejected(make())[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100), "HEIC, which is not read: save it as JPEG"),
+        (b"\x00\x00\x00\x18ftypisom" + bytes(100), "a video, or an image of its format"),
+        (b"PK\x03\x04" + bytes(40), "an archive: unpack it"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_what_to_do(data: bytes, line: str) -> None:
+    assert rejected(data)[1].startswith(line)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
@@ -219,10 +263,82 @@ def test_the_limits_can_be_moved() -> None:
     assert rejected(data, Limits(megapixels=0.004)) == ("too_large", "64x64, 0 megapixels")
 
 
-def test_a_progressive_jpeg_of_endless_scans_is_rejected() -> None:
-    data = encoded(Image.new("L", (6000, 6000), 128), "JPEG", progressive=True, quality=30)
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    assert rejected(data[:-2] + scan * 60 + b"\xff\xd9")[0] == "too_large"
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_progressive_jpeg_of_endless_scans_is_rejected(kind: str) -> None:
+    more = {"save_all": True, "append_images": [Image.new("L", (8, 8))]} if kind == "MPO" else {}
+    data = encoded(Image.new("L", (6000, 6000), 128), kind, progressive=True, quality=30, **more)
+    end = data.index(b"\xff\xd9", data.index(b"\xff\xda"))
+    scan = data[data.rindex(b"\xff\xda", 0, end) : end]
+    assert rejected(data[:end] + scan * 60 + data[end:])[0] == "too_large"
+
+
+def tiled_tiff(tile: int, side: int = 64) -> bytes:
+    """An image of `side` by `side` gray pixels in the corner of one tile."""
+    packed = zlib.compress(bytes(tile * tile), 9)
+    short, long, place = 3, 4, 8 + 2 + 12 * 10 + 4
+    values = [(256, long, side), (257, long, side), (258, short, 8), (259, short, 8), (262, short, 1), (277, short, 1)]
+    values += [(322, long, tile), (323, long, tile), (324, long, place), (325, long, len(packed))]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in values)
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + tags + bytes(4) + packed
+
+
+def avif_of_another_size(side: int) -> bytes:
+    def header(length: int) -> bytes:
+        return b"ispe" + struct.pack(">III", 0, length, length)
+
+    return encoded(Image.new("RGB", (side, side), TEAL), "AVIF", speed=10).replace(header(side), header(64))
+
+
+def packed_notes() -> bytes:
+    notes = PngImagePlugin.PngInfo()
+    for number in range(60):
+        notes.add_text(f"note {number}", "x" * 1_000_000, zip=True)
+    return encoded(quarters(), "PNG", pnginfo=notes)
+
+
+def scene(mode: str = "RGB", side: int = 2000) -> Image.Image:
+    return Image.radial_gradient("L").resize((side, side)).convert(mode)
+
+
+COSTLY: dict[str, Callable[[], bytes]] = {
+    "progressive JPEG": lambda: encoded(scene(), "JPEG", progressive=True, subsampling=0, quality=30),
+    "progressive CMYK": lambda: encoded(scene("CMYK"), "JPEG", progressive=True, subsampling=0, quality=30),
+    "lossless WebP": lambda: encoded(scene("RGBA"), "WEBP", lossless=True, quality=0, method=0),
+    "transparent PNG": lambda: encoded(scene("LA"), "PNG"),
+    "float TIFF": lambda: encoded(scene("F"), "TIFF", compression="tiff_deflate"),
+    "tile of 36 megapixels": lambda: tiled_tiff(6000),
+    "tile of 100 megapixels": lambda: tiled_tiff(10_000),
+    "AVIF of 25 megapixels that says 64 pixels": lambda: avif_of_another_size(5000),
+    "60 MB of packed notes": packed_notes,
+}
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux")
+@pytest.mark.parametrize("name", COSTLY)
+def test_no_decoder_takes_more_memory_than_the_budget_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[float] = []
+
+    class Counting(PixelBudget):
+        def hold(self, megapixels: float) -> AbstractContextManager[None]:
+            counted.append(megapixels)
+            return super().hold(megapixels)
+
+    monkeypatch.setattr("src.data.images.DECODING", Counting(32))
+    return_freed_memory()
+    data = COSTLY[name]()
+    for decode in (lambda: decode_image(data, 32), lambda: open_upright(data, DEFAULT_LIMITS)):
+        counted[:] = [0]
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held from here on
+        before = memory("VmRSS")
+        with contextlib.suppress(RejectedImageError):
+            decode()
+        assert memory("VmHWM") - before < 30 * max(counted) + 12
+
+
+def memory(field: str) -> float:
+    """Megabytes of this process: `VmRSS` now, `VmHWM` at its peak."""
+    (kilobytes,) = re.findall(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 1024
 
 
 def test_thin_lines_do_not_alias() -> None:
