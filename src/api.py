@@ -38,17 +38,21 @@ _COMPOSING = threading.Lock()
 
 
 def train(*given: Given, **values: Any) -> TrainResult:
-    """Train one run, as `python -m src.train` does: prepare, fit, evaluate and record it.
+    """Train one run, as `python -m src.train` does: prepare, fit, evaluate and record it. Inside a run that the program
+    has open in the same store it becomes a child of that run.
 
     `scores` of the result has `test/accuracy`, `test/accuracy_low` and so on, `fit.history` the values of each epoch,
     `evaluation` the predictions, `run_id` the run in MLflow. Raises ConfigError, DataError, TrainingError or
     TrackingError.
     """
+    from .tracking.run_folder import RunLink
+    from .tracking.store import beside_active_run
     from .training.run import train as run
 
     overrides = list(_overrides(given, values))
     config = _composed(overrides, Config, "config")
-    return run(config, Request.of("train", config, overrides))
+    with beside_active_run(config.tracking) as parent:
+        return run(config, Request.of("train", config, overrides), RunLink(parent=parent) if parent else None)
 
 
 def evaluate(run: str = "latest", *given: Given, **values: Any) -> Evaluation:

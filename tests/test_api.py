@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -17,6 +18,7 @@ from src.api import _composed, _overrides, compare, load_model, predict, train
 from src.config import CONF, PROJECT_ROOT, Config
 from src.errors import ConfigError
 from src.runtime.bundle import Bundle
+from tests.composing import TINY
 from tests.trained_model import Trained
 
 NOTEBOOK = PROJECT_ROOT / "docs" / "first_run.ipynb"
@@ -70,6 +72,31 @@ def test_recorded_runs_are_opened_and_compared(
     )
     assert [run.id for run in comparison.rankings[0].candidates[0].runs] == [trained.run_id]
     assert comparison._repr_html_().startswith("<table")
+
+
+def test_inside_a_run_of_the_program_ours_is_its_child(
+    sandbox: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = sandbox[0].removeprefix("tracking.uri=")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # which MLflow sets
+        monkeypatch.setenv(name, "")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("mine")
+    with mlflow.start_run() as own:
+        result = train(TINY, sandbox, {"trainer": {"epochs": 1}}, output=tmp_path / "out")
+        mlflow.log_metric("after", 1.0)
+    assert mlflow.get_run(own.info.run_id).info.status == "FINISHED"
+    assert mlflow.get_run(own.info.run_id).data.metrics == {"after": 1.0}
+    child = mlflow.get_run(result.run_id)
+    assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", own.info.run_id)
+    assert mlflow.get_tracking_uri() == uri
+    with mlflow.start_run() as later:
+        assert later.info.experiment_id == own.info.experiment_id
+    pixels = np.zeros((2, 32, 32, 3), np.uint8)
+    model = mlflow.keras.load_model(f"runs:/{result.run_id}/model")
+    assert len(model.evaluate(pixels, np.zeros(2), verbose=0)) == 3  # compiled: loss and two metrics
+    assert mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model").predict(pixels).shape == (2, 1)
+    assert (tmp_path / "out" / "model.keras").exists()
 
 
 @pytest.mark.integration

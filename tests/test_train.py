@@ -137,6 +137,14 @@ def test_best_weights_are_kept_and_training_stops_early(
     assert "after which val_auc did not improve" in capfd.readouterr().out
 
 
+def test_a_fit_that_has_not_begun_to_learn_is_not_stopped_early_and_says_so_at_its_end(
+    make_config: MakeConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = ["trainer.epochs=4", "trainer.early_stopping=1", "optimizer.learning_rate=1e-9", "tracking=off"]
+    assert len(train(make_config(*values)).fit.history["val_loss"]) == 4
+    assert "validation shows nothing that was learned" in capfd.readouterr().out
+
+
 def test_a_lost_loss_ends_the_run_as_failed_with_its_reason(make_config: MakeConfig) -> None:
     config = make_config(
         "optimizer=sgd",

@@ -77,15 +77,17 @@ class ModelConfig(Strict):
     """`architecture` is one that is registered in `src/models`; the other values describe the CNN family. `filters`
     gives the width of each stage; a stage is `convolutions` layers and a pooling.
 
-    `gray` lets the model see lightness only, so that gray and colored images of one face are one to it. `weights`
-    null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by `output=`),
-    of a file (.keras, .weights.h5, or .h5 or .pth of a backbone) or, of a backbone, those published (`imagenet`).
-    `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen. `enlarge` gives the network images of so
-    many times the side, interpolated, so that one that was made for larger images sees more of small ones.
+    `standardize` brings each image's pixels to mean 0 and variance 1 first, so that its light and contrast are nothing
+    to learn. `gray` lets the model see lightness only, so that gray and colored images of one face are one to it.
+    `weights` null draws them; else they are those of a recorded run (its id, models:/NAME@ALIAS, a folder written by
+    `output=`), of a file (.keras, .weights.h5, or .h5 or .pth of a backbone) or, of a backbone, those published
+    (`imagenet`). `blocks` cuts off `efficientnet_lite0` behind that many of its sixteen. `enlarge` gives the network
+    images of so many times the side, interpolated, so that one that was made for larger images sees more of small ones.
     """
 
     name: str
     architecture: str = "cnn"
+    standardize: bool = False
     gray: bool = False
     filters: Annotated[list[Count], Len(1, 8)] = field(default_factory=lambda: [16, 32, 16])
     convolutions: Annotated[int, Interval(ge=1, le=8)] = 1

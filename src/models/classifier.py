@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers
@@ -33,6 +33,9 @@ def create_classifier(config: ModelConfig, image_size: int) -> keras.Model:
         x = keras.ops.image.rgb_to_grayscale(x)
     if config.enlarge > 1:
         x = layers.UpSampling2D(config.enlarge, interpolation="bilinear", name="enlarged")(x)
+    if config.standardize:
+        plain: dict[str, Any] = {"center": False, "scale": False, "epsilon": 1e-5, "dtype": "float32"}
+        x = layers.GroupNormalization(groups=1, name="standardized", **plain)(x)
     try:
         x = find_architecture(config.architecture)(x, config)
     except ValueError as error:  # what Keras raises for a layer that does not fit, with colors for a terminal

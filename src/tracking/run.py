@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -216,6 +217,8 @@ class TrackedRun(Run):
                 file=sys.stderr,
             )
         else:
+            if self.config.output and (spool.folder / MODEL).exists():  # after its artifacts, which it is not
+                shutil.move(spool.folder / MODEL, self.folder / MODEL)
             discard(spool.folder)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:

@@ -214,7 +214,7 @@ def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) 
     """
     end = read_events(folder)[-1]
     if end["end"] == "FINISHED":
-        with mlflow.start_run(run_id=about.run, log_system_metrics=False):
+        with mlflow.start_run(run_id=about.run, nested=True, log_system_metrics=False):  # a program may have one open
             if (folder / MODEL).exists():
                 _log_model(mlflow, folder / MODEL, about.backend or "tensorflow")
             mlflow.log_artifacts(str(record))

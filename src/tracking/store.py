@@ -11,6 +11,8 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -298,6 +300,25 @@ def point_at(mlflow: ModuleType, uri: str) -> None:
     os.environ.pop(GIVEN_STORE, None)
     if given is not None:
         os.environ[GIVEN_STORE] = given
+
+
+@contextlib.contextmanager
+def beside_active_run(config: TrackingConfig) -> Iterator[str | None]:
+    """Yield the id of the run that the calling program has open in the same store; None where there is none.
+
+    MLflow's store and experiment are the program's own again afterwards.
+    """
+    mlflow = sys.modules.get("mlflow")
+    active = mlflow.active_run() if mlflow and config.name != "off" else None
+    if mlflow is None or active is None:
+        yield None
+        return
+    uri = mlflow.get_tracking_uri()
+    try:
+        yield active.info.run_id if tracking_uri(replace(config, uri=uri)) == tracking_uri(config) else None
+    finally:
+        point_at(mlflow, uri)
+        mlflow.set_experiment(experiment_id=active.info.experiment_id)
 
 
 def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:

@@ -56,6 +56,21 @@ class TerminateOnNonFiniteLoss(keras.callbacks.Callback):
         )
 
 
+class StopEarly(keras.callbacks.EarlyStopping):
+    """Keras's EarlyStopping, which waits until the monitored value is better than `chance`: a fit that has not begun to
+    learn goes on to its last epoch.
+    """
+
+    def __init__(self, chance: float, **options: Any) -> None:
+        super().__init__(restore_best_weights=True, **options)
+        self.chance = chance
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.best is None or not self._is_improvement(self.best, self.chance):
+            self.wait = -1  # which becomes 0
+        super().on_epoch_end(epoch, logs)
+
+
 class StopAtFullAccuracy(keras.callbacks.Callback):
     """Stop once every training image is classified rightly: the aim of `trainer=overfit`."""
 
@@ -134,9 +149,10 @@ class ShowProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs and "val_accuracy" in logs:
             self.validated = f"  val accuracy {logs['val_accuracy']:.3f}"
+        seconds = time.perf_counter() - self.start
         self.progress.console.print(
             f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}  {_summary(logs or {})}"
-            f"  {time.perf_counter() - self.start:.1f} s",
+            f"  {seconds:.1f} s{_forecast(seconds, self.epochs) if epoch == 0 else ''}",
             highlight=False,
             soft_wrap=True,
         )
@@ -174,6 +190,11 @@ class AverageWeights(keras.callbacks.Callback):
     def _take_out(self) -> None:
         for variable, value in zip(self.model.trainable_variables, self.trained, strict=True):
             variable.assign(value)
+
+
+def _forecast(seconds: float, epochs: int) -> str:
+    total = seconds * epochs
+    return f"; all {epochs} about {total / 60:.0f} min" if epochs > 1 and total >= 90 else ""
 
 
 def _summary(logs: Logs) -> str:

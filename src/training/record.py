@@ -94,6 +94,10 @@ class Record:
         if self.config.evaluation.figures:
             write_learning_curves(fit.history, self.run.path)
         self.run.set_tags({"weights.sha256": digest})
+        # So that `evaluate` and `fit` work on the file at once; other optimizers would treble it by their moments.
+        model.compile(
+            keras.optimizers.SGD(), keras.losses.BinaryCrossentropy(), metrics=["accuracy", keras.metrics.AUC()]
+        )
         self.run.log_model(model)
         trainer = self.config.trainer
         stopped = len(fit.history["loss"]) < min(trainer.epochs, trainer.stop_after or trainer.epochs)
@@ -114,6 +118,15 @@ class Record:
         self.run.set_tags({"mlflow.note.content": text})
         self.console.print(score_table(evaluation))
         self._print(decision_line(evaluation))
+        auc = evaluation.scores["validation"]["roc_auc"]
+        if auc.low <= 0.5:
+            hint = "aug=none or aug=light, more trainer.epochs, a smaller optimizer.learning_rate, or trainer=overfit"
+            self.console.print(
+                f"warning: validation shows nothing that was learned (ROC AUC {auc}); try {hint}",
+                style="yellow",
+                soft_wrap=True,
+                highlight=False,
+            )
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

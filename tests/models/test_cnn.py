@@ -60,17 +60,27 @@ def test_each_value_of_the_family_changes_the_network(make_config: Callable[...,
         replace(base, convolutions=1),
         replace(base, kernel_size=5),
         replace(base, convolution="separable"),
-        replace(base, padding="valid", filters=[8]),
-        replace(base, stem_stride=2, head="flatten"),
+        replace(base, padding="valid", filters=[8], residual=False),
+        replace(base, stem_stride=1, head="flatten"),
         replace(base, head="flatten"),
         replace(base, normalization="none"),
-        replace(base, residual=True),
+        replace(base, residual=False),
         replace(base, dense=[64]),
     ]
     assert len({create_classifier(variant, 128).count_params() for variant in variants}) == len(variants)
     layered = create_classifier(replace(base, normalization="group", dropout=0.1, spatial_dropout=0.1), 64)
     kinds = {type(layer).__name__ for layer in layered.layers}
     assert {"GroupNormalization", "Dropout", "SpatialDropout2D"} <= kinds
+
+
+def test_the_light_and_contrast_of_standardized_images_are_nothing_to_the_model(
+    make_config: Callable[..., Config],
+) -> None:
+    images = np.random.default_rng(0).uniform(60, 160, (3, 64, 64, 3)).astype("float32")
+    changed = 0.7 * images + 40
+    for option, alike in (("deep", True), ("residual", False)):
+        model = create_classifier(make_config(f"model={option}").model, 64)
+        assert np.allclose(model(images), model(changed), atol=2e-5) == alike
 
 
 def test_an_image_too_small_for_the_stages_is_a_config_error(make_config: Callable[..., Config]) -> None:
@@ -81,7 +91,7 @@ def test_an_image_too_small_for_the_stages_is_a_config_error(make_config: Callab
 
 
 def test_an_enlarged_image_is_interpolated_before_the_first_layer(make_config: Callable[..., Config]) -> None:
-    config = make_config("model=deep").model
+    config = make_config("model=deep", "model.standardize=false", "model.residual=false", "model.stem_stride=1").model
     small, large = create_classifier(replace(config, enlarge=2), 24), create_classifier(config, 48)
     large.set_weights(small.get_weights())
     images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)

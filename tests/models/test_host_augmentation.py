@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from src.models import host_augmentation
 from src.models.host_augmentation import HostAugmentation, can_run_on_host
 from src.synthetic.faces import draw_face
 from src.training.batches import Batches
+from src.training.model import create_optimizer
 
 FACES = np.stack([draw_face(0, index, 64)[0] for index in range(16)])
 LABELS = np.arange(16, dtype="float32").reshape(-1, 1) % 2
@@ -80,6 +82,30 @@ def test_brightness_and_contrast_are_those_of_keras() -> None:
     mean = lighter.mean(axis=(1, 2), keepdims=True)
     expected = np.clip((lighter - mean) * factor + mean, 0, 255)
     assert np.abs(images - expected).max() <= 1
+
+
+def test_strengths_are_what_the_comments_of_the_config_say() -> None:
+    def drawn(draw: Callable[..., NDArray[np.float64]], *size: int, **values: float) -> NDArray[np.float64]:
+        return draw(AugmentationConfig("one", **values), 4000, *size, np.random.default_rng(0))
+
+    rotation = drawn(host_augmentation._draw_maps, 64, 64, rotation=0.05)
+    assert np.degrees(np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])).max() == pytest.approx(18, abs=0.1)
+    assert np.abs(drawn(host_augmentation._draw_maps, 64, 64, shear=0.05)[:, 0, 1]).max() == pytest.approx(
+        0.05, rel=0.01
+    )
+    hue = drawn(host_augmentation._draw_colors, hue=0.1).trace(axis1=1, axis2=2)
+    assert np.degrees(np.arccos((hue.min() - 1) / 2)) == pytest.approx(18, abs=0.1)  # a tenth of half the circle
+    saturation = (drawn(host_augmentation._draw_colors, saturation=0.2).trace(axis1=1, axis2=2) - 1) / 2
+    assert (saturation.min(), saturation.max()) == pytest.approx((3 / 7, 7 / 3), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_weight_decay_is_decoupled_from_the_gradient(name: str, make_config: Callable[..., Config]) -> None:
+    config = make_config(f"optimizer={name}", "optimizer.weight_decay=0.1", "optimizer.learning_rate=0.5").optimizer
+    optimizer = create_optimizer(replace(config, schedule="constant", warmup_epochs=0), 1, 1)
+    weight = keras.Variable([1.0], name="kernel")
+    optimizer.apply([keras.ops.zeros(1)], [weight])
+    assert float(weight[0]) == pytest.approx(1 - 0.5 * 0.1)  # L2 would go through Adam's moments
 
 
 def test_gray_is_gray_and_hue_keeps_it() -> None:

@@ -32,7 +32,7 @@ def test_a_fit_taken_up_again_reaches_the_same_weights(
 
 
 def test_a_fit_that_stopped_early_stays_stopped(make_config: Callable[..., Config], tmp_path: Path) -> None:
-    kept = [*VALUES, "optimizer.learning_rate=1e-9", f"trainer.checkpoint={tmp_path}/state"]
+    kept = [*VALUES, "optimizer.learning_rate=1e-9", "trainer.monitor=val_auc", f"trainer.checkpoint={tmp_path}/state"]
     stopped = train(make_config(*kept))
     again = train(make_config(*kept))
     assert len(stopped.fit.history["loss"]) < 4
