@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import itertools
-import lzma
+import math
 import os
 import stat
 import struct
@@ -13,20 +14,24 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, ClassVar
+from pathlib import Path
+from typing import IO, ClassVar, cast
 
 import numpy as np
 from PIL import Image
 
+from ..errors import DataError
 from .images import decode_image, prepare_image
 from .samples import DecodedImage, FitMode, Limits, RejectedImageError, Sample
 
 READ_ERRORS = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
-    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
+    *(zlib.error, struct.error, UnicodeDecodeError),
 )
 """Errors of reading a missing, locked, encrypted or corrupt file or archive member."""
 
+_MAX_EXPANSION, _MIN_EXPANDED = 200, 300_000_000  # no images are packed to a 200th; below 300 MB none is a bomb
+_MAX_HEADERS = 1_000_000
 
 _SYSTEM_NAMES = (
     "@eadir",
@@ -197,12 +202,58 @@ def _stream_members(archive: str, indices: Iterable[int], limit: int) -> Iterato
     """Yield the members of a compressed tar at `indices` (ascending), in one pass, each cut at `limit` bytes."""
     wanted = iter(indices)
     index = next(wanted, None)
-    with tarfile.open(archive, "r|*") as tar:
-        for position, member in enumerate(tar):
-            if position != index:
-                continue
-            content: IO[bytes] | None = tar.extractfile(member) if member.isreg() else None
+    for position, (tar, member) in enumerate(tar_members(archive)):
+        if position == index:
+            content = tar.extractfile(member) if member.isreg() else None
             yield content.read(limit) if content else b""
             index = next(wanted, None)
-            if index is None:
-                return
+        if index is None:
+            return
+
+
+class _TarBytes:
+    """The bytes of a tar, of which no more than `allowed` are read: tarfile keeps the long names and PAX records of a
+    member whole, however many they are once unpacked.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._file = file.seek, file.tell, file
+        self.allowed: float = _MAX_HEADERS
+
+    def read(self, size: int) -> bytes:
+        self.allowed -= size
+        if self.allowed < 0:
+            raise tarfile.ReadError("a member with headers of more than a megabyte")
+        return self._file.read(size)
+
+
+def is_packed_tar(path: str) -> bool:
+    """Return True for a file in gzip, whatever its name is. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def tar_members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield the members of a tar, which may be in gzip, with the archive to extract them from; in bounded memory.
+
+    Raises one of READ_ERRORS, and DataError past `check_expansion`.
+    """
+    with gzip.open(path) if is_packed_tar(path) else open(path, "rb") as file:
+        counted = _TarBytes(cast("IO[bytes]", file))
+        with tarfile.open(fileobj=cast("IO[bytes]", counted), mode="r:") as archive:
+            for member in iter(archive.next, None):
+                check_expansion(path, archive.offset)
+                counted.allowed = math.inf  # for the content
+                yield archive, member
+                counted.allowed = _MAX_HEADERS
+                archive.members, archive.pax_headers = [], {}  # type: ignore[attr-defined] # which tarfile collects
+
+
+def check_expansion(path: str | Path, expanded: int) -> None:
+    """Raise DataError if a file unpacks to more bytes than any list or archive of images does."""
+    size = os.path.getsize(path)
+    if expanded > max(_MIN_EXPANDED, _MAX_EXPANSION * size):
+        raise DataError(
+            f"{path}: {expanded / 1e9:,.1f} GB are packed into {size / 1e6:,.1f} MB, which no images are; unpack it "
+            "yourself if you trust it"
+        )

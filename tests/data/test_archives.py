@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.errors import DataError
-from tests.data.listing import listed, prepared, write
+from tests.data.listing import listed, measured_peak, needs_linux, prepared, write
 from tests.image_files import class_folders, image, png
 
 
@@ -85,6 +88,76 @@ def test_an_archive_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         archive.filelist[-1].file_size = 130 << 30
     with pytest.raises(DataError, match=r"bomb\.zip: 139\.6 GB are packed into 0\.0 MB"):
         listed(tmp_path / "bomb.zip")
+
+
+def zip_of_zeros(path: Path, packing: int) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("happy/0.png", bytes(120_000_000), packing)
+        archive.filelist[-1].file_size = 5000  # what is said of it, not what comes out
+        archive.writestr("sad/0.png", png(1))
+
+
+def tar_of_long_header(path: Path, kind: bytes) -> None:
+    with gzip.open(path, "wb", 1) as file:
+        header = tarfile.TarInfo("happy/0.png")
+        header.type, header.size = kind, 200_000_000
+        file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(header.size))
+
+
+def tar_of_claims(path: Path) -> None:
+    with gzip.open(path, "wb", 1) as file:
+        header = tarfile.TarInfo("happy/0.png")
+        header.size = 500_000_000
+        file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(1000))
+
+
+BOMBS: list[tuple[str, Callable[[Path], None], str]] = [
+    ("bzip2.zip", lambda path: zip_of_zeros(path, zipfile.ZIP_BZIP2), "no images of class 'happy'"),
+    ("lzma.zip", lambda path: zip_of_zeros(path, zipfile.ZIP_LZMA), "no images of class 'happy'"),
+    ("name.tar.gz", lambda path: tar_of_long_header(path, tarfile.GNUTYPE_LONGNAME), "more than a megabyte"),
+    ("pax.tar.gz", lambda path: tar_of_long_header(path, tarfile.XHDTYPE), "more than a megabyte"),
+    ("global.tar.gz", lambda path: tar_of_long_header(path, tarfile.XGLTYPE), "more than a megabyte"),
+    ("claims.tar.gz", tar_of_claims, "0.5 GB are packed into 0.0 MB"),
+]
+
+
+@needs_linux
+@pytest.mark.parametrize(("name", "make", "line"), BOMBS, ids=[bomb[0] for bomb in BOMBS])
+def test_an_archive_that_unpacks_to_gigabytes_costs_little(
+    tmp_path: Path, name: str, make: Callable[[Path], None], line: str
+) -> None:
+    make(tmp_path / name)
+    with measured_peak() as peak, pytest.raises(DataError, match=line):
+        prepared(tmp_path / name, tmp_path)
+    assert peak[0] < 60
+
+
+def encrypted(path: Path) -> None:
+    """Sets the bit that says so in a zip's directory: its content is never read."""
+    make_zip(path, class_folders(path.parent / "root", 1))
+    data = bytearray(path.read_bytes())
+    for entry in re.finditer(b"PK\x01\x02", bytes(data)):
+        data[entry.start() + 8] |= 1
+    path.write_bytes(data)
+
+
+def archives_inside(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("happy.zip", b"PK")
+        archive.writestr("sad/sad.rar", b"Rar!")
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (encrypted, "none of its 2 images can be used, such as 'happy/000.png': encrypted: unpack the archive"),
+        (archives_inside, "there is 'archives inside, which are not unpacked'"),
+    ],
+)
+def test_what_is_in_the_way_of_the_images_is_named(tmp_path: Path, make: Callable[[Path], None], line: str) -> None:
+    make(tmp_path / "faces.zip")
+    with pytest.raises(DataError, match=line):
+        listed(tmp_path / "faces.zip")
 
 
 def test_a_damaged_member_is_one_rejected_image(tmp_path: Path) -> None:

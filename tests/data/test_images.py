@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import re
 import struct
 import threading
 import time
@@ -23,7 +21,7 @@ from PIL import Image, ImageDraw, PngImagePlugin, features
 from benchmarks.hostile_images import examine, mutated, sound_images
 from src.data.images import DEFAULT_LIMITS, PixelBudget, decode_image, decode_pixels, open_upright
 from src.data.samples import Limits, RejectedImageError
-from src.system import return_freed_memory
+from tests.data.listing import measured_peak, needs_linux
 
 TEAL = (20, 140, 120)
 
@@ -313,7 +311,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux")
+@needs_linux
 @pytest.mark.parametrize("name", COSTLY)
 def test_no_decoder_takes_more_memory_than_the_budget_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[float] = []
@@ -324,21 +322,12 @@ def test_no_decoder_takes_more_memory_than_the_budget_counts(name: str, monkeypa
             return super().hold(megapixels)
 
     monkeypatch.setattr("src.data.images.DECODING", Counting(32))
-    return_freed_memory()
     data = COSTLY[name]()
     for decode in (lambda: decode_image(data, 32), lambda: open_upright(data, DEFAULT_LIMITS)):
         counted[:] = [0]
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held from here on
-        before = memory("VmRSS")
-        with contextlib.suppress(RejectedImageError):
+        with measured_peak() as peak, contextlib.suppress(RejectedImageError):
             decode()
-        assert memory("VmHWM") - before < 30 * max(counted) + 12
-
-
-def memory(field: str) -> float:
-    """Megabytes of this process: `VmRSS` now, `VmHWM` at its peak."""
-    (kilobytes,) = re.findall(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(kilobytes) / 1024
+        assert peak[0] < 30 * max(counted) + 12
 
 
 def test_thin_lines_do_not_alias() -> None:

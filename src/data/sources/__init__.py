@@ -121,6 +121,9 @@ def _combine(listings: list[Listing]) -> Listing:
 def _check_classes(listing: Listing, config: DatasetConfig) -> None:
     counts = Counter(sample.label for sample in listing.samples)
     where = f"dataset.path={config.path}" if config.path else f"dataset={config.name}"
+    if listing.rejections and not counts:
+        count, first = len(listing.rejections), listing.rejections[0]
+        raise DataError(f"{where}: none of its {count:,} images can be used, such as {first.path!r}: {first.detail}")
     if not counts:
         hint = f"; there is {', '.join(map(repr, sorted(listing.ignored)[:6]))}" if listing.ignored else ""
         if Path(config.path or "").name.casefold() in (config.positive.casefold(), config.negative.casefold()):

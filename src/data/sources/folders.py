@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tarfile
 import unicodedata
 import zipfile
 from collections import Counter
@@ -17,7 +16,17 @@ from typing import Literal, TypeAlias
 
 from ...config import SourceConfig
 from ...errors import DataError
-from ..locators import READ_ERRORS, FileLocator, RangeLocator, StreamLocator, ZipLocator, is_hidden
+from ..locators import (
+    READ_ERRORS,
+    FileLocator,
+    RangeLocator,
+    StreamLocator,
+    ZipLocator,
+    check_expansion,
+    is_hidden,
+    is_packed_tar,
+    tar_members,
+)
 from ..samples import Locator, Rejection, Sample, Split
 from .download import source_path
 
@@ -28,12 +37,12 @@ _SPLIT_WORDS: dict[str, Split] = {
 }
 
 HIDDEN = "hidden and system files"
+NESTED = "archives inside, which are not unpacked"
 
 COMBINED = "combined"
 """`dataset.source` for several sources together."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-_MAX_EXPANSION, _MIN_EXPANDED = 200, 1_000_000_000  # no images are packed to a 200th; below a gigabyte none is a bomb
 
 Entry: TypeAlias = "tuple[str, Locator | RejectedEntry]"
 """A path with forward slashes, relative to the root of the data, and where its bytes are or why it is rejected."""
@@ -129,7 +138,7 @@ def entries_of(root: Path) -> list[Entry]:
     elif root.name.casefold().endswith(_ARCHIVE_SUFFIXES):
         found = _archive_entries(root)
     else:
-        raise DataError(f"{root} is neither a folder nor a .zip, .tar or .tar.gz archive")
+        raise DataError(f"{root} is neither a folder nor a .zip, .tar or .tar.gz archive; unpack it if it is another")
     if not found:
         raise DataError(f"{root} is empty: folders with images of each class are needed")
     return found
@@ -154,7 +163,9 @@ def by_class_folders(entries: Sequence[Entry], config: SourceConfig) -> Listing:
             del folders[1]
         name = "/".join(folders[:2] if split else folders[:1])
         label = labels.get(class_key(name.rpartition("/")[2]))
-        if label is None:
+        if path.casefold().endswith((*_ARCHIVE_SUFFIXES, ".rar", ".7z")):
+            ignored[NESTED] += 1
+        elif label is None:
             ignored[name or "."] += 1
         elif isinstance(locator, RejectedEntry):
             rejections.append(Rejection(path, label, "unreadable", locator.reason))
@@ -224,24 +235,26 @@ def _zip_entries(path: Path, signature: str) -> list[Entry]:
     entries: list[Entry] = []
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        expanded = sum(member.file_size for member in members)
-        if expanded > max(_MIN_EXPANDED, _MAX_EXPANSION * path.stat().st_size):
-            raise DataError(
-                f"{path}: {expanded / 1e9:,.1f} GB are packed into {path.stat().st_size / 1e6:,.1f} MB, which no "
-                "images are; unpack it yourself if you trust it"
-            )
+        check_expansion(path, sum(member.file_size for member in members))
         overlapping = _overlapping(members)
         for index, member in enumerate(members):
-            if member.filename.endswith("/"):  # its own `is_dir` fails for a member without a name
-                continue
-            reason = _rejection_reason(member.filename)
-            if index in overlapping:
-                reason = "its bytes are those of another file of the archive too"
-            if stat.S_ISLNK(member.external_attr >> 16):
-                reason = "a symbolic link in an archive"
-            locator = ZipLocator(str(path), index, f"{signature}#{index}")
-            entries.append((member.filename, RejectedEntry(reason) if reason else locator))
+            if not member.filename.endswith("/"):  # its own `is_dir` fails for a member without a name
+                reason = _zip_rejection(member, index in overlapping)
+                locator = ZipLocator(str(path), index, f"{signature}#{index}")
+                entries.append((member.filename, RejectedEntry(reason) if reason else locator))
     return entries
+
+
+def _zip_rejection(member: zipfile.ZipInfo, overlapping: bool) -> str | None:
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "a symbolic link in an archive"
+    if overlapping:
+        return "its bytes are those of another file of the archive too"
+    if member.flag_bits & 1:
+        return "encrypted: unpack the archive with its password, and name the folder"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack gigabytes at once
+        return "packed in another way than deflate: unpack the archive, and name the folder"
+    return _path_rejection(member.filename)
 
 
 def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
@@ -255,34 +268,24 @@ def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
     return found
 
 
-def _open_tar(path: Path) -> tuple[tarfile.TarFile, bool]:
-    """Return the archive, and whether its members lie in the file as they are, whatever its name says."""
-    try:
-        return tarfile.open(path, "r:"), True
-    except tarfile.ReadError:
-        return tarfile.open(path, "r:*"), False
-
-
 def _tar_entries(path: Path, signature: str) -> list[Entry]:
     entries: list[Entry] = []
-    archive, plain = _open_tar(path)
-    with archive:
-        for index, member in enumerate(archive):
-            if member.isdir():
-                continue
-            reason = _rejection_reason(member.name) if member.isreg() else "a link or device in an archive"
-            name = member.name.removeprefix("./")
-            if reason:
-                entries.append((name, RejectedEntry(reason)))
-            elif plain and not member.issparse():
-                entries.append((name, RangeLocator(str(path), member.offset_data, member.size, f"{signature}#{index}")))
-            else:
-                entries.append((name, StreamLocator(str(path), index, f"{signature}#{index}")))
-            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+    packed = is_packed_tar(str(path))
+    for index, (_, member) in enumerate(tar_members(str(path))):
+        if member.isdir():
+            continue
+        plain_file = member.isreg() and not member.issparse()
+        reason = _path_rejection(member.name) if plain_file else "a link, device or sparse file in an archive"
+        locator: Locator
+        if packed:
+            locator = StreamLocator(str(path), index, f"{signature}#{index}")
+        else:
+            locator = RangeLocator(str(path), member.offset_data, member.size, f"{signature}#{index}")
+        entries.append((member.name.removeprefix("./"), RejectedEntry(reason) if reason else locator))
     return entries
 
 
-def _rejection_reason(name: str) -> str | None:
+def _path_rejection(name: str) -> str | None:
     folders = name.replace("\\", "/").split("/")
     leaves = ".." in folders or not folders[0] or ":" in folders[0]
     return "a path that leaves the archive" if leaves else None
