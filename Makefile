@@ -10,8 +10,8 @@ help: ## list the targets
 
 setup: .venv/base.done ## make .venv with what running needs
 
-train: .venv/base.done ## train the tutorial's CNN on synthetic faces: python -m src.train ARGS
-	$(BIN)/python -m src.train $(ARGS)
+train: .venv/base.done ## train the tutorial's CNN on synthetic faces of 128 pixels: python -m src.train ARGS
+	$(BIN)/python -m src.train dataset.image_size=128 $(ARGS)
 
 test: .venv/dev.done ## run the tests but those of test-integration, a process a core: pytest ARGS
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not integration" $(ARGS)

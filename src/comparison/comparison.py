@@ -183,19 +183,21 @@ def _rank(test_set: TestSet, metric: Metric, resamples: int) -> Ranking:
     candidates = _numbered([test_set.candidates[place] for place in order])
     members = [candidate.values for candidate in candidates]
     exact = metric == "accuracy"
-    sample = Sample.of(members, test_set.codes, resamples, seed=0)
-    low, high = sample.intervals(proportions=exact)
+    shares = metric not in LOSSES
+    trials = test_set.balanced_trials if metric == "balanced_accuracy" else None
+    sample = Sample.of(members, test_set.codes, resamples, 0, trials)
+    low, high = sample.intervals(proportions=shares)
     sign = -1 if metric in LOSSES else 1
     picked = picked_on_validation(candidates, metric)
     own = (float("nan"),) * 2 if picked is None else tuple(sorted((sign * low[picked], sign * high[picked])))
     selection = Selection.of(sample.covariance)
-    low[0] = sample.intervals(proportions=exact, level=selection.level)[0][0]
+    low[0] = sample.intervals(proportions=shares, level=selection.level)[0][0]
     board = pd.DataFrame([_costs(candidate) for candidate in candidates])
     board.insert(0, "seeds", [len(values) for values in members])
     ends = (low, high) if sign > 0 else (-high, -low)
     for place, (name, values) in enumerate((("mean", sign * sample.means), ("low", ends[0]), ("high", ends[1]))):
         board.insert(place + 1, name, values)
-    pairs = compare_pairs(members, test_set.codes, exact=exact, resamples=resamples)
+    pairs = compare_pairs(members, test_set.codes, exact=exact, shares=shares, resamples=resamples)
     return Ranking(test_set, candidates, board, pairs, selection.optimism, picked, (own[0], own[1]))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..config.base import role_of
-from ..metrics.intervals import group_codes
+from ..metrics.intervals import effective_groups, group_codes
 from ..metrics.scores import LOG_LOSS_FLOOR
 from ..system import progress
 from ..tracking.read import RecordedRun
@@ -69,13 +69,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Candidates evaluated on the same test images, which `digest` names; `codes` is the group of each image."""
+    """Candidates evaluated on the same test images, which `digest` names; `codes` is the group of each image and
+    `balanced_trials` the number of independent images that say as much of balanced accuracy as the groups of its
+    classes.
+    """
 
     __test__ = False  # a test set is no test
 
     digest: str
     codes: NDArray[np.intp]
     candidates: Sequence[Candidate]
+    balanced_trials: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def gather(
     """
     aligned: dict[str, dict[tuple, list[tuple[list[RecordedRun], Floats]]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, NDArray[np.intp]] = {}
+    trials: dict[str, float] = {}
     unreadable: list[RecordedRun] = []
     align = _Aligner()
     for key, folds in progress(list(_members(runs).items()), "reading runs"):
@@ -113,7 +118,8 @@ def gather(
         aligned[digest][key[0]].append((folds, _values(predictions, metric)[order]))
         if digest not in codes:
             codes[digest] = group_codes(predictions["group"].to_numpy()[order], len(order))
-    sets = [TestSet(digest, codes[digest], _candidates(members)) for digest, members in aligned.items()]
+            trials[digest] = _balanced_trials(codes[digest], predictions["label"].to_numpy()[order])
+    sets = [TestSet(digest, codes[digest], _candidates(found), trials[digest]) for digest, found in aligned.items()]
     return sorted(sets, key=lambda found: -len(found.candidates)), unreadable
 
 
@@ -187,9 +193,17 @@ def _values(predictions: pd.DataFrame, metric: Metric) -> Floats:
         return values.astype(np.float32)
     hits = (predictions["predicted"].to_numpy(dtype=bool) == truth).astype(np.float32)
     if metric == "balanced_accuracy":
-        counts = np.bincount(truth, minlength=2)
-        hits *= (truth.size / (2 * counts[truth.astype(int)])).astype(np.float32)
+        # Each image's influence on the mean of both classes' rates, as the size of a class is no part of it.
+        classes = truth.astype(int)
+        counts = np.bincount(classes, minlength=2)
+        rates = np.bincount(classes, weights=hits, minlength=2) / counts
+        hits = (rates.mean() + truth.size / (2 * counts[classes]) * (hits - rates[classes])).astype(np.float32)
     return hits
+
+
+def _balanced_trials(codes: NDArray[np.intp], labels: NDArray) -> float:
+    held = [np.unique(codes[labels == label], return_inverse=True)[1] for label in (0, 1)]
+    return 4 / sum(1 / effective_groups(own) for own in held) if all(own.size for own in held) else float("nan")
 
 
 def _candidates(members: Mapping[tuple, list[tuple[list[RecordedRun], Floats]]]) -> list[Candidate]:

@@ -61,12 +61,27 @@ class Sample:
     seeds: SeedVariance
 
     @classmethod
-    def of(cls, members: Sequence[Floats], codes: NDArray[np.intp], resamples: int, seed: int) -> Sample:
-        """From values (seeds, images) of each candidate and the group of each image."""
+    def of(
+        cls,
+        members: Sequence[Floats],
+        codes: NDArray[np.intp],
+        resamples: int,
+        seed: int,
+        balanced_trials: float | None = None,
+    ) -> Sample:
+        """From values (seeds, images) of each candidate and the group of each image; `balanced_trials` is the most
+        that balanced accuracy's trials may be, where the values are its.
+        """
         values = np.stack([member.mean(axis=0) for member in members])
         groups = effective_groups(codes)
         covariance = _image_covariance(values, codes, resamples, seed) * (groups / (groups - 1) if groups > 1 else 1)
-        trials = np.array([effective_trials(row, codes) for row in values])
+        if balanced_trials is None:
+            trials = np.array([effective_trials(row, codes) for row in values])
+        else:  # as many as give a proportion this variance
+            means, variance = values.mean(axis=1), np.diag(covariance)
+            trials = np.full(variance.shape, balanced_trials)
+            np.divide(means * (1 - means), variance, out=trials, where=variance > 0)
+            trials = np.minimum(trials, balanced_trials)
         return cls(values.mean(axis=1), covariance, groups, trials, SeedVariance.of(members))
 
     @property
@@ -100,18 +115,24 @@ class Sample:
 
 
 def compare_pairs(
-    members: Sequence[Floats], codes: NDArray[np.intp], *, exact: bool, resamples: int = 2000, seed: int = 0
+    members: Sequence[Floats],
+    codes: NDArray[np.intp],
+    *,
+    exact: bool,
+    shares: bool = True,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Every pair of candidates (`first` < `second`, positions in `members`) on the same images.
 
-    `members` holds values (seeds, images) of each candidate, `codes` the group of each image (integers from
-    0). The interval of the difference comes from a bootstrap over groups and, where there are several seeds, from the
-    spread between them. `exact` adds McNemar's test, on groups and means over seeds where there are several; the
-    p-value is then the larger one. It is corrected by Holm over all pairs. The verdict is on the first of the pair: on
-    configs, but where no candidate has several seeds on these trained models alone. `images_to_settle` is how many
-    test images would show the difference with 80 % power, inf where only more seeds can; `seeds_to_settle` is how
-    many seeds of each config would, inf where only more images can, nan where their spread is not known (for
-    accuracy it is taken as `SEED_SPREAD` then).
+    `members` holds values (seeds, images) of each candidate, `codes` the group of each image (integers from 0).
+    `shares` says that their means lie in 0..1. The interval of the difference comes from a bootstrap over groups and,
+    where there are several seeds, from the spread between them. `exact` adds McNemar's test, on groups and means over
+    seeds where there are several; the p-value is then the larger one. It is corrected by Holm over all pairs. The
+    verdict is on the first of the pair: on configs, but where no candidate has several seeds on these trained models
+    alone. `images_to_settle` is how many test images would show the difference with 80 % power, inf where only more
+    seeds can; `seeds_to_settle` is how many seeds of each config would, inf where only more images can, nan where their
+    spread is not known (for accuracy it is taken as `SEED_SPREAD` then).
     """
     sample = Sample.of(members, codes, resamples, seed)
     first, second = np.triu_indices(len(members), k=1)
@@ -137,7 +158,8 @@ def compare_pairs(
         accuracy = (sample.means[first] + sample.means[second]) / 2
         of_a_seed = (SEED_SPREAD * accuracy * (1 - accuracy)) ** 2
     more_seeds = seeds_needed(difference, images, of_a_seed)
-    ends = (difference - half, difference + half)
+    most = 1.0 if shares else np.inf
+    ends = (np.maximum(difference - half, -most), np.minimum(difference + half, most))
     columns = (first, second, difference, *ends, p_value, corrected, verdict, needed, more_seeds)
     return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
 
@@ -296,7 +318,9 @@ def compare_with_holder(
 
 def _compare(ours: TestValues, theirs: TestValues, metric: Metric, resamples: int, margin: float | None) -> GateResult:
     members = [ours.values[None], theirs.values[None]]
-    pair = compare_pairs(members, ours.codes, exact=metric == "accuracy", resamples=resamples).iloc[0]
+    pair = compare_pairs(
+        members, ours.codes, exact=metric == "accuracy", shares=metric not in LOSSES, resamples=resamples
+    ).iloc[0]
     images, groups = f"{ours.values.size:,} test images", f"{int(ours.codes.max()) + 1:,} groups"
     sign = -1 if metric in LOSSES else 1
     low, difference, high = (sign * pair[name] for name in ("low", "difference", "high"))

@@ -12,6 +12,7 @@ from src.comparison.comparison import Comparison, compare
 from src.comparison.leaderboard import differing_settings
 from src.comparison.page import MAX_CURVES, curves_figure, pareto_front, render_html, render_markdown, verdict
 from src.errors import TrackingError
+from src.metrics.scores import score
 from src.tracking.read import RecordedRun
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -184,6 +185,31 @@ def test_other_metrics_rank_the_better_first_and_keep_their_own_sign(metric: str
     assert ranking.pairs["verdict"].tolist() == ["better"]
     board = ranking.board.iloc[0]
     assert 0 < board["low"] < board["mean"] < board["high"]
+
+
+@pytest.mark.parametrize("right", [1.0, 0.9])
+def test_intervals_of_balanced_accuracy_stay_inside_what_is_possible(right: float) -> None:
+    rare = np.arange(300) % 33 == 0  # three in a hundred are positive
+    random = np.random.default_rng(0)
+
+    def rows(share: float) -> pd.DataFrame:
+        hits = random.random(rare.size) < share
+        predicted = np.where(hits, rare, ~rare)
+        images = [f"{number:064d}" for number in range(rare.size)]
+        probability = np.where(predicted, 0.9, 0.1)
+        return pd.DataFrame(
+            {"split": "test", "sha256": images, "group": np.arange(rare.size), "label": rare.astype(int)}
+        ).assign(predicted=predicted, probability=probability)
+
+    better, worse = rows(right), rows(0.6)
+    runs = [(record("a", model__name="a"), better), (record("b", model__name="b"), worse)]
+    (ranking,) = compared(runs, "balanced_accuracy").rankings
+    board, pair = ranking.board.iloc[0], ranking.pairs.iloc[0]
+    own = score(better["label"], better["probability"])["balanced_accuracy"]
+    assert board["mean"] == pytest.approx(own.value, abs=1e-6)
+    assert 0 <= board["low"] <= board["mean"] <= board["high"] <= 1
+    assert board["high"] - board["low"] == pytest.approx(own.high - own.low, rel=0.75)
+    assert -1 <= pair["low"] <= pair["high"] <= 1
 
 
 def test_the_page_is_one_file_with_its_figures_inside_and_escapes_what_it_shows() -> None:
