@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .intervals import (
     MIN_ESTIMATED_GROUPS,
+    NORMAL_QUANTILE_95,
     Score,
     effective_groups,
     group_codes,
@@ -21,6 +22,9 @@ from .intervals import (
     studentized_interval,
     studentized_replicates,
 )
+
+FEW_GROUPS = 20
+"""Effective groups of a class below which resamples say too little of an area."""
 
 Floats = NDArray[np.floating]
 Booleans = NDArray[np.bool_]
@@ -103,6 +107,8 @@ class Resampled:
     values: Callable[[Resamples], Floats]
     at_rates: Callable[[float, float, float, float], float]
     exact: bool = False
+    few: Callable[[float, float, float], tuple[float, float]] | None = None
+    """Interval of a value by formula, from the effective groups of both classes, where a class has few of them."""
 
     def score(self, rows: Predictions, codes: NDArray[np.intp], replicates: Floats) -> Score:
         """The score of `rows` with its interval from the values of all resamples."""
@@ -114,6 +120,11 @@ class Resampled:
             ends += _ends_of_few_answers(self, rows, codes)
         elif 0 < value < 1:
             ends += log_odds_interval(value, replicates, effective_groups(codes))
+        if self.few and np.isfinite(value):
+            held = [effective_groups(np.unique(codes[rows.truth == label], return_inverse=True)[1]) for label in (1, 0)]
+            if min(held) < FEW_GROUPS:
+                ends += self.few(value, *held)
+        ends = [end for end in ends if np.isfinite(end)] or [value]
         return Score(value, float(min(ends)), float(max(ends)))
 
 
@@ -121,8 +132,9 @@ class Resampled:
 class MeanLoss:
     """A mean of `losses(truth, probability)` (n,), which `largest` bounds; its interval is a studentized bootstrap's.
 
-    Where mistakes lie in too few groups to know how often they come and what they cost, the interval also holds the
-    loss at both ends of the accuracy's; what a mistake costs is then that of the same answers to turned labels.
+    Where mistakes, or right answers, lie in too few groups to know how often they come and what they cost, the interval
+    also holds the loss at both ends of the accuracy's; what a mistake costs is then that of the same answers to turned
+    labels.
     """
 
     losses: Callable[[Booleans, Floats], Floats]
@@ -137,7 +149,7 @@ class MeanLoss:
         losses = self.losses(rows.truth, rows.probability)
         value, ends = float(losses.mean()), list(studentized_interval(losses, codes, replicates))
         right = rows.truth == rows.predicted
-        if np.unique(codes[~right]).size < MIN_ESTIMATED_GROUPS:
+        if min(np.unique(codes[~right]).size, np.unique(codes[right]).size) < MIN_ESTIMATED_GROUPS:
             turned = self.losses(~rows.truth, rows.probability)
             cheap = float(np.where(right, losses, turned).mean())
             dear = max(float(np.where(right, turned, losses).mean()), cheap)
@@ -273,14 +285,15 @@ def _balanced_accuracy(hits: Floats, alarms: Floats, misses: Floats, rejections:
 
 
 def _f1(hits: Floats, alarms: Floats, misses: Floats, _: Floats) -> Floats:
-    return 2 * hits / (2 * hits + alarms + misses)
+    return np.where(hits + misses > 0, 2 * hits / (2 * hits + alarms + misses), np.nan)
 
 
 def _matthews(hits: Floats, alarms: Floats, misses: Floats, rejections: Floats) -> Floats:
-    """Matthews correlation; 0 for an empty row or column, as scikit-learn has it."""
+    """Matthews correlation; 0 where one class is answered always, and nan where there is no image of a class."""
     roots = (np.sqrt(total) for total in (hits + misses, rejections + alarms, hits + alarms, misses + rejections))
     spread = next(roots) * next(roots) * next(roots) * next(roots)
-    return np.where(spread > 0, (hits * rejections - alarms * misses) / spread, 0.0)
+    known = (hits + misses > 0) & (rejections + alarms > 0)
+    return np.where(known, np.where(spread > 0, (hits * rejections - alarms * misses) / spread, 0.0), np.nan)
 
 
 def _roc_auc(resamples: Resamples) -> Floats:
@@ -291,6 +304,18 @@ def _roc_auc(resamples: Resamples) -> Floats:
     negative_below = (up_to - positive_up_to) - (everything - positive) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.einsum("ij,ij->i", positive, negative_below) / (positives * (total - positives))[:, 0])
+
+
+def auc_interval(value: float, positives: float, negatives: float) -> tuple[float, float]:
+    """Interval of an area under the ROC curve from the numbers of both classes: the areas of which `value` is no more
+    than 1.96 standard errors away, by the variance of Hanley and McNeil (Newcombe 2006, method 5, doi
+    10.1002/sim.2324). It is the whole of 0..1 for a single image of a class, nearly.
+    """
+    area = np.linspace(0, 1, 10_001)
+    mean = (positives + negatives) / 2 - 1
+    variance = area * (1 - area) * (1 + mean * (1 - area) / (2 - area) + mean * area / (1 + area))
+    near = area[(value - area) ** 2 <= NORMAL_QUANTILE_95**2 * variance / (positives * negatives)]
+    return (float(near.min()), float(near.max())) if near.size else (value, value)
 
 
 def _average_precision(resamples: Resamples) -> Floats:
@@ -321,7 +346,7 @@ SCORES: dict[str, Share | Resampled | MeanLoss] = {
     "specificity": Share(lambda _, predicted: ~predicted, among=lambda truth, _: ~truth),
     "f1": of_confusion(_f1),
     "mcc": of_confusion(_matthews),
-    "roc_auc": Resampled(_roc_auc, lambda recall, specificity, *_: recall * specificity),
+    "roc_auc": Resampled(_roc_auc, lambda recall, specificity, *_: recall * specificity, few=auc_interval),
     "average_precision": Resampled(_average_precision, _precision_at),
     "log_loss": MeanLoss(_log_loss, largest=-float(np.log(LOG_LOSS_FLOOR))),
     "brier": MeanLoss(lambda truth, probability: (probability - truth) ** 2, largest=1.0),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit, ndtr
 from sklearn import metrics
 
 from src.metrics.intervals import proportion, wilson_interval
@@ -207,3 +208,21 @@ def test_the_interval_of_a_chance_model_that_nearly_always_says_the_same_holds_o
         balanced = score(truth, np.where(says_happy, 0.9, 0.1), resamples=200, seed=seed)["balanced_accuracy"]
         held += [balanced.low <= 0.5 <= balanced.high]
     assert np.mean(held) >= 0.95
+
+
+@pytest.mark.parametrize("positives", [1, 3, 10])
+def test_intervals_of_the_area_hold_it_where_few_images_are_positive(positives: int) -> None:
+    random, labels = np.random.default_rng(0), np.arange(100) < positives
+    held = 0
+    for trial in range(60):
+        logits = random.normal(size=100) + 2 * labels  # an area of Phi(sqrt 2)
+        area = score(labels, expit(logits - 1), resamples=100, seed=trial)["roc_auc"]
+        held += area.low <= ndtr(np.sqrt(2)) <= area.high
+    assert held >= 54
+
+
+def test_what_is_not_defined_without_a_class_says_so_and_a_model_that_is_never_right_is_not_certain() -> None:
+    none = score(np.zeros(20), np.full(20, 0.7))
+    assert {name for name, found in none.items() if np.isnan(found.value)} >= {"recall", "f1", "mcc", "roc_auc"}
+    wrong = score(np.arange(40) % 2, 0.99 - 0.98 * (np.arange(40) % 2))["log_loss"]
+    assert wrong.low < wrong.value - 0.1
