@@ -15,11 +15,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import ExportConfig
 from ..data.prepared import PreparedDataset
+from ..data.tables import read_parquet
 from ..errors import BundleError, TrackingError
 from ..evaluation.artifacts import PREDICTIONS
 from ..evaluation.recorded import RecordedModel
@@ -106,7 +106,7 @@ def install(bundle: Bundle, folder: Path) -> Bundle:
 def _describe(
     recorded: RecordedModel, dataset: PreparedDataset, config: ExportConfig, folder: Path, name: str
 ) -> Bundle:
-    predictions = pd.read_parquet(_recorded_file(recorded, PREDICTIONS))
+    predictions = read_parquet(_recorded_file(recorded, PREDICTIONS))
     decision = recorded.decision
     scores = {
         str(split): score(part["label"], part["probability"], part["group"], threshold=decision.threshold)
@@ -179,7 +179,7 @@ def _by_source(recorded: RecordedModel, dataset: PreparedDataset) -> str:
     sources = dataset.table.drop_duplicates("sha256").set_index("sha256")["source"]
     if sources.nunique() < 2:
         return ""
-    predictions = pd.read_parquet(_recorded_file(recorded, PREDICTIONS))
+    predictions = read_parquet(_recorded_file(recorded, PREDICTIONS))
     named = predictions.assign(
         source=predictions["sha256"].map(sources), right=predictions["predicted"] == predictions["label"]
     )

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import DatasetConfig
-from ..data.duplicates import compact, connected_groups, features_of, lookalike_pairs
+from ..data.duplicates import FEATURES, compact, connected_groups, features_of, lookalike_pairs
 from ..data.prepared import split_digest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ FINGERPRINTS = "fitted_on.parquet"
 FITTED_ON = ("train", "validation")
 LEAKED = "leaked"
 HASHES = ["sha256", "phash", "dhash"]
+FINGERPRINT_COLUMNS = (*HASHES, *FEATURES, "split", "inherited")
 
 
 def fitted_on(dataset: PreparedDataset, inherited: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -18,11 +18,12 @@ import yaml
 
 from ..config import Config, TrackingConfig, plain, to_config
 from ..config.base import ENVIRONMENT, LAUNCH, SESSION, role_of
-from ..errors import TrackingError
+from ..data.tables import read_parquet
+from ..errors import DataError, TrackingError
 from ..metrics.calibration import Decision
 from ..tracking.read import RecordedRun, artifact, find_run, model_folder
 from .artifacts import DECISION, read_decision
-from .leaks import FINGERPRINTS
+from .leaks import FINGERPRINT_COLUMNS, FINGERPRINTS
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +33,7 @@ CONFIG = "config.yaml"
 CACHE = ".cache/prepared"
 """Where the images of recorded models are prepared, whatever their configs say."""
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError, DataError)
 """What a record raises that is not as this program writes it."""
 
 
@@ -84,7 +85,7 @@ def _from_files(
         raise TrackingError(f"run={name}: cannot be evaluated again, it lacks {', '.join(missing)}")
     config = _read_config(name, files[CONFIG], tracking)
     with _readable(name):
-        decision, fitted_on = read_decision(files[DECISION]), pd.read_parquet(files[FINGERPRINTS])
+        decision, fitted_on = read_decision(files[DECISION]), read_parquet(files[FINGERPRINTS], FINGERPRINT_COLUMNS)
     return RecordedModel(name, models_found[0], config, decision, fitted_on, run)
 
 

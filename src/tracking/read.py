@@ -138,10 +138,12 @@ def read_table(run: RecordedRun, name: str) -> pd.DataFrame | None:
     """The run's artifact `name`, a Parquet or CSV table; None where it has none."""
     import pandas as pd
 
+    from ..data.tables import read_parquet
+
     path = artifact(run, name)
     if path is None or not path.exists():
         return None
-    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    return pd.read_csv(path) if path.suffix == ".csv" else read_parquet(path)
 
 
 def download(uri: str, into: Path | None = None) -> Path | None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from src.data.prepared import PreparedDataset, prepare
@@ -50,3 +52,13 @@ def measured_peak() -> Iterator[list[float]]:
     before, peak = memory("VmRSS"), list[float]()
     yield peak
     peak.append(memory("VmHWM") - before)
+
+
+def write_shared_values(file: Path, rows: int, **values: str) -> None:
+    """Write a Parquet file of equal rows, which holds each value once."""
+    column = {
+        name: pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+        for name, value in values.items()
+    }
+    pq.write_table(pa.table(column), file, compression="zstd", store_schema=False)
+    assert file.stat().st_size < 20_000

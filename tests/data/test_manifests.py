@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,22 +12,30 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.config import DatasetConfig, ManifestConfig
+from src.data import tables
 from src.data.prepared import prepare
-from src.data.sources import manifest
 from src.errors import DataError
-from tests.data.listing import listed, write
+from tests.data.listing import listed, measured_peak, needs_linux, write, write_shared_values
 from tests.image_files import class_folders, config_of, png
 
 
 @pytest.mark.parametrize(
     ("name", "source", "content", "said"),
     [
-        ("row.csv", "manifest", b"path,label\n" + b"x" * 3_000_000 + b",happy\n", "line 2 holds more than a megabyte"),
+        (
+            "row.csv",
+            "manifest",
+            b"path,label\n" + b"x" * 3_000_000 + b",happy\n",
+            "line 2 holds more than a megabyte",
+        ),
         ("row.csv", "fer2013", b"emotion,pixels\n3," + b"9 " * 600_000, "line 2 holds more than a megabyte"),
         ("rows.csv", "manifest", b"path,label\n" + b"a.png,happy\n" * 6, "line 6 is not the last one"),
         ("fer.csv", "fer2013", b"a,b,c\n1,2,3\n", "must name the columns emotion, pixels"),
         ("list.csv", "manifest", b"file,class\na.png,happy\n", "no column 'path'; there is file, class"),
         ("list.csv", "manifest", b'"a\nb",class\na.png,happy\n', r"there is a\\nb, class"),
+        ("list.csv", "manifest", b"path,label\na.png,happy,7\n", "line 2 has 3 cells, its header 2"),
+        ("list.jsonl", "manifest", b'["a.png"]', "line 1 is no JSON object"),
+        ("list.jsonl", "manifest", b"[" * 100_000, "cannot be read as a table"),
         ("list.csv", "manifest", b"path,label,split\na.png,happy,fold3\n", "accepts train, validation and test"),
         ("list.csv", "manifest", b"path,label,weight\na.png,happy,-1\n", "'-1' is no weight"),
         ("list.csv", "manifest", b"path,label,target\na.png,happy,1.2\n", "a number from 0 to 1 is needed"),
@@ -35,11 +44,56 @@ from tests.image_files import class_folders, config_of, png
 def test_a_list_that_cannot_be_one_of_images_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, content: bytes, said: str
 ) -> None:
-    monkeypatch.setattr(manifest, "MAX_ROWS", 5)
+    monkeypatch.setattr(tables, "MAX_ROWS", 5)
     write(tmp_path / name, content)
     write(tmp_path / "a.png", png(0))
     with pytest.raises(DataError, match=said):
         listed(tmp_path / name, source=source)
+
+
+def test_of_columns_of_one_name_the_first_counts_however_many_there_are(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", png(0))
+    write(tmp_path / "b.png", png(1))
+    names, cells = ",".join(["path", "label"] * 20_000), "c.png,neither," * 19_999
+    write(tmp_path / "list.csv", f"{names}\na.png,happy,{cells}\nb.png,sad,{cells}\n".encode())
+    began = time.process_time()
+    assert [sample.path for sample in listed(tmp_path / "list.csv", source="manifest").samples] == ["a.png", "b.png"]
+    assert time.process_time() - began < 2
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'path,label\n"' + b"x\n" * 30_000_000, "field larger than field limit"),
+        (b"path,label\n" + b'"x\n",' * 10_000_000, "the row in line .* holds more than a megabyte"),
+        (b'"' + b"x\n" * 30_000_000, "field larger than field limit"),
+    ],
+)
+def test_a_row_that_goes_over_many_lines_costs_little(tmp_path: Path, content: bytes, line: str) -> None:
+    write(tmp_path / "list.csv", content)
+    with measured_peak() as peak, pytest.raises(DataError, match=line):
+        listed(tmp_path / "list.csv", source="manifest")
+    assert peak[0] < 40
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ({"path": "x" * 900_000, "label": "happy"}, "GB are packed into 0.0 MB"),
+        ({"path": "a.png", "label": "x" * 900_000}, "GB are packed into 0.0 MB"),
+        ({"path": "a.png", "label": "happy", "notes": "x" * 900_000}, "no images of class 'sad'"),
+    ],
+)
+def test_a_value_that_a_file_has_once_for_all_rows_costs_little(
+    tmp_path: Path, columns: dict[str, str], line: str
+) -> None:
+    write(tmp_path / "a.png", png(0))
+    write_shared_values(tmp_path / "list.parquet", 10_000, **columns)
+    with measured_peak() as peak, pytest.raises(DataError, match=line):
+        listed(tmp_path / "list.parquet", source="manifest")
+    assert peak[0] < 60
 
 
 def write_manifest(path: Path, rows: list[dict[str, object]]) -> None:
@@ -74,8 +128,8 @@ def test_a_manifest_with_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (first.path, first.label, first.shipped_split) == ("happy/003.png", 1, "test")
     assert (first.subject, first.weight) == ("p1", 4.0)
     assert len(listing.samples) == 12
-    monkeypatch.setattr(manifest, "MAX_ROWS", 2)
-    with pytest.raises(DataError, match=r"accepts 20,000,000 rows"):
+    monkeypatch.setattr(tables, "MAX_ROWS", 2)
+    with pytest.raises(DataError, match=r"accepts 2 rows"):
         listed(path, source="manifest")
 
 

@@ -20,6 +20,7 @@ from src.data.sources import list_samples
 from src.errors import ConfigError, DataError, TrackingError
 from src.evaluation.recorded import CACHE, CONFIG, open_recorded
 from src.evaluation.reevaluation import evaluate
+from tests.data.listing import measured_peak, needs_linux, write_shared_values
 
 OFF = TrackingConfig("off")
 
@@ -116,3 +117,11 @@ def test_a_record_that_is_none_is_one_line(foreign: Path, name: str, content: by
     (foreign / name).write_bytes(content)
     with pytest.raises((TrackingError, ConfigError), match=r"cannot be read|no value|accepts"):
         open_recorded(OFF, str(foreign))
+
+
+@needs_linux
+def test_a_record_of_one_value_for_all_rows_costs_little(foreign: Path) -> None:
+    write_shared_values(foreign / "fitted_on.parquet", 10_000, sha256="x" * 900_000)
+    with measured_peak() as peak, pytest.raises(TrackingError, match=r"3\.7 GB are packed into 0\.0 MB"):
+        open_recorded(OFF, str(foreign))
+    assert peak[0] < 60

@@ -6,23 +6,17 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...config import ManifestConfig, SourceConfig
 from ...errors import DataError
 from ...system import printable
 from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
+from ..tables import read_rows
 from .download import source_path
 from .folders import Listing, RejectedEntry, class_key, class_labels, register_source, split_of
 
-MAX_ROWS = 20_000_000
-MAX_ROW_BYTES = 1_000_000
-_ACCEPTED = f"accepts {MAX_ROWS:,} rows of at most a megabyte each"
+_COLUMNS = ("path", "label", "split", "group", "weight", "target")  # of `ManifestConfig`, which says their names
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".JPG", ".PNG")
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -31,7 +25,7 @@ _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 def list_manifest(config: SourceConfig) -> Listing:
     """Return samples of the manifest at `path`; its paths count from `manifest.root` beside it. Raises DataError."""
     path = source_path(config)
-    return _listed(_read(path), path, path.parent / config.manifest.root, config, config.manifest)
+    return _listed(path, path.parent / config.manifest.root, config, config.manifest)
 
 
 @register_source("metadata")
@@ -44,7 +38,7 @@ def list_metadata(config: SourceConfig) -> Listing:
         for path in (folder / name for name in _METADATA_NAMES if os.path.isfile(folder / name)):
             split = split_of(folder.name) if folder != root else None
             prefix = f"{folder.name}/" if folder != root else ""
-            found = _listed(_read(path), path, folder, config, columns, split, prefix)
+            found = _listed(path, folder, config, columns, split, prefix)
             ignored = Counter(listing.ignored) + Counter(found.ignored)
             listing = Listing(listing.samples + found.samples, listing.rejections + found.rejections, dict(ignored))
     if not (listing.samples or listing.rejections or listing.ignored):
@@ -52,35 +46,7 @@ def list_metadata(config: SourceConfig) -> Listing:
     return listing
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """Return the manifest with every value as text. Raises DataError past `MAX_ROWS` or `MAX_ROW_BYTES`."""
-    try:
-        if path.suffix == ".parquet":
-            described = pq.ParquetFile(path).metadata
-            groups = (described.row_group(index) for index in range(described.num_row_groups))
-            size = sum(group.total_byte_size for group in groups)
-            if described.num_rows > MAX_ROWS or size > MAX_ROW_BYTES * max(1, described.num_rows):
-                raise DataError(f"{path}: {described.num_rows:,} rows of {size / 1e6:,.0f} MB; {_ACCEPTED}")
-            return pq.read_table(path).to_pandas(ignore_metadata=True)  # what pandas adds to a file may be wrong
-        with path.open("rb") as file:
-            check_rows(path, file)
-        if path.suffix == ".jsonl":
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-        return pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
-
-
-def check_rows(path: Path, file: IO[bytes]) -> None:
-    """Raise DataError for a line, or a number of them, that no list of images has; in bounded memory."""
-    for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES + 1), b""), 1):
-        if len(line) > MAX_ROW_BYTES or number > MAX_ROWS:
-            what = "holds more than a megabyte" if len(line) > MAX_ROW_BYTES else "is not the last one"
-            raise DataError(f"{path}: line {number:,} {what}; {_ACCEPTED}")
-
-
 def _listed(
-    table: pd.DataFrame,
     path: Path,
     root: Path,
     config: SourceConfig,
@@ -88,38 +54,44 @@ def _listed(
     split: Split | None = None,
     prefix: str = "",
 ) -> Listing:
+    names, rows = read_rows(path, [getattr(columns, column) for column in _COLUMNS])
     for name in (columns.path, columns.label):
-        if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        if len(names) == 1 and ";" in names[0]:
             raise DataError(f"{path}: its columns are separated by semicolons; save it with commas")
-        if name not in table:
-            raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(map(str, table.columns)))}")
-    if table.empty:
-        raise DataError(f"{path}: has a header and no images below it")
+        if name not in names:
+            raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(names))[:500]}")
     labels, inside = class_labels(config), os.path.realpath(root)
-    samples: list[Sample] = []
-    rejections: list[Rejection] = []
+    listing = Listing([])
     ignored: Counter[str] = Counter()
-    known = [name for name in (columns.split, columns.group, columns.weight, columns.target) if name in table]
-    for row in table[[columns.path, columns.label, *known]].to_dict("records"):
-        name, label = _text(row[columns.path]), labels.get(class_key(_text(row[columns.label])))
-        if label is None:
-            ignored[_text(row[columns.label]) or "no label"] += 1
+    for row in rows:
+        name, label, shipped, subject, weight, target = (_text(row.get(getattr(columns, key))) for key in _COLUMNS)
+        if class_key(label) not in labels:
+            ignored[label or "no label"] += 1
             continue
-        located = _located(_existing(root, name), inside)
+        number, located = labels[class_key(label)], _located(_existing(root, name), inside)
         if isinstance(located, RejectedEntry):
-            rejections.append(Rejection(prefix + name, label, "unreadable", located.reason))
+            listing.rejections.append(Rejection(prefix + name, number, "unreadable", located.reason))
             continue
-        shipped = split or _split_name(_text(row.get(columns.split)), path, columns.split)
-        subject, weight = _text(row.get(columns.group)) or None, _weight(_text(row.get(columns.weight)), path)
-        target = _target(_text(row.get(columns.target)), path)
-        samples.append(Sample(prefix + name, label, located, shipped, subject, weight, target=target))
-    if rejections and not samples:
-        first = rejections[0]
-        raise DataError(
-            f"{path}: none of its {len(rejections):,} files can be used, such as {first.path!r}: {first.detail}; paths "
-            f"count from {root} (dataset.manifest.root)"
+        listing.samples.append(
+            Sample(
+                prefix + name,
+                number,
+                located,
+                split or _split_name(shipped, path, columns.split),
+                subject or None,
+                _weight(weight, path),
+                target=_target(target, path),
+            )
         )
-    return Listing(samples, rejections, dict(ignored))
+    if not (listing.samples or listing.rejections or ignored):
+        raise DataError(f"{path}: has a header and no images below it")
+    if listing.rejections and not listing.samples:
+        count, first = len(listing.rejections), listing.rejections[0]
+        raise DataError(
+            f"{path}: none of its {count:,} files can be used, such as {first.path!r}: {first.detail}; paths count "
+            f"from {root} (dataset.manifest.root)"
+        )
+    return replace(listing, ignored=dict(ignored))
 
 
 def _existing(root: Path, name: str) -> str:

@@ -11,6 +11,7 @@ from ...config import SourceConfig
 from ...errors import DataError
 from ..locators import PixelTextLocator
 from ..samples import Sample, Split
+from ..tables import BoundedLines
 from .download import source_path
 from .folders import (
     Listing,
@@ -22,7 +23,6 @@ from .folders import (
     register_source,
     split_of,
 )
-from .manifest import check_rows
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Index = the number in the `emotion` column."""
@@ -42,14 +42,14 @@ def _list_csv(path: Path, config: SourceConfig) -> Listing:
     status = path.stat()
     labels, ignored, samples, offset = class_labels(config), Counter[str](), [], 0
     with path.open("rb") as file:
-        check_rows(path, file)
-        file.seek(0)
-        header = next(file, b"")
+        lines = BoundedLines(path, file)
+        header = next(lines, b"")
         columns = [name.strip().strip('"').casefold() for name in header.decode("utf-8-sig", "replace").split(",")]
         if not {"emotion", "pixels"} <= set(columns):
             raise DataError(f"{path}: the first line must name the columns emotion, pixels and (or not) Usage")
         offset = len(header)
-        for number, line in enumerate(file):
+        for number, line in enumerate(lines):
+            lines.row_bytes = 0
             cells = line.rstrip(b"\r\n").split(b",")
             start, offset = offset, offset + len(line)
             emotion = _emotion(cells, columns)
