@@ -55,8 +55,8 @@ class BoundedLines(Generic[AnyStr]):
 def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[str], Iterator[Row]]:
     """Return the names of a table's columns, and its rows with those of `columns` that it has.
 
-    A CSV's values are text; of columns of one name the first counts. A JSON line's names are those of the first line.
-    Raises DataError, also while the rows are read.
+    A CSV's cells are text between commas, semicolons or tabs; of columns of one name the first counts. A JSON line's
+    names are those of the first line. Raises DataError, also while the rows are read.
     """
     if path.suffix == ".parquet":
         batches = _without_errors(path, _parquet_batches(path, columns))
@@ -68,8 +68,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[str], Iterator[R
 def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the header as a row, then the rows."""
     with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline(MAX_ROW_BYTES)
+        file.seek(0)
         lines = BoundedLines(path, file)
-        cells = csv.reader(lines)
+        cells = csv.reader(lines, delimiter=max(",;\t", key=header.count))  # as spreadsheets of some languages write it
         names = next(cells, [])
         yield dict.fromkeys(names)
         places = {name: names.index(name) for name in columns if name in names}

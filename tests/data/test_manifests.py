@@ -174,7 +174,7 @@ def test_manifest_paths_stay_below_its_folder(tmp_path: Path) -> None:
         == reasons[str(tmp_path / "outside.png")]
         == "a path that leaves the manifest's folder"
     )
-    assert reasons["missing.png"] == "No such file or directory"
+    assert reasons["missing.png"].startswith("No such file or directory; paths count from ")
     assert len(listing.samples) == 12
 
 
@@ -186,9 +186,17 @@ def test_paths_of_another_system_or_without_suffixes(tmp_path: Path, listed_as: 
     if used:
         assert len(listed(tmp_path / "list.csv", source="manifest").samples) == 3
     else:
-        message = r"none of its 2 files can be used, such as 'C:.*000.png': No such file.*paths count from"
+        message = r"none of its 2 images can be used, such as 'C:.*000.png': No such file.*paths count from"
         with pytest.raises(DataError, match=message):
             listed(tmp_path / "list.csv", source="manifest")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_columns_may_be_separated_as_spreadsheets_do_it(tmp_path: Path, delimiter: str) -> None:
+    text = "\ufeffpath;label;group\nhappy/000.png;happy;a,b\nsad/000.png;sad;\n".replace(";", delimiter)
+    write(tmp_path / "list.csv", text.encode())
+    class_folders(tmp_path, 1)
+    assert [sample.subject for sample in listed(tmp_path / "list.csv", source="manifest").samples] == ["a,b", None]
 
 
 def test_targets_of_a_manifest_are_trained_towards_where_there_is_one(tmp_path: Path) -> None:

@@ -18,7 +18,17 @@ from ..auxiliary import votes_signature, with_auxiliary, with_votes
 from ..samples import AUXILIARY_LABEL, Sample
 from . import folders, manifest, published, synthetic  # noqa: F401  (each registers its sources)
 from .download import source_path
-from .folders import COMBINED, SOURCES, Listing, RejectedEntry, Source, class_labels, entries_of, register_source
+from .folders import (
+    COMBINED,
+    SOURCES,
+    Listing,
+    RejectedEntry,
+    Source,
+    class_labels,
+    combined,
+    entries_of,
+    register_source,
+)
 
 __all__ = [
     "Listing",
@@ -41,7 +51,7 @@ def list_samples(config: DatasetConfig) -> Listing:
     if config.source != COMBINED:
         listing = _list_source(config, config.name)
     elif config.sources:
-        listing = _combine([_list_source(source, name) for name, source in config.sources.items()])
+        listing = combined([_list_source(source, name) for name, source in config.sources.items()])
     else:
         raise DataError("dataset.source=combined: dataset.sources names no source")
     _check_classes(listing, config)
@@ -105,17 +115,6 @@ def _with_subjects(samples: list[Sample], pattern: str | None) -> list[Sample]:
         replace(sample, subject=sample.subject or (match.group(1 if expression.groups else 0) if match else None))
         for sample, match in zip(samples, found, strict=True)
     ]
-
-
-def _combine(listings: list[Listing]) -> Listing:
-    ignored: Counter[str] = Counter()
-    for listing in listings:
-        ignored.update(listing.ignored)
-    return Listing(
-        [sample for listing in listings for sample in listing.samples],
-        [rejection for listing in listings for rejection in listing.rejections],
-        dict(ignored),
-    )
 
 
 def _check_classes(listing: Listing, config: DatasetConfig) -> None:

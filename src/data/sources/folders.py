@@ -64,6 +64,16 @@ class Listing:
     ignored: dict[str, int] = field(default_factory=dict)
 
 
+def combined(listings: Iterable[Listing]) -> Listing:
+    """Return the entries of several listings as one."""
+    samples, rejections, ignored = list[Sample](), list[Rejection](), Counter[str]()
+    for listing in listings:
+        samples += listing.samples
+        rejections += listing.rejections
+        ignored.update(listing.ignored)
+    return Listing(samples, rejections, dict(ignored))
+
+
 Lister: TypeAlias = "Callable[[SourceConfig], Listing]"
 
 

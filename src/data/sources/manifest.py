@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from ..locators import FileLocator
 from ..samples import Rejection, Sample, Split
 from ..tables import read_rows
 from .download import source_path
-from .folders import Listing, RejectedEntry, class_key, class_labels, register_source, split_of
+from .folders import Listing, RejectedEntry, class_key, class_labels, combined, register_source, split_of
 
 _COLUMNS = ("path", "label", "split", "group", "weight", "target")  # of `ManifestConfig`, which says their names
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".JPG", ".PNG")
@@ -33,17 +35,15 @@ def list_metadata(config: SourceConfig) -> Listing:
     """Return samples of a folder with a metadata file, or of split folders with one each. Raises DataError."""
     root = source_path(config)
     columns = replace(config.manifest, path="file_name")
-    listing = Listing([])
+    found: list[Listing] = []
     for folder in [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())] if root.is_dir() else []:
         for path in (folder / name for name in _METADATA_NAMES if os.path.isfile(folder / name)):
             split = split_of(folder.name) if folder != root else None
             prefix = f"{folder.name}/" if folder != root else ""
-            found = _listed(path, folder, config, columns, split, prefix)
-            ignored = Counter(listing.ignored) + Counter(found.ignored)
-            listing = Listing(listing.samples + found.samples, listing.rejections + found.rejections, dict(ignored))
-    if not (listing.samples or listing.rejections or listing.ignored):
+            found.append(_listed(path, folder, config, columns, split, prefix))
+    if not found:
         raise DataError(f"{root}: no {' or '.join(_METADATA_NAMES)} in it or in a folder in it")
-    return listing
+    return combined(found)
 
 
 def _listed(
@@ -56,8 +56,6 @@ def _listed(
 ) -> Listing:
     names, rows = read_rows(path, [getattr(columns, column) for column in _COLUMNS])
     for name in (columns.path, columns.label):
-        if len(names) == 1 and ";" in names[0]:
-            raise DataError(f"{path}: its columns are separated by semicolons; save it with commas")
         if name not in names:
             raise DataError(f"{path}: no column {name!r}; there is {printable(', '.join(names))[:500]}")
     labels, inside = class_labels(config), os.path.realpath(root)
@@ -72,25 +70,13 @@ def _listed(
         if isinstance(located, RejectedEntry):
             listing.rejections.append(Rejection(prefix + name, number, "unreadable", located.reason))
             continue
-        listing.samples.append(
-            Sample(
-                prefix + name,
-                number,
-                located,
-                split or _split_name(shipped, path, columns.split),
-                subject or None,
-                _weight(weight, path),
-                target=_target(target, path),
-            )
-        )
+        sample_split = split or _split_name(shipped, path, columns.split)
+        factor = _number(weight, path, "weight", lambda number: 0 < number < math.inf, "above 0")
+        share = _number(target, path, "target", lambda number: 0 <= number <= 1, "from 0 to 1")
+        sample = Sample(prefix + name, number, located, sample_split, subject or None, factor or 1.0, target=share)
+        listing.samples.append(sample)
     if not (listing.samples or listing.rejections or ignored):
         raise DataError(f"{path}: has a header and no images below it")
-    if listing.rejections and not listing.samples:
-        count, first = len(listing.rejections), listing.rejections[0]
-        raise DataError(
-            f"{path}: none of its {count:,} files can be used, such as {first.path!r}: {first.detail}; paths count "
-            f"from {root} (dataset.manifest.root)"
-        )
     return replace(listing, ignored=dict(ignored))
 
 
@@ -110,7 +96,8 @@ def _located(path: str, inside: str) -> FileLocator | RejectedEntry:
             return RejectedEntry("a path that leaves the manifest's folder")
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        return RejectedEntry(getattr(error, "strerror", None) or str(error))
+        reason = getattr(error, "strerror", None) or str(error)
+        return RejectedEntry(f"{reason}; paths count from {inside} (dataset.manifest.root)")
     return FileLocator(path, status.st_size, status.st_mtime_ns)
 
 
@@ -125,21 +112,12 @@ def _split_name(name: str, path: Path, column: str) -> Split | None:
     return split
 
 
-def _weight(text: str, path: Path) -> float:
+def _number(text: str, path: Path, kind: str, accepts: Callable[[float], bool], accepted: str) -> float | None:
+    """Return the number in a cell, None where it is empty."""
     try:
-        weight = float(text or 1)
+        number = float(text) if text else None
     except ValueError:
-        weight = -1.0
-    if not 0 < weight < float("inf"):
-        raise DataError(f"{path}: {text!r} is no weight; a number above 0 is needed")
-    return weight
-
-
-def _target(text: str, path: Path) -> float | None:
-    try:
-        target = float(text) if text else None
-    except ValueError:
-        target = -1.0
-    if target is not None and not 0 <= target <= 1:
-        raise DataError(f"{path}: {text!r} is no target; a number from 0 to 1 is needed")
-    return target
+        number = math.nan
+    if number is not None and not accepts(number):
+        raise DataError(f"{path}: {text!r} is no {kind}; a number {accepted} is needed")
+    return number
