@@ -39,7 +39,7 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 
 tracking-server: .venv/base.done ## serve tracking=server: BACKEND, ARTIFACTS, HOST, PORT
-	$(BIN)/mlflow server --backend-store-uri $(BACKEND) --serve-artifacts --artifacts-destination $(ARTIFACTS) \
+	$(BIN)/mlflow server --backend-store-uri "$(BACKEND)" --serve-artifacts --artifacts-destination "$(ARTIFACTS)" \
 		--host $(HOST) --port $(PORT)
 
 lock: .venv/dev.done ## pin all versions again from pyproject.toml

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .config import CONF, CompareConfig, Config, ConfigType, EvaluateConfig
 from .config.identity import Request
+from .tracking.store import mlflow_state
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +38,7 @@ _COMPOSING = threading.Lock()
 """Hydra's state is the whole process's."""
 
 
+@mlflow_state()
 def train(*given: Given, **values: Any) -> TrainResult:
     """Train one run, as `python -m src.train` does: prepare, fit, evaluate and record it. Inside a run that the program
     has open in the same store it becomes a child of that run.
@@ -45,16 +47,14 @@ def train(*given: Given, **values: Any) -> TrainResult:
     `evaluation` the predictions, `run_id` the run in MLflow. Raises ConfigError, DataError, TrainingError or
     TrackingError.
     """
-    from .tracking.run_folder import RunLink
-    from .tracking.store import beside_active_run
     from .training.run import train as run
 
     overrides = list(_overrides(given, values))
     config = _composed(overrides, Config, "config")
-    with beside_active_run(config.tracking) as parent:
-        return run(config, Request.of("train", config, overrides), RunLink(parent=parent) if parent else None)
+    return run(config, Request.of("train", config, overrides))
 
 
+@mlflow_state()
 def evaluate(run: str = "latest", *given: Given, **values: Any) -> Evaluation:
     """Evaluate a recorded model, as `python -m src.evaluate run=RUN` does.
 
@@ -71,6 +71,7 @@ def evaluate(run: str = "latest", *given: Given, **values: Any) -> Evaluation:
     return run_evaluation(config, Request.of("evaluate", config, overrides))
 
 
+@mlflow_state()
 def compare(*given: Given, **values: Any) -> Comparison:
     """Compare recorded runs on the same test images, as `python -m src.compare` does; the page is written too.
 
@@ -83,6 +84,7 @@ def compare(*given: Given, **values: Any) -> Comparison:
     return compare_runs(_composed(overrides, CompareConfig, "compare"))
 
 
+@mlflow_state()
 def predict(
     images: str | Path | bytes | np.ndarray | Iterable[str | Path | bytes | np.ndarray], model: str | None = None
 ) -> pd.DataFrame:
@@ -117,6 +119,7 @@ def predict(
     return pd.DataFrame([answer.fields(names) for answer in answers], columns=list(answer_fields(names)))
 
 
+@mlflow_state()
 def load_model(run: str = "latest") -> keras.Model:
     """The Keras model of a recorded run, with the weights of its best epoch: float32 pixels in 0..255, shape
     (n, side, side, 3), to uncalibrated P(positive class), (n, 1). `run` is as in `evaluate`. Raises TrackingError.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(Exception):
     """Something the user can mend. The message says what, where and what to do; `exit_code` is the command's."""
@@ -45,3 +49,13 @@ class RerunError(UserError):
 
 class GateError(UserError):
     """A model that may not take an alias: found worse than its holder, or not comparable with it."""
+
+
+def is_of_surroundings(error: BaseException | None) -> bool:
+    """Return whether disk, memory, store or cluster failed, and not the work itself: tried again, it may succeed."""
+    while error is not None:
+        full = isinstance(error, OSError) and error.errno in (*DISK_FULL, errno.ENOMEM)
+        if full or isinstance(error, MemoryError | TrackingError | ClusterError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

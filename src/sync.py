@@ -21,15 +21,15 @@ def sync(
     """Deliver what waits to the store of its run, and remove it here: what is in mlruns/unsent, and beside the SQLite
     store that MLFLOW_TRACKING_URI names.
     """
+    from .tracking import spool
     from .tracking.run_folder import RUN_FILE
-    from .tracking.spool import send
 
     waiting = folders or waiting_folders()
     for folder in waiting:
         if not (folder / RUN_FILE).exists():
             raise ConfigError(f"{folder}: holds no record of a run")
-        run_id = send(folder)
-        print(f"sent run {run_id}" if run_id else f"{folder}: its run is still going", flush=True)
+        run_id = spool.sync(folder)
+        print(f"{folder}: its run is still going" if run_id is None else f"delivered run {run_id}", flush=True)
     if not waiting:
         print("nothing is waiting")
 

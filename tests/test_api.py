@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from src.api import _composed, _overrides, compare, load_model, predict, train
 from src.config import CONF, PROJECT_ROOT, Config
 from src.errors import ConfigError
+from src.evaluation.recorded import open_recorded
 from src.runtime.bundle import Bundle
 from tests.composing import TINY
 from tests.trained_model import Trained
@@ -75,7 +77,7 @@ def test_recorded_runs_are_opened_and_compared(
 
 
 def test_inside_a_run_of_the_program_ours_is_its_child(
-    sandbox: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: list[str], make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = sandbox[0].removeprefix("tracking.uri=")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # which MLflow sets
@@ -92,11 +94,13 @@ def test_inside_a_run_of_the_program_ours_is_its_child(
     assert mlflow.get_tracking_uri() == uri
     with mlflow.start_run() as later:
         assert later.info.experiment_id == own.info.experiment_id
+    table = mlflow.artifacts.load_dict(f"{child.info.artifact_uri}/predictions.json")
+    assert {"label", "probability"} <= set(table["columns"])
     pixels = np.zeros((2, 32, 32, 3), np.uint8)
     model = mlflow.keras.load_model(f"runs:/{result.run_id}/model")
     assert len(model.evaluate(pixels, np.zeros(2), verbose=0)) == 3  # compiled: loss and two metrics
     assert mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model").predict(pixels).shape == (2, 1)
-    assert (tmp_path / "out" / "model.keras").exists()
+    assert open_recorded(make_config().tracking, str(tmp_path / "out")).load().output_shape == (None, 1)
 
 
 @pytest.mark.integration

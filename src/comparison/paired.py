@@ -286,10 +286,13 @@ def seeds_needed(difference: Floats, images: Floats, of_a_seed: Floats) -> Float
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's decision on the challenger, and its evidence in one line."""
+    """The gate's decision on the challenger, and its evidence in one line; `difference` is how much better it is than
+    the holder, None where they cannot be compared.
+    """
 
     passed: bool
     text: str
+    difference: float | None = None
 
 
 def compare_with_holder(
@@ -322,7 +325,7 @@ def _compare(ours: TestValues, theirs: TestValues, metric: Metric, resamples: in
         members, ours.codes, exact=metric == "accuracy", shares=metric not in LOSSES, resamples=resamples
     ).iloc[0]
     images, groups = f"{ours.values.size:,} test images", f"{int(ours.codes.max()) + 1:,} groups"
-    sign = -1 if metric in LOSSES else 1
+    sign, better = -1 if metric in LOSSES else 1, float(pair["difference"])
     low, difference, high = (sign * pair[name] for name in ("low", "difference", "high"))
     ends = f"[{low:+.4f}, {high:+.4f}]" if metric not in LOSSES else f"[{high:+.4f}, {low:+.4f}]"
     name = metric.replace("_", " ")
@@ -333,5 +336,5 @@ def _compare(ours: TestValues, theirs: TestValues, metric: Metric, resamples: in
         settled = f"; about {needed:,.0f} images would settle it" if np.isfinite(needed) else ""
         text += f"; it may be up to {max(0.0, -pair['low']):.4f} worse{settled}"  # not distinguishable is not equal
     if margin is not None and not pair["low"] > -margin:
-        return GateResult(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin")
-    return GateResult(pair["verdict"] != WORSE, text)
+        return GateResult(False, f"{text}; the interval does not rule out a loss of {margin:g}, the margin", better)
+    return GateResult(pair["verdict"] != WORSE, text, better)

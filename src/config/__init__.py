@@ -5,7 +5,7 @@ Types and bounds stand in the annotations; `to_config` turns a composed tree int
 is reported before TensorFlow or MLflow start.
 """
 
-from .checking import ConfigType, dotted_keys, meant_keys, plain, suggest, to_config, unknown_key
+from .checking import ConfigType, dotted_keys, meant_keys, plain, read_yaml, suggest, to_config, unknown_key
 from .commands import (
     AuditConfig,
     CompareConfig,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -13,11 +14,24 @@ from annotated_types import Len
 from ..errors import ConfigError
 
 ConfigType = TypeVar("ConfigType")
+MAX_YAML_ALIASES = 10
 
 
 def plain(config: object) -> dict[str, Any]:
     """A config as nested dictionaries and lists, ready for YAML or JSON."""
     return asdict(config)  # type: ignore[call-overload,no-any-return]
+
+
+def read_yaml(file: Path) -> Any:
+    """Read a YAML file that may be a stranger's. Raises ValueError for one that names a part of itself more than ten
+    times: nested aliases make gigabytes of a few hundred bytes. Raises OSError and yaml.YAMLError.
+    """
+    import yaml
+
+    text = file.read_text(encoding="utf-8")
+    if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > MAX_YAML_ALIASES:
+        raise ValueError(f"{file.name} has more than {MAX_YAML_ALIASES} aliases")
+    return yaml.safe_load(text)
 
 
 def to_config(tree: Mapping[str, Any], schema: type[ConfigType]) -> ConfigType:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..comparison.paired import GateResult, compare_with_holder
 from ..config import RegisterConfig
@@ -33,11 +37,12 @@ def register(config: RegisterConfig, _: Request | None = None) -> Version:
         return version
 
     run = find_run(config.tracking, config.run)
-    held = registry.holder(config.tracking, config.name, config.alias)
+    holders = registry.holders(config.tracking, config.name, config.alias)
+    held = holders[-1] if holders else None
     if held is not None and held.run_id == run.id:
         print(f"{alias} is the model of run {run.name} already: {held}")
         return held
-    tags = _pass_gate(config, run, held)
+    tags = _pass_gate(config, run, holders)
     if run.metrics.get(BY_CHANCE, 1.0) <= 0.5:
         print(f"warning: the interval of {run.name}'s balanced accuracy on test does not rule out chance")
     bundle = export_run(run, config.tracking)
@@ -49,15 +54,18 @@ def register(config: RegisterConfig, _: Request | None = None) -> Version:
     return version
 
 
-def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -> dict[str, str]:
-    """Compare the run with the holder, and give the tags to record. Raises GateError where the run does not pass."""
-    if held is None:
+def _pass_gate(config: RegisterConfig, run: RecordedRun, holders: Sequence[Version]) -> dict[str, str]:
+    """Compare the run with the best that ever held the alias, and give the tags to record. Raises GateError where the
+    run does not pass.
+    """
+    if not holders:
         print(f"first {config.alias} of {config.name}: nothing to compare {run.name} with")
         return {"verdict": "first"}
-    result = _compare_with_holder(config, run, held)
-    line = f"{run.name} against {held}: {result.text}"
+    result, held = _strongest(config, run, holders)
+    best = f", the best that was ever {config.alias}" if held != holders[-1] else ""
+    line = f"{run.name} against {held}{best}: {result.text}"
     if not result.passed and not config.force:
-        raise GateError(f"{line}; {config.alias} stays {held} (force=true reason=... moves it all the same)")
+        raise GateError(f"{line}; {config.alias} stays {holders[-1]} (force=true reason=... moves it all the same)")
     print(line)
     if result.passed:
         return {"verdict": result.text}
@@ -65,8 +73,18 @@ def _pass_gate(config: RegisterConfig, run: RecordedRun, held: Version | None) -
     return {"verdict": result.text, "forced": config.reason or "no reason given"}
 
 
-def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateResult:
+def _strongest(config: RegisterConfig, run: RecordedRun, holders: Sequence[Version]) -> tuple[GateResult, Version]:
+    """The comparison with the holder, present or former, to which the run is closest to losing: measured against the
+    present one alone, a row of models that are each a little worse would pass one after the other.
+    """
+    compared = [(_compare_with_holder(config, run, held), held) for held in holders]
+    if compared[-1][0].difference is None:
+        return compared[-1]
+    differences = [math.inf if result.difference is None else result.difference for result, _ in compared]
+    return compared[int(np.argmin(differences))]
 
+
+def _compare_with_holder(config: RegisterConfig, run: RecordedRun, held: Version) -> GateResult:
     try:
         holder = find_run(config.tracking, held.run_id or "")
         theirs = read_table(holder, PREDICTIONS)

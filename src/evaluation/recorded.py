@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from ..config import Config, TrackingConfig, plain, to_config
+from ..config import Config, TrackingConfig, plain, read_yaml, to_config
 from ..config.base import ENVIRONMENT, LAUNCH, SESSION, role_of
 from ..data.tables import read_parquet
 from ..errors import DataError, TrackingError
@@ -53,10 +53,15 @@ class RecordedModel:
     run: RecordedRun | None
 
     def load(self) -> keras.Model:
-        """The Keras model, without its optimizer. Only files that hold no code of their own are loaded."""
-        import keras
+        """Load the Keras model, without its optimizer. Raises TrackingError for what Keras does not load, such as a
+        file that holds code of its own.
+        """
+        from ..models.weights import load_model
 
-        return keras.saving.load_model(self.file, compile=False, safe_mode=True)
+        try:
+            return load_model(self.file)
+        except ValueError as error:
+            raise TrackingError(f"run={self.name}: its model {self.file.name} cannot be loaded: {error}") from None
 
 
 def open_recorded(tracking: TrackingConfig, which: str) -> RecordedModel:
@@ -99,7 +104,7 @@ def recorded_config(run: RecordedRun, tracking: TrackingConfig) -> Config:
 
 def _read_config(name: str, file: Path, tracking: TrackingConfig) -> Config:
     with _readable(name):
-        return to_config(_without_places(yaml.safe_load(file.read_text()), tracking), Config)
+        return to_config(_without_places(read_yaml(file), tracking), Config)
 
 
 @contextlib.contextmanager

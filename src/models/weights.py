@@ -12,6 +12,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import ConfigError
+from ..system import quiet_stderr
 from .classifier import backbone, create_classifier, mirrored, unmirrored
 from .efficientnet_lite import load_torch_weights
 
@@ -37,6 +38,20 @@ def finished(classifier: keras.Model, config: Config) -> keras.Model:
     return mirrored(final) if config.evaluation.flip else final
 
 
+def load_model(file: Path, *, compiled: bool = False) -> keras.Model:
+    """Load a Keras model, which may be a stranger's: one that holds code of its own is not loaded. Raises ValueError,
+    with one line, for whatever Keras does not load.
+    """
+    try:
+        with quiet_stderr():  # TensorFlow's report of a lack of memory; a warning that an optimizer is a fresh one
+            return keras.saving.load_model(file, compile=compiled, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 - Keras raises any, by what the file says
+        reason = " ".join(str(error).split())
+        if "safe_mode" in reason:
+            raise ValueError("it holds code of its own, which is never run") from None
+        raise ValueError(f"{type(error).__name__}: {reason[:200]}") from None
+
+
 def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
     """Set the classifier's weights to those of a model (.keras), its own (.weights.h5) or its backbone's (.h5, .pth).
 
@@ -44,7 +59,7 @@ def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
     """
     try:
         if file.suffix == ".keras":
-            found = unmirrored(keras.saving.load_model(file, compile=False, safe_mode=True)).get_weights()
+            found = unmirrored(load_model(file)).get_weights()
             for own, weights in zip(classifier.weights, found, strict=True):
                 if tuple(own.shape) != weights.shape:
                     raise ValueError(f"{own.path} is {weights.shape} there, {tuple(own.shape)} here")
@@ -54,7 +69,7 @@ def load_weights(classifier: keras.Model, file: Path, key: str) -> None:
         else:
             whole = file.name.endswith(".weights.h5")
             (classifier if whole else backbone(classifier)).load_weights(file)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - what a file that is none makes Keras, h5py and torch raise
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{key}: {file.name} does not hold the weights of this network: {reason}") from None
 

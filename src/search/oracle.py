@@ -77,7 +77,8 @@ def create_oracle(
 class Search:
     """An oracle and its journal. Reading the journal back brings the search to where it was.
 
-    `results` are by trial id, `open` are trials begun and not ended, which a resumed search has to run again.
+    `results` are by trial id, `open` are trials begun and not ended, which a resumed search has to run again. Those
+    that failed by their surroundings are open too; `deferred` has why.
     """
 
     def __init__(self, oracle: keras_tuner.engine.oracle.Oracle, journal: Path) -> None:
@@ -87,6 +88,7 @@ class Search:
         oracle._set_project_dir(self.scratch.name, "oracle")  # it insists on writing files, which nothing reads
         self.results: dict[str, Result] = {}
         self.trials: dict[str, Trial] = {}
+        self.deferred: dict[str, Result] = {}
         self.exhausted = False
         for event in read_entries(journal):
             self._replay(event)

@@ -125,7 +125,7 @@ def trials_table(search: Search, objective: str, space: Sequence[str]) -> pd.Dat
     """One row for each trial in the order of their beginning: its values, status, score, seconds, run and reason."""
     rows = []
     for key, trial in search.trials.items():
-        result = search.results.get(key, Result("failed", reason="not ended"))
+        result = search.results.get(key) or search.deferred.get(key) or Result("failed", reason="not ended")
         values = {name: trial.values.get(name) for name in space}
         epochs = {} if trial.epochs is None else {"epochs": trial.epochs}
         facts = {"status": result.status, objective: result.score, "seconds": round(result.seconds, 1)}
@@ -170,9 +170,10 @@ def record(parent: Parent, search: Search, best: tuple[Trial, Result], command: 
 
 def summary(search: Search) -> str:
     """`30 trials: 27 completed, 2 failed, 1 rejected`."""
-    counts = Counter(result.status for result in search.results.values())
+    ended = [*search.results.values(), *search.deferred.values()]
+    counts = Counter(result.status for result in ended)
     listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return f"{len(search.results)} trials: {listed or 'none ended'}"
+    return f"{len(ended)} trials: {listed or 'none ended'}"
 
 
 def _importance_lines(shares: pd.Series) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
+import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -73,19 +74,29 @@ def run_search(config: TuneConfig, request: Request, base: Sequence[str], compos
 
     Its journal and the states of its trials are kept in `config.output`, or below outputs/tune. Raise SweepError.
     """
+    check_name(config)
     digest = search_digest(config)
     folder = output_folder(config.output) if config.output else SEARCHES / digest
     with worker_pool(config.tuner.workers, folder / "logs", config.tuner.backend, config.cluster) as pool:
         oracle = create_oracle(config.tuner, hyperparameters(config.space), config.trainer.epochs)
         search = Search(oracle, folder / "journal.jsonl")
         trials = Trials(search, config.tuner, config.space, base, compose, train, folder / "states")
+        data = {"dataset.name": [config.dataset.name], "dataset.source": [config.dataset.source]}
         parent = open_parent(
-            config.tracking, "tune", f"tune {config.tuner.name}", digest, command=request.command, resume=True
+            config.tracking,
+            "tune",
+            f"tune {config.tuner.name}",
+            digest,
+            command=request.command,
+            params={**data, "model.name": [config.model.name]},
+            resume=True,
         )
         try:
             with SweepProgress(config.tuner.max_trials, Console(markup=False)) as progress:
                 ended = trials.run(Runner(pool, parent, progress, base))
         except (KeyboardInterrupt, UserError) as error:
+            if isinstance(error, KeyboardInterrupt):
+                print(f"to go on with the search: {request.command}", file=sys.stderr)
             if parent is not None:
                 parent.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
@@ -100,26 +111,48 @@ def conclude(session: Session) -> tuple[Trial, Result]:
     if parent is not None:
         parent.end("FINISHED" if best else "FAILED")
     if best is None:
-        reasons = {result.reason for result in search.results.values()}
+        reasons = {result.reason for result in [*search.results.values(), *search.deferred.values()]}
         raise SweepError(f"no trial completed: {summary(search)}; {'; '.join(sorted(reasons)[:3])}")
     winner = session.trials.overrides(best[0])
     result = f"{summary(search)}; {session.ended}. The best {config.tuner.objective} is {best[1].score:.4f}"
     again = Request.of("train", config, winner).command
+    named = _write_winner(session, winner, result, pages)
     if parent is not None:
         record(parent, search, best, again, pages)
-    print(f"{result}:\n  {again}\n  {_write_winner(session, winner, result)}\nreport: {pages}")
+    print(f"{result}:\n  {again}\n  {named}\nreport: {pages}")
     return best
 
 
-def _write_winner(session: Session, winner: Sequence[str], result: str) -> str:
-    """Write the experiment of the winner's overrides and return the command or path by which it runs."""
-    config = session.config
-    if not repeats(experiment_text(winner), winner, session.trials.compose):
+def _write_winner(session: Session, winner: Sequence[str], result: str, pages: Path) -> str:
+    """Write the experiment of the winner's overrides into the report, and among the experiments as `tuner.save_as`
+    says; give the command or path by which it runs.
+    """
+    body = experiment_text(winner)
+    if not repeats(body, winner, session.trials.compose):
         return "(no experiment file: what it can hold would make another run than this command)"
-    name = config.tuner.save_as or f"{config.model.name}_{config.tuner.name}"
-    file = write_experiment(EXPERIMENTS, name, winner, search=search_digest(config), facts=[result])
-    by_name = f"{shell_command('train')} experiment={file.stem}" if IN_CHECKOUT else f"as a config: {file}"
-    return by_name if file.stem == f"tuned_{name}" else f"{by_name}  (tuned_{name}.yaml is not of this search)"
+    package, _, body = body.partition("\n")
+    kept = without_roles(winner, Config, ENVIRONMENT, SESSION, LAUNCH)
+    head = [f"# {result}", f"# Reproduce: {command_line('train', kept)}", _mark(session.config)]
+    file, name = pages / "winner.yaml", session.config.tuner.save_as
+    file.write_text("\n".join([package, *head, body]))
+    if name is None:
+        return f"{file}: as an experiment (tuner.save_as=NAME puts it among the experiments)"
+    EXPERIMENTS.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
+    saved = Path(shutil.copy(file, EXPERIMENTS / f"tuned_{name}.yaml"))
+    return f"{shell_command('train')} experiment={saved.stem}" if IN_CHECKOUT else f"as a config: {saved}"
+
+
+def _mark(config: TuneConfig) -> str:
+    return f"# Search: {search_digest(config)}"
+
+
+def check_name(config: TuneConfig) -> None:
+    """Raise ConfigError where `tuner.save_as` names an experiment that this search has not written."""
+    file = EXPERIMENTS / f"tuned_{config.tuner.save_as}.yaml"
+    if config.tuner.save_as and file.exists() and _mark(config) not in file.read_text().splitlines():
+        raise ConfigError(
+            f"tuner.save_as={config.tuner.save_as}: {file} is there, and not of this search; name another"
+        )
 
 
 def search_digest(config: TuneConfig) -> str:
@@ -180,26 +213,3 @@ def repeats(text: str, overrides: Sequence[str], compose: Compose) -> bool:
         except ConfigError:
             return False
     return config_digest(made) == config_digest(compose(overrides))
-
-
-def write_experiment(
-    folder: Path, name: str, overrides: Sequence[str], *, search: str, facts: Sequence[str] = ()
-) -> Path:
-    """Write `tuned_<name>.yaml` to `folder`, by which `src.train experiment=tuned_<name>` is the run of `overrides`.
-
-    `facts` are lines for its head. A file of that name is replaced where the `search` with this digest wrote it, or
-    where it is the same run; beside any other one it is `tuned_<name>_2.yaml`, and so on.
-    """
-    kept = without_roles(overrides, Config, ENVIRONMENT, SESSION, LAUNCH)
-    own = [f"# That is: {command_line('train', kept)}", f"# Search: {search}"]
-    file = next(
-        file
-        for number in itertools.count(1)
-        if not (file := folder / f"tuned_{name}{'' if number == 1 else f'_{number}'}.yaml").exists()
-        or set(own) & set(file.read_text().splitlines())
-    )
-    package, _, body = experiment_text(overrides).partition("\n")
-    head = [*(f"# {fact}" for fact in facts), f"# Reproduce: {shell_command('train')} experiment={file.stem}", *own]
-    folder.mkdir(exist_ok=True)  # a checkout has it, the working directory of an installed package may not
-    file.write_text("\n".join([package, *head, body]))
-    return file

@@ -36,12 +36,15 @@ class Trials:
     train: Train
     folder: Path
     running: dict[int, Trial] = field(default_factory=dict)
+    latest: list[Result] = field(default_factory=list)
+    """Results of the trials that this process trained, in the order in which they ended."""
 
     def run(self, runner: Runner) -> str:
         """Run trials until a budget or the space is used up, and return the reason in words.
 
-        Trials that a killed search left open run first, or are taken over if they had finished. Raise
-        SweepError after `tuner.max_failures` failed trials in a row, KeyboardInterrupt when interrupted.
+        Trials that a killed search left open run first, or are taken over if they had finished; so do those that
+        failed for want of disk, memory or a store, which says nothing about their values. Raise SweepError after
+        `tuner.max_failures` failed trials in a row, KeyboardInterrupt when interrupted.
         """
         deadline = time.monotonic() + 60 * (self.tuner.max_minutes or math.inf)
         waiting, reason = self._left_open(runner), ""
@@ -51,17 +54,20 @@ class Trials:
                 reason = reason or self._spent(deadline)
                 if not runner.has_room or not (waiting or not reason):
                     if not self.running:
-                        return reason
+                        return f"{reason}; {self._waiting()}" if self.search.deferred else reason
                     self._collect(runner)
                 elif trial := waiting.pop(0) if waiting else self.search.next():
                     self._begin(trial, runner)
-                elif self.search.exhausted:
-                    reason = "the space is used up"
+                elif self.search.exhausted or not self.running:  # or hyperband's round waits for a deferred trial
+                    reason = "the space is used up" if self.search.exhausted else "its round is not complete"
                 else:
                     self._collect(runner)
         except (KeyboardInterrupt, SweepError):
             runner.interrupt()
             raise
+
+    def _waiting(self) -> str:
+        return f"{len(self.search.deferred)} failed by their surroundings, the same command tries them again"
 
     def overrides(self, trial: Trial) -> list[str]:
         """Return all overrides of a trial for `src.train`: its values, and how far it is trained."""
@@ -90,7 +96,11 @@ class Trials:
             pass
         for job, outcome in ended:
             trial = self.running.pop(job.number)
-            self.search.end(trial, self._result(outcome))
+            self.latest.append(result := self._result(outcome))
+            if result.status == "failed" and outcome.transient:
+                self.search.deferred[trial.id] = result
+                continue
+            self.search.end(trial, result)
             if self.tuner.name != "hyperband":
                 shutil.rmtree(self.folder / trial.id, ignore_errors=True)
         self._check_failures()
@@ -143,7 +153,8 @@ class Trials:
     def _spent(self, deadline: float) -> str:
         """Return which budget is used up, empty if none is."""
         counts = Counter(result.status for result in self.search.results.values())
-        if counts["completed"] + counts["failed"] + len(self.running) >= self.tuner.max_trials:
+        begun = counts["completed"] + counts["failed"] + len(self.search.deferred) + len(self.running)
+        if begun >= self.tuner.max_trials:
             return f"tuner.max_trials={self.tuner.max_trials} reached"
         if time.monotonic() > deadline:
             return f"tuner.max_minutes={self.tuner.max_minutes:g} over"
@@ -152,7 +163,8 @@ class Trials:
         return ""
 
     def _check_failures(self) -> None:
-        trained = [result for result in self.search.results.values() if result.status != "rejected"]
-        last = trained[-self.tuner.max_failures :]
+        last = self.latest[-self.tuner.max_failures :]
         if len(last) == self.tuner.max_failures and all(result.status == "failed" for result in last):
-            raise SweepError(f"{len(last)} trials in a row failed (tuner.max_failures); the last: {last[-1].reason}")
+            waiting = f"; {self._waiting()}" if self.search.deferred else ""
+            reason = f"the last: {last[-1].reason}{waiting}"
+            raise SweepError(f"{len(last)} trials in a row failed (tuner.max_failures); {reason}")

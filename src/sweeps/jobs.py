@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..config import Config
 from ..config.identity import Request, config_digest
-from ..errors import UserError
+from ..errors import UserError, is_of_surroundings
 from ..tracking.run_folder import RunLink
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ Train = Callable[[Config, Request, RunLink], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a job: `reason` of a failure, `returned` by Hydra where it ran the job.
+    """The end of a job: `reason` of a failure, `returned` by Hydra where it ran the job. A `transient` failure is one
+    of the surroundings (disk, memory, store), after which the same job may succeed.
 
     `scores` has `best/val_*` (of the epoch with the best weights) and `validation/*` and `test/*` (as evaluated).
     """
@@ -51,6 +52,7 @@ class Outcome:
     weights_digest: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     returned: JobReturn | None = None
+    transient: bool = False
 
     @classmethod
     def of(cls, result: Trained) -> Outcome:
@@ -103,12 +105,12 @@ def execute(job: Job) -> Outcome:
     try:
         outcome = job.run()
     except UserError as error:
-        outcome = Outcome("failed", reason=str(error))
+        outcome = Outcome("failed", reason=str(error), transient=is_of_surroundings(error))
     except KeyboardInterrupt:
         outcome = Outcome("killed", reason="interrupted")
-    except Exception:  # noqa: BLE001 - a defect of one job ends that job alone
+    except Exception as error:  # noqa: BLE001 - a defect of one job ends that job alone
         traceback.print_exc()
-        outcome = Outcome("failed")
+        outcome = Outcome("failed", transient=is_of_surroundings(error))
     return replace(outcome, seconds=time.perf_counter() - start)
 
 

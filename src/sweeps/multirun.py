@@ -189,6 +189,10 @@ class Sweep:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         if not interrupted and self.outcomes and self.jobs[0].config is not None:
             report(self.jobs, self.outcomes, self.parent, self.folder)
+        if interrupted and self.jobs and self.jobs[0].config is not None and self.jobs[0].config.tracking.name != "off":
+            onward = [each for each in sys.argv[1:] if not each.startswith(("sweep.skip_finished=", "resume="))]
+            onward += ["sweep.skip_finished=true", "resume=auto"]
+            print(f"to go on with the sweep: {command_line('train', onward)}", file=sys.stderr)
         if self.parent is not None:
             failed = kind is not None or self._failed(self.jobs)
             self.parent.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
@@ -222,7 +226,13 @@ class Sweep:
         digests = "".join(sorted(job.digest for job in batch))
         digest = hashlib.sha256(digests.encode()).hexdigest()[:32]
         command, resume = command_line("train", sys.argv[1:]), config.sweep.skip_finished
-        return open_parent(config.tracking, "sweep", name, digest, command=command, resume=resume)
+        configs = [job.config for job in batch if job.config is not None]
+        params = {
+            "dataset.name": [each.dataset.name for each in configs],
+            "dataset.source": [each.dataset.source for each in configs],
+            "model.name": [each.model.name for each in configs],
+        }
+        return open_parent(config.tracking, "sweep", name, digest, command=command, params=params, resume=resume)
 
     def _failed(self, jobs: Sequence[HydraJob]) -> list[HydraJob]:
         return [job for job in jobs if job.number in self.outcomes and self.outcomes[job.number].status == "failed"]

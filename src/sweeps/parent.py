@@ -79,11 +79,19 @@ class Parent:
 
 
 def open_parent(
-    tracking: TrackingConfig, role: str, name: str, digest: str, *, command: str, resume: bool
+    tracking: TrackingConfig,
+    role: str,
+    name: str,
+    digest: str,
+    *,
+    command: str,
+    params: Mapping[str, Sequence[str]],
+    resume: bool,
 ) -> Parent | None:
     """Open the run of the sweep with this `digest`: MLFLOW_RUN_ID's, with `resume` the newest one, else a new one.
 
-    Return None with tracking=off. Children that a dead process left running below a resumed sweep are closed first.
+    `params` has the values of all jobs, by the names that they have in the jobs' own runs. Return None with
+    tracking=off. Children that a dead process left running below a resumed sweep are closed first.
     """
     if tracking.name == "off":
         return None
@@ -104,6 +112,8 @@ def open_parent(
     tags = {ROLE_TAG: role, SWEEP_TAG: digest, "command": command}
     run_id = given or client.create_run(experiment, run_name=name, tags=tags).info.run_id
     parent = Parent(mlflow, tracking, run_id, command)
+    for key, values in params.items():
+        client.log_param(run_id, key, ", ".join(dict.fromkeys(values)))
     if given:
         client.update_run(given, status="RUNNING")
         for key, value in tags.items():

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.context
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -211,7 +212,8 @@ class ProcessPool(Pool):
         self.free.append(worker.slot)
         if outcome.status != "failed" or outcome.reason:
             return outcome
-        return replace(outcome, reason=_reason(worker.process.exitcode or 0, ended.log))
+        code = worker.process.exitcode or 0
+        return replace(outcome, reason=_reason(code, ended.log), transient=outcome.transient or code == -signal.SIGKILL)
 
 
 def _reason(exit_code: int, log: Path) -> str:

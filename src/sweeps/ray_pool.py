@@ -53,7 +53,7 @@ class RayPool(Pool):
             return Outcome("killed", time.perf_counter() - ended.started, reason="interrupted")
         except errors.RayError as error:
             reason = str(error).strip().splitlines()[-1]
-            return Outcome("failed", time.perf_counter() - ended.started, reason=reason)
+            return Outcome("failed", time.perf_counter() - ended.started, reason=reason, transient=True)
         if outcome.status != "failed" or outcome.reason:
             return outcome
         return replace(outcome, reason=f"a defect (traceback in {ended.log} on its node)")

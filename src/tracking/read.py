@@ -24,10 +24,14 @@ from .store import (
     GIVEN_RUN,
     SQLITE,
     artifact_root,
+    check_artifacts,
+    check_database,
     check_server,
     checked_id,
+    first_line,
     folder_name,
     point_at,
+    store_errors,
     tracking_uri,
     unsent_root,
     why_unusable,
@@ -71,8 +75,8 @@ def find_runs(config: TrackingConfig, query: str = "") -> list[RecordedRun]:
     while token != "":
         try:
             page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
-        except mlflow.MlflowException as error:
-            raise TrackingError(f"filter={query}: {str(error).splitlines()[0]}") from error
+        except store_errors() as error:
+            raise TrackingError(f"filter={query}: {first_line(error)}") from error
         runs += [_recorded(run) for run in page if ROLE_TAG not in run.data.tags]
         token = page.token or ""
     return runs
@@ -98,10 +102,9 @@ def find_run(config: TrackingConfig, which: str, key: str = "run") -> RecordedRu
     try:
         run_id = mlflow.models.get_model_info(which).run_id if which.startswith("models:/") else which
         return _recorded(mlflow.get_run(run_id))
-    except (mlflow.MlflowException, OSError) as error:
+    except store_errors() as error:
         raise TrackingError(
-            f"{key}={which}: {str(error).splitlines()[0]}; "
-            "accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
+            f"{key}={which}: {first_line(error)}; accepts a run id, latest, best, models:/NAME@ALIAS or a folder"
         ) from error
 
 
@@ -180,6 +183,8 @@ def connect(config: TrackingConfig) -> ModuleType:
         raise TrackingError(
             f"{uri}: no runs are recorded there yet; train one, or name another store (tracking.uri= or --tracking-uri)"
         )
+    if uri.startswith(SQLITE):
+        check_database(Path(uri.removeprefix(SQLITE)))
     check_place(config)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -194,11 +199,12 @@ def open_experiment(config: TrackingConfig) -> tuple[ModuleType, str]:
     try:
         experiment = mlflow.get_experiment_by_name(config.experiment)
         known = [found.name for found in mlflow.search_experiments()] if experiment is None else []
-    except mlflow.MlflowException as error:
+    except store_errors() as error:
         raise TrackingError(f"the tracking store {uri} cannot be read: {why_unusable(error, uri)}") from error
     if experiment is None:
         hint = suggest(config.experiment, known) or f"; there are {', '.join(known)}"
         raise TrackingError(f"tracking.experiment={config.experiment}: no such experiment in {uri}{hint}")
+    check_artifacts(config, experiment.artifact_location)
     return mlflow, experiment.experiment_id
 
 

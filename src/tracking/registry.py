@@ -7,7 +7,7 @@ import io
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +37,18 @@ class Version:
         return f"version {self.number}"
 
 
-def holder(tracking: TrackingConfig, name: str, alias: str) -> Version | None:
-    """The version that holds the alias; None where none does."""
+def holders(tracking: TrackingConfig, name: str, alias: str) -> list[Version]:
+    """The versions that held the alias and are still there, the present one last; empty where none holds it."""
     client = _client(tracking)
     with _explained(f"models:/{name}@{alias}"):
-        number = _aliases(client, name).get(alias)
-        return None if number is None else _version(client, name, number)
+        if alias not in _aliases(client, name):
+            return []
+        return [_version(client, name, number) for number in _kept(client, name, _history(client, name, alias))]
+
+
+def _kept(client: MlflowClient, name: str, numbers: Sequence[str]) -> list[str]:
+    there = {str(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+    return [number for number in numbers if number in there]
 
 
 def add_version(tracking: TrackingConfig, run: RecordedRun, bundle: Path, keras_model: Path, name: str) -> Version:
@@ -127,8 +133,7 @@ def roll_back(tracking: TrackingConfig, name: str, alias: str) -> tuple[Version,
         if alias not in _aliases(client, name):
             raise TrackingError(f"models:/{name}@{alias}: no version holds this alias")
         held = _history(client, name, alias)
-        there = {str(version.version) for version in client.search_model_versions(f"name = '{name}'")}
-        earlier = [number for number in held[:-1] if number in there]
+        earlier = _kept(client, name, held[:-1])
         if not earlier:
             raise TrackingError(f"models:/{name}@{alias}: no version held it before version {held[-1]}")
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -18,52 +18,90 @@ from pathlib import Path
 import yaml
 from filelock import Timeout
 
-from ..config import Config, TrackingConfig, plain, to_config
+from ..config import Config, TrackingConfig, plain, read_yaml, shell_command, to_config
 from ..config.base import LAUNCH, SESSION, role_of
 from ..config.identity import Request, config_digest
 from ..errors import ConfigError, TrackingError
-from .read import open_experiment
-from .run_folder import RunLink, close_announced, read_spooled_run
-from .spool import locked, send, unsent_folders
-from .store import DIGEST_TAG, checkpoints_root, unsent_root
+from .read import connect
+from .run_folder import RunLink, is_free, locked, read_spooled_run
+from .spool import sync, unsent_folders
+from .store import checkpoints_root, unsent_root
 
 CONFIG, REQUEST = "config.yaml", "request.json"
 MAX_KEPT = 10
 
 
-def resume(config: Config, request: Request, link: RunLink | None = None) -> tuple[Config, Request, RunLink | None]:
-    """Return config, request and link of the run to go on with, as `config.resume` asks; without it those given.
+Resumed = tuple[Config, Request, RunLink | None]
 
-    `auto` finds the newest unfinished run of the same config, and starts a new one where there is none; an id takes the
-    recorded config with it, and of `config` only what is about this call. Raises ConfigError where the run left no
-    checkpoint on this machine.
+
+@contextlib.contextmanager
+def resume(config: Config, request: Request, link: RunLink | None = None) -> Iterator[Resumed]:
+    """Give config, request and link of the run to go on with, as `config.resume` asks, and keep others from it while
+    the context is open; without `config.resume` those given.
+
+    `auto` finds the newest unfinished run of the same config that no process is at, and starts a new one where there is
+    none; an id takes the recorded config with it, and of `config` only what is about this call. Raises ConfigError
+    where the run left no checkpoint on this machine.
     """
     if config.resume is None:
-        return config, request, link
+        yield config, request, link
+        return
     if config.tracking.name == "off":
         raise ConfigError(
             f"resume={config.resume}: nothing is recorded with tracking=off; use trainer.checkpoint=FOLDER"
         )
-    root, going = checkpoints_root(config.tracking), running(config.tracking)
-    if config.resume in going:
-        raise ConfigError(f"resume={config.resume}: this run is still going in another process")
-    found = {file.parent.name: file for file in root.glob(f"*/{CONFIG}") if file.parent.name not in going}
-    if config.resume == "auto":
-        same = [file for file in found.values() if _is_of(file, config)]
-        newest = max(same, key=lambda file: file.stat().st_mtime, default=None)
-        if newest is None:
-            return config, request, link
-        run_id = newest.parent.name
-    else:
-        run_id = config.resume
-        if run_id not in found:
-            known = f"; there are {', '.join(sorted(found))}" if found else ""
-            raise ConfigError(f"resume={run_id}: no such unfinished run in {root}{known}")
-        try:
-            config = _read(found[run_id], config)
-        except (OSError, ConfigError) as error:
-            raise ConfigError(f"resume={run_id}: {error}") from None
-    return config, _recorded_request(root / run_id, request), replace(link or RunLink(), resumed=run_id)
+    with contextlib.ExitStack() as stack:
+        checkpoint = (_newest_of if config.resume == "auto" else _named)(config, stack)
+        if checkpoint is None:
+            yield config, request, link
+            return
+        if config.resume != "auto":
+            try:
+                config = _read(checkpoint / CONFIG, config)
+            except (OSError, ConfigError) as error:
+                raise ConfigError(f"resume={config.resume}: {error}") from None
+        yield config, _recorded_request(checkpoint, request), replace(link or RunLink(), resumed=checkpoint.name)
+
+
+def _newest_of(config: Config, stack: contextlib.ExitStack) -> Path | None:
+    """Lock the newest checkpoint of the same config that is free."""
+    files = checkpoints_root(config.tracking).glob(f"*/{CONFIG}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        if _is_of(file, config):
+            with contextlib.suppress(Timeout, OSError):
+                stack.enter_context(locked(file.parent, CONFIG))
+                if file.exists():  # else its run has finished just then
+                    return file.parent
+    return None
+
+
+def _named(config: Config, stack: contextlib.ExitStack) -> Path:
+    """Lock the checkpoint of the run that `config.resume` names. Raises ConfigError where there is none."""
+    root, run_id = checkpoints_root(config.tracking), str(config.resume)
+    found = sorted(file.parent.name for file in root.glob(f"*/{CONFIG}"))
+    if run_id not in found:
+        if _has_finished(config.tracking, run_id):
+            raise ConfigError(
+                f"resume={run_id}: this run has finished; to train it again: {shell_command('rerun')} run={run_id}"
+            )
+        known = f"; there are {', '.join(found)}" if found else ""
+        raise ConfigError(f"resume={run_id}: no such unfinished run in {root}{known}")
+    try:
+        stack.enter_context(locked(root / run_id, CONFIG))
+    except Timeout:
+        raise ConfigError(f"resume={run_id}: this run is still going in another process") from None
+    return root / run_id
+
+
+def _has_finished(tracking: TrackingConfig, run_id: str) -> bool:
+    try:
+        mlflow = connect(tracking)
+    except TrackingError:
+        return False
+    try:
+        return bool(mlflow.get_run(run_id).info.status == "FINISHED")
+    except mlflow.MlflowException:
+        return False
 
 
 def _is_of(file: Path, config: Config) -> bool:
@@ -87,50 +125,52 @@ def _recorded_request(checkpoint: Path, request: Request) -> Request:
         return request
 
 
-def _read(file: Path, config: Config) -> Config:
-    """A recorded config with the sections about this call from `config`. Raises ConfigError for one that is none."""
+def _read(file: Path, config: Config | None = None) -> Config:
+    """A recorded config, the sections about this call from `config`. Raises ConfigError for one that is none."""
     try:
-        tree = yaml.safe_load(file.read_text())
+        tree = read_yaml(file)
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{file.name} holds no config")
-    own = {name: value for name, value in plain(config).items() if role_of(name, Config) in (SESSION, LAUNCH)}
+    given = plain(config) if config else {}
+    own = {name: value for name, value in given.items() if role_of(name, Config) in (SESSION, LAUNCH)}
     return to_config({**tree, **own}, Config)
 
 
 @contextlib.contextmanager
-def kept_checkpoint(config: Config, run_id: str) -> Iterator[Path]:
-    """The folder for the state of the run's fit; it goes when the body is done, and stays where the body fails."""
+def kept_checkpoint(config: Config, run_id: str, link: RunLink) -> Iterator[Path]:
+    """The folder for the state of the run's fit, locked; it goes when the body is done, and stays where it fails.
+    Raises TrackingError where another process is at the run.
+    """
     root = checkpoints_root(config.tracking)
     folder = root / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{CONFIG}.partial"
-    partial.write_text(yaml.safe_dump(plain(config), sort_keys=False))
-    os.replace(partial, folder / CONFIG)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-    going = running(config.tracking)
+    with contextlib.ExitStack() as stack:
+        if not link.resumed:  # else `resume` has locked it
+            try:
+                stack.enter_context(locked(folder, CONFIG))
+            except Timeout:
+                raise TrackingError(f"run {run_id} is still going in another process") from None
+        partial = folder / f"{CONFIG}.partial"
+        partial.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        os.replace(partial, folder / CONFIG)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another process may be clearing up as well
-        ended = sorted((other.stat().st_mtime, other) for other in root.iterdir() if other.name not in going)
+        ended = sorted((other.stat().st_mtime, other) for other in root.iterdir() if is_free(other, CONFIG))
         for _, old in ended[:-MAX_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def running(tracking: TrackingConfig) -> set[str]:
-    """The ids of the store's runs whose process, on this machine or another, is still there."""
-    folders = unsent_folders(unsent_root(tracking))
-    return {folder.name.rpartition("-")[0] for folder in folders if not _is_free(folder)}
-
-
 def under_way(tracking: TrackingConfig) -> set[str]:
-    """The config digests of the experiment's runs that another process is at."""
-    going = running(tracking)
-    if not going:
-        return set()
-    mlflow, experiment_id = open_experiment(tracking)
-    found = mlflow.MlflowClient().search_runs([experiment_id], "attributes.status = 'RUNNING'")
-    return {run.data.tags.get(DIGEST_TAG, "") for run in found if run.info.run_id in going}
+    """Return the config digests of the store's runs that a process, on this machine or another, is at."""
+    digests = set()
+    for file in checkpoints_root(tracking).glob(f"*/{CONFIG}"):
+        with contextlib.suppress(OSError, ConfigError):
+            if not is_free(file.parent, CONFIG):
+                digests.add(config_digest(_read(file)))
+    return digests
 
 
 def close_dead_runs(tracking: TrackingConfig) -> list[str]:
@@ -141,20 +181,6 @@ def close_dead_runs(tracking: TrackingConfig) -> list[str]:
     closed = []
     for folder in unsent_folders(unsent_root(tracking)):
         with contextlib.suppress(TrackingError, OSError, ValueError):
-            if _is_dead(folder):
-                closed.append(send(folder))
-    return [run_id for run_id in closed if run_id] + close_announced(tracking)
-
-
-def _is_dead(folder: Path) -> bool:
-    return read_spooled_run(folder).host == socket.gethostname() and _is_free(folder)
-
-
-def _is_free(folder: Path) -> bool:
-    try:
-        with locked(folder):
-            return True
-    except (FileNotFoundError, FileExistsError):  # its folder was removed just then
-        return True
-    except Timeout:
-        return False
+            if read_spooled_run(folder).host == socket.gethostname() and is_free(folder):
+                closed.append(sync(folder))
+    return [run_id for run_id in closed if run_id]

@@ -8,15 +8,14 @@ come, and the rest when the run ends. Where the store is away or locked by then,
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shlex
-import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,23 +23,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from ..config import Config, output_folder, shell_command
+from ..config import Config, TrackingConfig, output_folder, shell_command
 from ..config.identity import config_digest, flat_params
-from ..errors import TrackingError
+from ..errors import DISK_FULL, TrackingError
 from .provenance import PREFIX, system_metrics
 from .resuming import close_dead_runs, kept_checkpoint
-from .run_folder import TAG, RunLink, SpooledRun, announced, write_spooled_run
+from .run_folder import LOCK, TAG, RunLink, SpooledRun, write_spooled_run
 from .spool import (
-    LOCK,
     MODEL,
     Event,
     Spool,
     complete,
     deliver,
     discard,
-    first_line,
     milliseconds,
-    store_errors,
 )
 from .store import (
     DATA_TAG,
@@ -48,10 +44,13 @@ from .store import (
     GIVEN_RUN,
     JOB_TAG,
     PARENT_TAG,
+    check_artifacts,
     check_given_run,
     checked_id,
     checkpoints_root,
+    first_line,
     open_store,
+    store_errors,
     tracking_uri,
     unsent_root,
 )
@@ -91,13 +90,13 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     if link == RunLink() and (given := check_given_run(mlflow, config.tracking)):
         os.environ.pop(GIVEN_RUN)  # one run only, as MLflow's own functions do
     experiment = client.get_experiment_by_name(config.tracking.experiment).experiment_id
-    links = {PARENT_TAG: link.parent, JOB_TAG: link.job}
+    links = {PARENT_TAG: link.parent or _active_run(mlflow), JOB_TAG: link.job}
     tags = {**tags, DIGEST_TAG: config_digest(config), **{key: value for key, value in links.items() if value}}
     if link.resumed:
-        return _take_up(client, client.get_run(link.resumed), tags)
+        return _take_up(config.tracking, client, client.get_run(link.resumed), tags)
     earlier = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{link.job}'", max_results=1) if link.job else []
     if earlier:
-        return _take_up(client, earlier[0], tags)
+        return _take_up(config.tracking, client, earlier[0], tags)
     tags = resolve_tags(dict(tags))
     run_id = checked_id(given or client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     params = [mlflow.entities.Param(key, value) for key, value in flat_params(config).items()]
@@ -107,9 +106,18 @@ def begin_run(mlflow: ModuleType, config: Config, name: str, tags: Mapping[str, 
     return StartedRun(run_id)
 
 
-def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> StartedRun:
+def _active_run(mlflow: ModuleType) -> str | None:
+    """The id of the run that the caller has begun in this store by MLflow's own `start_run`; None without one."""
+    active = mlflow.active_run()
+    with contextlib.suppress(mlflow.MlflowException):
+        return str(mlflow.get_run(active.info.run_id).info.run_id) if active else None
+    return None
+
+
+def _take_up(tracking: TrackingConfig, client: Any, run: Any, tags: Mapping[str, str]) -> StartedRun:
     """Go on with a run that an earlier attempt has begun: nothing that it recorded is recorded again."""
     run_id = checked_id(run.info.run_id)
+    check_artifacts(tracking, run.info.artifact_uri)
     for key in (TAG, PARENT_TAG, JOB_TAG):
         if key in tags:
             client.set_tag(run_id, key, tags[key])
@@ -127,7 +135,6 @@ def _take_up(client: Any, run: Any, tags: Mapping[str, str]) -> StartedRun:
 
 
 PATIENCE_SECONDS = 15.0
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Run:
@@ -174,12 +181,13 @@ class TrackedRun(Run):
     """
 
     def __init__(
-        self, config: Config, mlflow: ModuleType, started: StartedRun, about: SpooledRun, folder: Path
+        self, config: Config, mlflow: ModuleType, started: StartedRun, about: SpooledRun, folder: Path, *, alone: bool
     ) -> None:
         super().__init__(about.record)
         self.id, self.config, self.mlflow, self.started, self.about = about.run, config, mlflow, started, about
         self.spool = Spool(folder, lambda events: deliver(mlflow, about.run, folder, events))
         self.sampling = contextlib.ExitStack()
+        self.alone = alone
 
     def __enter__(self) -> TrackedRun:
         if self.config.tracking.system_metrics:
@@ -200,6 +208,8 @@ class TrackedRun(Run):
             print(f"{self.spool.folder}: {full.strerror}; the next run here closes run {self.id}", file=sys.stderr)
         else:
             self._finish()
+        if status == "KILLED" and self.alone:
+            print(f"to go on with the run: {shell_command('train')} resume={self.id}", file=sys.stderr)
 
     def _finish(self) -> None:
         """Deliver what is left, or say how to do it later."""
@@ -212,13 +222,11 @@ class TrackedRun(Run):
         reason = reason or spool.rejected or ("" if spool.delivered else spool.reason or "it does not answer")
         if reason:
             print(
-                f"the tracking store does not have all of run {spool.folder.name} ({reason}); the rest waits in "
+                f"the tracking store does not have all of run {self.id} ({reason}); the rest waits in "
                 f"{spool.folder}: {shell_command('sync')} {shlex.quote(str(spool.folder))}",
                 file=sys.stderr,
             )
         else:
-            if self.config.output and (spool.folder / MODEL).exists():  # after its artifacts, which it is not
-                shutil.move(spool.folder / MODEL, self.folder / MODEL)
             discard(spool.folder)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -244,8 +252,8 @@ class TrackedRun(Run):
         self.set_tags({f"{DATA_TAG}.{split}": digest for split, digest in splits.items()})
 
     def log_model(self, model: keras.Model) -> None:
-        if self.config.tracking.log_model:
-            model.save(self.spool.folder / MODEL)  # delivered when the run ends
+        if self.config.tracking.log_model:  # delivered when the run ends
+            super().log_model(model)
 
     def _keep(self, metrics: Mapping[str, float], step: int) -> None:
         self.spool.add({"metrics": dict(metrics), "step": step, "time": milliseconds()})
@@ -271,9 +279,7 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
                 output = None if config.output is None else output_folder(config.output)
                 yield Run(output or Path(stack.enter_context(temporary)))
                 return
-            run = _started(config, name, tags, link, stack)
-            run.checkpoint = stack.enter_context(kept_checkpoint(config, run.about.run))
-            yield stack.enter_context(run)
+            yield stack.enter_context(_started(config, name, tags, link, stack))
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -285,30 +291,29 @@ def start_run(config: Config, name: str, tags: Mapping[str, str], link: RunLink 
 def _started(
     config: Config, name: str, tags: Mapping[str, str], link: RunLink | None, stack: contextlib.ExitStack
 ) -> TrackedRun:
-    """Make the run in the store and its folder on disk, which stays locked while `stack` is open."""
+    """Make the run's folder on disk, which stays locked while `stack` is open, and then the run in the store."""
     mlflow = open_store(config.tracking, patient=link is not None)
     for closed in close_dead_runs(config.tracking):
         if link is None or closed != link.resumed:
             kept = (checkpoints_root(config.tracking) / closed).exists()
             onward = f"; resume={closed} goes on with it" if kept else ""
             print(f"run {closed}, whose process was gone, is closed{onward}")
-    with announced(config.tracking) as token:
-        try:
-            started = begin_run(mlflow, config, name, {**tags, TAG: token}, link or RunLink())
-        except store_errors() as error:
-            place = tracking_uri(config.tracking)
-            raise TrackingError(f"no run can be made at {place}: {first_line(error)}") from error
-        folder = unsent_root(config.tracking) / f"{started.run_id}-{os.getpid()}"  # each attempt has its own
-        folder.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(folder / LOCK))  # before it can be found: whoever finds it unlocked closes it
-        record = folder / "record" if config.output is None else output_folder(config.output)
-        record.mkdir(exist_ok=True)
-        about = SpooledRun(
-            started.run_id,
-            tracking_uri(config.tracking),
-            config.tracking.experiment,
-            record.resolve(),
-            backend=tags.get("backend", ""),
-        )
-        write_spooled_run(folder, about)
-    return TrackedRun(config, mlflow, started, about, folder)
+    link = link or RunLink()
+    folder = unsent_root(config.tracking) / uuid.uuid4().hex  # each attempt has its own
+    folder.mkdir(parents=True)
+    stack.enter_context(FileLock(folder / LOCK))  # before it can be found: whoever finds it unlocked closes it
+    record = folder / "record" if config.output is None else output_folder(config.output)
+    record.mkdir(exist_ok=True)
+    (record / MODEL).unlink(missing_ok=True)  # another run's
+    uri = tracking_uri(config.tracking)
+    about = SpooledRun("", uri, config.tracking.experiment, record.resolve(), backend=tags.get("backend", ""))
+    write_spooled_run(folder, about)  # before the run: where this process ends meanwhile, the next start closes it
+    try:
+        started = begin_run(mlflow, config, name, {**tags, TAG: folder.name}, link)
+    except store_errors() as error:
+        raise TrackingError(f"no run can be made at {uri}: {first_line(error)}") from error
+    about = replace(about, run=started.run_id)
+    write_spooled_run(folder, about)
+    run = TrackedRun(config, mlflow, started, about, folder, alone=link == RunLink(resumed=link.resumed))
+    run.checkpoint = stack.enter_context(kept_checkpoint(config, started.run_id, link))
+    return run

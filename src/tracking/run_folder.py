@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..config import TrackingConfig
 from ..errors import TrackingError
 from . import store
-from .store import SQLITE, open_store, tracking_uri, unsent_root
+from .store import SQLITE
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,18 @@ class RunLink:
         return Progress(**json.loads(self.status.read_text()))
 
 
-RUN_FILE = "run.json"
+RUN_FILE, LOCK = "run.json", "lock"
+TAG = "mlflow.beginning"
+"""Tag of a run with the name of its folder, by which it is found where its process ended before it wrote down the id.
+The prefix keeps it out of the UI's columns.
+"""
 MAX_RUN_FILE_BYTES = 100_000
 
 
 @dataclass(frozen=True)
 class SpooledRun:
-    """A run's id, the address of its store, its experiment, the folder of its artifacts, the machine it ran on, and the
-    backend of its model.
+    """A run's id (empty until its store has made it), the address of its store, its experiment, the folder of its
+    artifacts, the machine it ran on, and the backend of its model.
     """
 
     run: str
@@ -101,7 +104,7 @@ def read_spooled_run(folder: Path) -> SpooledRun:
     if not (_is_own(folder) or _is_beside(uri, folder) or uri == os.environ.get(store.GIVEN_STORE)):
         raise TrackingError(
             f"{folder}: names the store {uri}, which is not beside it; if it is yours, set "
-            f"{store.GIVEN_STORE}={uri} and send again"
+            f"{store.GIVEN_STORE}={uri} and sync again"
         )
     return SpooledRun(run, uri, experiment, Path(record), host, backend)
 
@@ -117,11 +120,11 @@ def artifacts_of(folder: Path, about: SpooledRun) -> Path:
     if not record.is_dir():
         raise TrackingError(
             f"{folder}: names artifacts in {about.record}, outside of it; copy them to {folder / 'record'}, "
-            "and send again"
+            "and sync again"
         )
     for path in {record, *record.rglob("*"), *folder.rglob("*")}:  # the model's file too
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise TrackingError(f"{path}: a link that leads out of {folder}; nothing is sent")
+            raise TrackingError(f"{path}: a link that leads out of {folder}; nothing is synced")
     return record
 
 
@@ -134,47 +137,25 @@ def _is_beside(uri: str, folder: Path) -> bool:
     return uri.startswith(SQLITE) and Path(uri.removeprefix(SQLITE)).resolve().parent == beside
 
 
-TAG = "mlflow.beginning"  # the prefix keeps it out of the UI's columns
-_LOCK = ".lock"
-
-
 @contextlib.contextmanager
-def announced(tracking: TrackingConfig) -> Iterator[str]:
-    """A token that the run which the body makes is tagged with. Where the body fails or its process is killed, the
-    announcement stays, and the next start closes that run.
+def locked(folder: Path, holds: str = RUN_FILE) -> Iterator[None]:
+    """Hold the lock of a run's folder, or of its checkpoint. Raises Timeout while a process is at the run.
+
+    Trying the lock makes its file, and so brings back a folder that was removed just then: it goes again where what it
+    `holds` is gone.
     """
-    token, root = uuid.uuid4().hex, unsent_root(tracking)
-    root.mkdir(parents=True, exist_ok=True)
-    file = root / f"beginning-{token}.json"
-    with FileLock(file.with_suffix(_LOCK)):  # before the file: who finds it unlocked closes the run
-        file.write_text(json.dumps({"uri": tracking_uri(tracking), "experiment": tracking.experiment}))
-        yield token
-        file.unlink()
-        file.with_suffix(_LOCK).unlink(missing_ok=True)
+    with FileLock(folder / LOCK, timeout=0):
+        yield
+        if not (folder / holds).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def close_announced(tracking: TrackingConfig) -> list[str]:
-    """End the runs of this store that were announced by processes that are gone, as KILLED; their ids."""
-    closed: list[str] = []
-    here = {"uri": tracking_uri(tracking), "experiment": tracking.experiment}
-    for file in sorted(unsent_root(tracking).glob("beginning-*.json")):
-        lock = file.with_suffix(_LOCK)
-        with contextlib.suppress(Timeout, OSError, ValueError), FileLock(lock, timeout=0):
-            if file.exists() and json.loads(file.read_text()) == here:
-                closed += _close(tracking, file.stem.removeprefix("beginning-"))
-                file.unlink()
-            if not file.exists():  # ended by whoever announced it, or just now
-                lock.unlink(missing_ok=True)
-    return closed
-
-
-def _close(tracking: TrackingConfig, token: str) -> list[str]:
-    mlflow = open_store(tracking)
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(tracking.experiment)
-    wanted = f"tags.`{TAG}` = '{token}' AND attributes.status = 'RUNNING'"
-    found = client.search_runs([experiment.experiment_id], wanted)
-    for run in found:
-        client.set_tag(run.info.run_id, "failure", "its process ended while the run was being made")
-        client.set_terminated(run.info.run_id, "KILLED")
-    return [run.info.run_id for run in found]
+def is_free(folder: Path, holds: str = RUN_FILE) -> bool:
+    """Return whether no process is at the run of a folder."""
+    try:
+        with locked(folder, holds):
+            return True
+    except (FileNotFoundError, FileExistsError):  # the folder was removed just then
+        return True
+    except Timeout:
+        return False

@@ -14,20 +14,24 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..config import TrackingConfig
 from ..errors import TrackingError
 from ..system import append_entry, quiet_stderr, read_entries
-from .run_folder import RUN_FILE, SpooledRun, artifacts_of, read_spooled_run
-from .store import open_store
+from .run_folder import RUN_FILE, TAG, SpooledRun, artifacts_of, locked, read_spooled_run
+from .store import checked_id, first_line, open_store, store_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Event = Mapping[str, Any]
 EVENTS, SENT = "spool.jsonl", "sent"
@@ -158,9 +162,10 @@ def milliseconds() -> int:
 
 
 SPLIT_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
-LOCK, MODEL = "lock", "model.keras"
+MODEL = "model.keras"
 TOO_MANY_REQUESTS = 429
-SEND_PATIENCE_SECONDS = 15.0
+SHOWN_COLUMNS, MAX_SHOWN = ("path", "split", "label", "predicted", "probability"), 5000
+SYNC_PATIENCE_SECONDS = 15.0
 
 
 def deliver(mlflow: ModuleType, run_id: str, folder: Path, events: Sequence[Event]) -> None:
@@ -212,13 +217,25 @@ def complete(mlflow: ModuleType, about: SpooledRun, folder: Path, record: Path) 
     """Log the model and the artifacts in `record` of a run whose events are all delivered, and end it. Raises
     `store_errors()`.
     """
-    end = read_events(folder)[-1]
+    client, end = mlflow.MlflowClient(), read_events(folder)[-1]
     if end["end"] == "FINISHED":
-        with mlflow.start_run(run_id=about.run, nested=True, log_system_metrics=False):  # a program may have one open
-            if (folder / MODEL).exists():
-                _log_model(mlflow, folder / MODEL, about.backend or "tensorflow")
-            mlflow.log_artifacts(str(record))
-    mlflow.MlflowClient().set_terminated(about.run, end["end"], end_time=end["time"])
+        if (record / MODEL).exists():
+            with mlflow.start_run(run_id=about.run, nested=True, log_system_metrics=False):  # in a run of the caller's
+                _log_model(mlflow, record / MODEL, about.backend or "tensorflow")
+        for path in record.iterdir():
+            if path.name != MODEL:
+                client.log_artifact(about.run, str(path))
+        if (record / "predictions.parquet").exists():  # as a table that the UI shows
+            client.log_table(about.run, _shown_predictions(record / "predictions.parquet"), "predictions.json")
+    client.set_terminated(about.run, end["end"], end_time=end["time"])
+
+
+def _shown_predictions(file: Path) -> pd.DataFrame:
+    """The first predictions, with what a person looks for in them."""
+    import pandas as pd
+
+    table = pd.read_parquet(file)
+    return table[[name for name in SHOWN_COLUMNS if name in table]].head(MAX_SHOWN)
 
 
 def _log_model(mlflow: ModuleType, file: Path, backend: str) -> None:
@@ -229,14 +246,14 @@ def _log_model(mlflow: ModuleType, file: Path, backend: str) -> None:
     """
     os.environ.setdefault("KERAS_BACKEND", backend)
     with quiet_stderr():  # the first import, where an earlier run is delivered
-        import keras
+        from ..models.weights import load_model
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     try:
-        model = keras.saving.load_model(file, safe_mode=True)
-    except (ValueError, TypeError, KeyError) as error:
-        raise TrackingError(f"{file}: Keras does not load it: {first_line(error)}") from None
+        model = load_model(file, compiled=True)
+    except ValueError as error:
+        raise TrackingError(f"{file}: is not delivered: {error}") from None
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # advice to give an input example
     mlflow.keras.log_model(
         model,
@@ -254,8 +271,9 @@ def unsent_folders(root: Path) -> list[Path]:
     return sorted(file.parent for file in root.glob(f"*/{RUN_FILE}"))
 
 
-def send(folder: Path) -> str:
-    """Send the rest of a run, remove its folder and give the run's id; empty for one that is still going.
+def sync(folder: Path) -> str | None:
+    """Deliver the rest of a run, remove its folder and return the run's id; empty where its store made none, None for
+    one that is still going.
 
     A run whose process ended without a word becomes KILLED. Raises TrackingError where the store does not take it.
     """
@@ -263,15 +281,24 @@ def send(folder: Path) -> str:
     mlflow = open_store(TrackingConfig("server", uri=about.uri, experiment=about.experiment))
     try:
         with locked(folder):
+            about = replace(about, run=about.run or _run_of(mlflow, about, folder.name))
             # A job whose machine was lost may have been finished elsewhere.
-            if mlflow.get_run(about.run).info.status != "FINISHED":
-                _send(mlflow, about, folder)
+            if about.run and mlflow.get_run(about.run).info.status != "FINISHED":
+                _sync(mlflow, about, folder)
             discard(folder)
     except Timeout:
-        return ""
+        return None
     except store_errors() as error:
         raise TrackingError(f"{folder}: the tracking store did not take all of it: {first_line(error)}") from error
     return about.run
+
+
+def _run_of(mlflow: ModuleType, about: SpooledRun, folder: str) -> str:
+    """The id of the run that a process made in the store and did not write down; empty where it made none."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(about.experiment).experiment_id
+    found = client.search_runs([experiment], f"tags.`{TAG}` = '{folder}'", max_results=1)
+    return checked_id(found[0].info.run_id) if found else ""
 
 
 def discard(folder: Path) -> None:
@@ -280,41 +307,16 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder. Raises Timeout while a process is at the run.
-
-    Trying the lock makes its file, and so brings back the folder of a run that was discarded just then: it goes again.
-    """
-    with FileLock(folder / LOCK, timeout=0):
-        yield
-        if not (folder / RUN_FILE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _send(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:
+def _sync(mlflow: ModuleType, about: SpooledRun, folder: Path) -> None:
     finished = any(event.get("end") == "FINISHED" for event in read_events(folder))
     record = artifacts_of(folder, about) if finished else about.record
     spool = Spool(folder, lambda events: deliver(mlflow, about.run, folder, events))
     if not spool.events or "end" not in spool.events[-1]:
         spool.add({"tags": {"failure": "its process ended without a word"}})
         spool.add({"end": "KILLED", "time": milliseconds()})
-    if not spool.close(SEND_PATIENCE_SECONDS):
+    if not spool.close(SYNC_PATIENCE_SECONDS):
         raise TrackingError(f"{folder}: {spool.rejected or 'the tracking store does not answer'}")
     complete(mlflow, about, folder, record)
-
-
-def store_errors() -> tuple[type[Exception], ...]:
-    """List the errors that MLflow raises where a store is away, locked, full or does not accept something."""
-    import mlflow
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return (mlflow.MlflowException, SQLAlchemyError, OSError)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def dataset_inputs(name: str, digest: str, split_digests: Mapping[str, str], source: str) -> list[Any]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
-from ..config import PROJECT_ROOT, TrackingConfig
+from ..config import PROJECT_ROOT, TrackingConfig, shell_command
 from ..errors import TrackingError
 
 SQLITE = "sqlite:///"
@@ -44,15 +45,63 @@ def check_folder(uri: str) -> None:
         )
 
 
-def check_experiment(database: Path, name: str) -> None:
-    """Raise TrackingError for an experiment that was deleted, and to which MLflow would add no run."""
+@functools.cache
+def check_database(database: Path) -> None:
+    """Raise TrackingError for a SQLite file that is damaged, or none: before MLflow fails in it, and before figures are
+    drawn from it. A file that is not there yet is fine; one that is whole is read once in a process.
+    """
+    if not database.exists():
+        return
+    if not database.is_file():
+        raise TrackingError(f"{database}: is no file; name another store with tracking.uri=")
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:  # read-only, it checks no CHECK
+            ((found,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.OperationalError:  # locked, or not to be opened: whoever uses it says so
+        return
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise TrackingError(
+            f"{database}: is damaged ({' '.join(found.split())}); put a backup in its place, or what sqlite3 "
+            f"{shlex.quote(str(database))} .recover still finds, or name another store with tracking.uri="
+        )
+
+
+def check_experiment(config: TrackingConfig) -> None:
+    """Raise TrackingError for an experiment of a SQLite store to which no run can be added: it was deleted, or its
+    artifacts are elsewhere.
+    """
+    database = Path(tracking_uri(config).removeprefix(SQLITE))
+    check_database(database)
     if not _is_whole(database):
         return
     with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
-        found = connection.execute("SELECT lifecycle_stage FROM experiments WHERE name = ?", (name,)).fetchone()
-    if found is not None and found[0] != "active":
+        query = "SELECT lifecycle_stage, artifact_location FROM experiments WHERE name = ?"
+        found = connection.execute(query, (config.experiment,)).fetchone()
+    if found is None:
+        return
+    if found[0] != "active":
         raise TrackingError(
-            f"tracking.experiment={name}: was deleted; name another, or restore it with mlflow experiments restore"
+            f"tracking.experiment={config.experiment}: was deleted; name another, or restore it with mlflow "
+            "experiments restore"
+        )
+    check_artifacts(config, found[1])
+
+
+def check_artifacts(config: TrackingConfig, location: str | None) -> None:
+    """Raise TrackingError where a store that nobody named, `mlruns` of this folder, sends artifacts out of its folder:
+    it may be a stranger's.
+    """
+    database = Path(tracking_uri(config).removeprefix(SQLITE))
+    if config.uri is not None or not location:
+        return
+    path = Path(unquote(urlsplit(location).path)).resolve()
+    if urlsplit(location).scheme not in ("", "file") or not path.is_relative_to(database.parent.resolve()):
+        raise TrackingError(
+            f"{database}: keeps the artifacts of its runs in {location}, outside of its folder; if it was moved, "
+            f"{shell_command('relocate')} {shlex.quote(str(database))} mends it; to keep them there, name the store: "
+            f"{shlex.quote(f'tracking.uri={SQLITE}{database}')}"
         )
 
 
@@ -195,7 +244,7 @@ def check_store(config: TrackingConfig, *, patient: bool = False) -> None:
         check_given_run(open_store(config, patient=patient), config)
         return
     check_folder(uri)
-    check_experiment(Path(uri.removeprefix(SQLITE)), config.experiment)
+    check_experiment(config)
 
 
 def check_given_run(mlflow: ModuleType, config: TrackingConfig) -> str | None:
@@ -207,7 +256,7 @@ def check_given_run(mlflow: ModuleType, config: TrackingConfig) -> str | None:
     try:
         experiment = client.get_experiment(client.get_run(given).info.experiment_id).name
     except mlflow.MlflowException as error:
-        raise TrackingError(f"{GIVEN_RUN}={given}: {str(error).splitlines()[0]}") from error
+        raise TrackingError(f"{GIVEN_RUN}={given}: {first_line(error)}") from error
     if experiment != config.experiment:
         raise TrackingError(
             f"{GIVEN_RUN}={given}: is a run of tracking.experiment={experiment}, not {config.experiment}"
@@ -259,6 +308,8 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     """
     uri = tracking_uri(config)
     check_folder(uri)
+    if uri.startswith(SQLITE):
+        check_experiment(config)
     check_server(config, patient=patient)
     # The first use of a store runs its schema migrations, each with a line on stderr.
     for name in ("alembic", "mlflow.tracking.fluent"):
@@ -266,13 +317,12 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of a full or locked database
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     import mlflow
-    from sqlalchemy.exc import SQLAlchemyError
 
     point_at(mlflow, uri)
     try:
         create_database(uri)
         select_experiment(mlflow, config)
-    except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
+    except store_errors() as error:
         raise TrackingError(
             f"the tracking store {uri} cannot be used: {why_unusable(error, uri)}; name another with tracking.uri=, or "
             "tracking=off"
@@ -280,11 +330,38 @@ def open_store(config: TrackingConfig, *, patient: bool = False) -> ModuleType:
     return mlflow
 
 
+def store_errors() -> tuple[type[Exception], ...]:
+    """List the errors that MLflow raises where a store is away, locked, full or does not accept something, or where
+    what answers is no MLflow server: it takes any JSON for its own.
+    """
+    import mlflow
+    from google.protobuf.json_format import Error as JsonError
+    from google.protobuf.message import Error
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (
+        mlflow.MlflowException,
+        SQLAlchemyError,
+        OSError,
+        JsonError,
+        Error,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def why_unusable(error: Exception, uri: str) -> str:
     """State a store's error in one line. MLflow calls a newer store "out-of-date" as well."""
     found = re.search(r"out-of-date database schema \(found version (\w+)", str(error))
     if found is None:
-        return str(error).splitlines()[0]
+        return first_line(error)
     import mlflow
 
     known = Path(mlflow.__file__).parent.glob(f"store/db_migrations/versions/{found[1]}_*.py")
@@ -303,22 +380,28 @@ def point_at(mlflow: ModuleType, uri: str) -> None:
 
 
 @contextlib.contextmanager
-def beside_active_run(config: TrackingConfig) -> Iterator[str | None]:
-    """Yield the id of the run that the calling program has open in the same store; None where there is none.
+def mlflow_state() -> Iterator[None]:
+    """Leave MLflow's own store and experiment as they were: the caller may use its functions beside ours."""
+    before = (None, None)
+    if "mlflow" in sys.modules:
+        from mlflow.tracking import fluent
+        from mlflow.tracking._tracking_service import utils
 
-    MLflow's store and experiment are the program's own again afterwards.
-    """
-    mlflow = sys.modules.get("mlflow")
-    active = mlflow.active_run() if mlflow and config.name != "off" else None
-    if mlflow is None or active is None:
-        yield None
-        return
-    uri = mlflow.get_tracking_uri()
+        before = utils._tracking_uri, fluent._active_experiment_id
+    given = {name: os.environ.get(name) for name in (GIVEN_STORE, "MLFLOW_EXPERIMENT_ID")}
     try:
-        yield active.info.run_id if tracking_uri(replace(config, uri=uri)) == tracking_uri(config) else None
+        yield
     finally:
-        point_at(mlflow, uri)
-        mlflow.set_experiment(experiment_id=active.info.experiment_id)
+        if "mlflow" in sys.modules:
+            import mlflow
+            from mlflow.tracking import fluent
+
+            mlflow.set_tracking_uri(before[0] or "")
+            fluent._active_experiment_id = before[1]
+        for name, value in given.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def select_experiment(mlflow: ModuleType, config: TrackingConfig) -> None:

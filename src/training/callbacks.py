@@ -66,6 +66,8 @@ class StopEarly(keras.callbacks.EarlyStopping):
         self.chance = chance
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.monitor_op is None:  # a fit that goes on has a best value before its first epoch here
+            self._set_monitor_op()
         if self.best is None or not self._is_improvement(self.best, self.chance):
             self.wait = -1  # which becomes 0
         super().on_epoch_end(epoch, logs)

@@ -56,13 +56,18 @@ def train(
     not its own. Raises ConfigError, DataError, TrainingError or TrackingError for what the user can fix.
     """
     keep_freed_memory()  # before NumPy starts threads
-    from ..data.prepared import prepare
-    from ..reports.data_report import data_report
     from ..tracking.resuming import resume
-    from .parents import find_parents
 
     preflight(config, patient=link is not None)
-    config, request, link = resume(config, request or Request.of("train", config), link)
+    with resume(config, request or Request.of("train", config), link) as resumed:
+        return _train(*resumed, parents_in)
+
+
+def _train(config: Config, request: Request, link: RunLink | None, parents_in: TrackingConfig | None) -> TrainResult:
+    from ..data.prepared import prepare
+    from ..reports.data_report import data_report
+    from .parents import find_parents
+
     parents = find_parents(config, parents_in)
     dataset = parents.exclude_seen(prepare(config.dataset), config)
     report = data_report(dataset, config.dataset)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +25,15 @@ from src.evaluation.reevaluation import evaluate
 from tests.data.listing import measured_peak, needs_linux, write_shared_values
 
 OFF = TrackingConfig("off")
+ALIASES = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 9)
+)
+"""Few bytes that take half a minute and 1.4 GB where each alias is followed."""
+LAMBDA = {"module": "keras.layers", "class_name": "Lambda", "registered_name": None}
+LAMBDA |= {"config": {"name": "code", "function": {"class_name": "__lambda__", "config": {"code": "4wEA"}}}}
+HUGE = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
+HUGE |= {"config": {"name": "huge", "units": 10**12}, "build_config": {"input_shape": [None, 10**6]}}
+ELSEWHERE = {"module": "elsewhere.layers", "class_name": "Theirs", "registered_name": "Theirs", "config": {}}
 
 
 @pytest.fixture
@@ -109,6 +120,7 @@ def test_images_that_a_model_was_not_trained_on_are_not_its_own(foreign: Path, t
         (CONFIG, b"a: !!python/object/apply:os.system [touch /tmp/x]"),
         (CONFIG, b"[" * 5000),
         (CONFIG, b"dataset: 3"),
+        (CONFIG, ALIASES.encode()),
         ("decision.json", b"{}"),
         ("fitted_on.parquet", b"PAR1"),
     ],
@@ -125,3 +137,28 @@ def test_a_record_of_one_value_for_all_rows_costs_little(foreign: Path) -> None:
     with measured_peak() as peak, pytest.raises(TrackingError, match=r"3\.7 GB are packed into 0\.0 MB"):
         open_recorded(OFF, str(foreign))
     assert peak[0] < 60
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [(LAMBDA, "code of its own, which is never run"), (HUGE, "OOM"), (ELSEWHERE, "TypeError"), (None, "")],
+)
+def test_a_model_that_keras_does_not_load_is_one_line(
+    foreign: Path, layer: dict[str, object] | None, said: str
+) -> None:
+    (file,) = foreign.rglob("*.keras")
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    made = {"module": "keras", "class_name": "Sequential", "registered_name": None}
+    members["config.json"] = json.dumps({**made, "config": {"name": "theirs", "layers": [layer]}}).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    if layer is None:
+        file.write_bytes(b"none")
+    with pytest.raises(
+        TrackingError, match=f"^run=foreign: its model model.keras cannot be loaded: .*({said})"
+    ) as raised:
+        open_recorded(OFF, str(foreign)).load()
+    assert "\n" not in str(raised.value)
+    assert "safe_mode" not in str(raised.value)

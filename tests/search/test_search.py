@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hydra import initialize_config_dir
 
 from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
 from src.search.oracle import Result, Search, Trial, create_oracle
 from src.search.report import importances, report
-from src.search.session import best_trial, experiment_text, repeats, write_experiment
+from src.search.session import best_trial, experiment_text, repeats
 from src.search.space import hyperparameters, overrides, probes
 from src.search.tune import compose_trial
 from tests.composing import compose_config
@@ -155,26 +153,12 @@ def test_a_score_that_is_not_finite_never_wins(
     assert (winner and winner[1].score) == best
 
 
-def test_the_best_trial_is_written_as_an_experiment(
-    tmp_path: Path, make_config: Callable, experiments_found: str
-) -> None:
+def test_the_best_trial_is_the_first_of_the_highest_or_lowest_score(tmp_path: Path) -> None:
     search = open_search("random", tmp_path / "journal.jsonl")
     advance(search, 6)
-    best = best_trial(search, "val_auc")
-    worst = best_trial(search, "val_loss")
-    assert best is not None
-    assert worst is not None
+    found = [best_trial(search, objective) for objective in ("val_auc", "val_loss")]
     completed = [result.score for result in search.results.values() if result.status == "completed"]
-    assert (best[1].score, worst[1].score) == (max(completed), min(completed))
-    given = ["model=deep", "model.filters=[8,16]", "trainer.batch_size=4", "tracking=off", "dataset.cache=/nowhere"]
-    folder = tmp_path / "configs" / "experiment"
-    file = write_experiment(folder, "written_by_a_test", given, search="0a1b", facts=["what it reached"])
-    tree = yaml.safe_load(file.read_text())
-    assert "tracking" not in tree
-    assert file.read_text().startswith("# @package _global_\n# what it reached\n")
-    assert "/nowhere" not in file.read_text()
-    named = make_config("experiment=tuned_written_by_a_test", experiments_found, tiny=False)
-    assert named == make_config(*given[:3], tiny=False)
+    assert [best and best[1].score for best in found] == [max(completed), min(completed)]
 
 
 @pytest.mark.parametrize(
@@ -200,17 +184,6 @@ def test_an_experiment_does_not_claim_a_deletion() -> None:
     given = ["dataset=combined", "~dataset.sources.faces"]
     with initialize_config_dir(str(CONF), version_base=None):
         assert not repeats(experiment_text(given), given, compose_trial)
-
-
-def test_a_search_replaces_its_own_winner_and_no_other_file(tmp_path: Path) -> None:
-    first = write_experiment(tmp_path, "x", ["model=deep"], search="aaaa")
-    assert first == write_experiment(tmp_path, "x", ["model=mobile"], search="aaaa") == tmp_path / "tuned_x.yaml"
-    first.write_text("# what a person found out\n")
-    second = write_experiment(tmp_path, "x", ["model=deep"], search="aaaa")
-    assert (second.name, first.read_text()) == ("tuned_x_2.yaml", "# what a person found out\n")
-    assert "experiment=tuned_x_2" in second.read_text()
-    assert write_experiment(tmp_path, "x", ["model=mobile"], search="bbbb").name == "tuned_x_3.yaml"
-    assert write_experiment(tmp_path, "x", ["model=deep"], search="cccc").name == "tuned_x_2.yaml"  # the same run
 
 
 def test_importance_finds_the_value_that_matters() -> None:

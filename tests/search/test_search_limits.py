@@ -12,13 +12,13 @@ import pytest
 from hydra import initialize_config_dir
 from rich.console import Console
 
-from src.config import CONF, ParameterConfig, TuneConfig, TunerConfig
-from src.errors import SweepError
+from src.config import CONF, Config, ParameterConfig, TuneConfig, TunerConfig
+from src.errors import ConfigError, SweepError
 from src.search import session
 from src.search.oracle import Search, create_oracle
 from src.search.report import summary
-from src.search.session import Session, conclude
-from src.search.space import hyperparameters
+from src.search.session import Session, check_name, conclude
+from src.search.space import hyperparameters, overrides
 from src.search.trials import Trials
 from src.search.tune import compose_trial
 from src.sweeps.jobs import Job, Outcome
@@ -63,8 +63,8 @@ class InstantRunner:
 
 def run(folder: Path, outcome: Callable[[Job], Outcome], **limits: float | str) -> tuple[Trials, InstantRunner, str]:
     """The trials, the runner and why the search ended."""
-    tuner = TunerConfig("random", **limits)  # type: ignore[arg-type]
-    search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=1), folder / "journal.jsonl")
+    tuner = TunerConfig(**{"name": "random", **limits})  # type: ignore[arg-type]
+    search = Search(create_oracle(tuner, hyperparameters(SPACE), epochs=9), folder / "journal.jsonl")
     base = ["model=mobile", "dataset.image_size=32"]
     trials, runner = Trials(search, tuner, SPACE, base, compose_trial, train, folder), InstantRunner(outcome)
     with initialize_config_dir(str(CONF), version_base=None):
@@ -89,6 +89,19 @@ def test_a_search_stops_at_the_third_failure_in_a_row_and_not_before(tmp_path: P
     assert list(outcomes) == [COMPLETED]
 
 
+@pytest.mark.parametrize("algorithm", ["random", "hyperband"])
+def test_trials_that_failed_by_their_surroundings_are_tried_again_by_the_same_command(
+    tmp_path: Path, algorithm: str
+) -> None:
+    full = Outcome("failed", reason="No space left on device; make room", transient=True)
+    with pytest.raises(SweepError, match="No space left on device; make room; 3 failed by their surroundings"):
+        run(tmp_path, lambda job: full, max_trials=4, name=algorithm)
+    trials, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=4, name=algorithm)
+    assert [job.number for job in runner.begun] == [0, 1, 2, 3]
+    assert [result.status for result in trials.search.results.values()] == ["completed"] * 4
+    assert ended == "tuner.max_trials=4 reached"
+
+
 def test_models_above_a_cap_are_counted_and_never_trained(tmp_path: Path) -> None:
     cap = {"max_flops": 5_000_000}
     trials, runner, ended = run(tmp_path, lambda job: COMPLETED, max_trials=4, **cap)
@@ -100,31 +113,30 @@ def test_models_above_a_cap_are_counted_and_never_trained(tmp_path: Path) -> Non
     assert f"4 completed, {len(rejected)} rejected" in summary(trials.search)
 
 
-def test_a_winner_that_no_file_can_hold_is_announced_by_its_command_alone(
-    tmp_path: Path, experiments_found: str, capsys: pytest.CaptureFixture[str]
+def test_the_winner_is_a_file_of_the_report_and_an_experiment_where_it_is_given_a_name(
+    tmp_path: Path, experiments_found: str, make_config: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials, _, ended = run(tmp_path, lambda job: COMPLETED, max_trials=1)
+    trials.base = [*trials.base, "tracking=off", "dataset.cache=/nowhere"]
     config = replace(compose_config(schema=TuneConfig, name="tune"), space=SPACE)
+    named = replace(config, tuner=replace(config.tuner, save_as="mine"))
     with initialize_config_dir(str(CONF), version_base=None):
-        conclude(Session(config, trials, None, tmp_path, ended))
-        assert "experiment=tuned_deep_random\n" in capsys.readouterr().out
+        best = conclude(Session(config, trials, None, tmp_path, ended))[0]
+        assert f"{tmp_path}/report/winner.yaml: as an experiment" in capsys.readouterr().out
+        assert not session.EXPERIMENTS.exists()
+        conclude(Session(named, trials, None, tmp_path, ended))
+        assert "experiment=tuned_mine\n" in capsys.readouterr().out
         trials.base = [*trials.base, "dataset=combined", "~dataset.sources.faces"]
-        conclude(Session(config, trials, None, tmp_path, ended))
+        conclude(Session(named, trials, None, tmp_path, ended))
         assert "(no experiment file: what it can hold would make another run" in capsys.readouterr().out
-    assert [file.name for file in session.EXPERIMENTS.iterdir()] == ["tuned_deep_random.yaml"]
-
-
-def test_the_winner_of_another_search_stays(
-    tmp_path: Path, experiments_found: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = replace(compose_config(schema=TuneConfig, name="tune"), space=SPACE)
-    for seed in (1, 2):
-        trials, _, ended = run(tmp_path / str(seed), lambda job: COMPLETED, max_trials=1, seed=seed)
-        with initialize_config_dir(str(CONF), version_base=None):
-            conclude(Session(replace(config, seed=seed), trials, None, tmp_path / str(seed), ended))
-    second = "experiment=tuned_deep_random_2  (tuned_deep_random.yaml is not of this search)"
-    assert second in capsys.readouterr().out
-    assert len(list(session.EXPERIMENTS.iterdir())) == 2
+    (file,) = session.EXPERIMENTS.iterdir()
+    assert "/nowhere" not in file.read_text()
+    values = overrides(best.values, SPACE)
+    expected = make_config("model=mobile", "dataset.image_size=32", *values, tiny=False)
+    assert make_config("experiment=tuned_mine", experiments_found, tiny=False) == expected
+    check_name(named)
+    with pytest.raises(ConfigError, match="is there, and not of this search"):
+        check_name(replace(named, trainer=replace(named.trainer, epochs=99)))
 
 
 def test_a_resumed_search_counts_the_models_that_it_trained_and_no_rejected_one(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_sweep_is_one_parent_with_a_child_for_each_job_equal_to_the_job_alone(
     children = runs(config, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert parent.info.status == "FINISHED"
     assert parent.info.run_name == "sweep over model"
+    assert (parent.data.params["model.name"], parent.data.params["dataset.source"]) == ("baseline, mobile", "synthetic")
     assert parent.data.tags["command"].startswith("python -m src.train -m model=baseline,mobile")
     assert sorted(child.data.params["model.name"] for child in children) == ["baseline", "mobile"]
     in_sweep = next(child for child in children if child.data.params["model.name"] == "mobile")
@@ -160,9 +161,11 @@ def test_an_interrupted_command_continues(
         started = start(module, *command, EXPERIMENTS=str(tmp_path))
         wait_until(lambda: statuses(tracking, "RUNNING") == 1)
         os.kill(started.pid, end)
-        assert started.wait(60).returncode == (130 if end == signal.SIGINT else -end)
+        ended = started.wait(60)
+        assert ended.returncode == (130 if end == signal.SIGINT else -end)
         if end == signal.SIGINT:
             assert statuses(tracking, "KILLED") == 1
+            assert "to go on with the sweep: python -m src.train -m seed=0,1" in ended.stderr
     assert start(module, *command, EXPERIMENTS=str(tmp_path)).wait().returncode == 0
     assert (statuses(tracking, "FINISHED"), statuses(tracking, "RUNNING")) == (2, 0)
     assert statuses(tracking, "KILLED") <= len(ends)  # a worker may reach its end before it hears of the parent's

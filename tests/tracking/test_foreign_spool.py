@@ -20,7 +20,7 @@ from src.tracking import spool, store
 from src.tracking.read import find_runs
 from src.tracking.resuming import close_dead_runs
 from src.tracking.run import start_run
-from src.tracking.run_folder import RUN_FILE, read_spooled_run
+from src.tracking.run_folder import LOCK, RUN_FILE, read_spooled_run
 
 Waiting = Callable[..., Path]
 
@@ -55,7 +55,7 @@ def waiting(config: Config, tmp_path: Path) -> Waiting:
         folder = tmp_path / "theirs" / "unsent" / f"{run.info.run_id}-1"
         (folder / "record").mkdir(parents=True)
         (folder / "record" / "card.md").write_text("a card")
-        (folder / spool.LOCK).touch()
+        (folder / LOCK).touch()
         about = {"run": run.info.run_id, "uri": uri or config.tracking.uri, "experiment": config.tracking.experiment}
         about |= {"record": str(record or folder / "record"), "host": socket.gethostname()}
         (folder / RUN_FILE).write_text(json.dumps(about))
@@ -76,7 +76,7 @@ def test_nothing_is_sent_to_a_server_that_the_folder_names(waiting: Waiting, con
         evil.settimeout(0.2)
         folder = waiting(record=secret, uri=f"http://127.0.0.1:{evil.getsockname()[1]}")
         with pytest.raises(TrackingError, match="is not beside it; if it is yours, set MLFLOW_TRACKING_URI=http"):
-            spool.send(folder)
+            spool.sync(folder)
         assert close_dead_runs(config.tracking) == []
         with pytest.raises(TimeoutError):
             evil.accept()
@@ -95,7 +95,7 @@ def test_files_outside_of_the_folder_are_not_sent(waiting: Waiting, config: Conf
     (folder / "record" / "card.md").unlink()
     (folder / "record").rmdir()
     with pytest.raises(TrackingError, match="outside of it; copy them to"):
-        spool.send(folder)
+        spool.sync(folder)
     assert artifacts(config, folder) == []
 
 
@@ -104,7 +104,7 @@ def test_links_that_lead_out_are_not_followed(waiting: Waiting, config: Config, 
         folder = waiting()
         (folder / "record" / "more").symlink_to(target)
         with pytest.raises(TrackingError, match="a link that leads out of"):
-            spool.send(folder)
+            spool.sync(folder)
         assert artifacts(config, folder) == []
 
 
@@ -112,13 +112,13 @@ def test_an_image_outside_of_the_folder_is_not_sent(waiting: Waiting, config: Co
     Image.new("RGB", (8, 8)).save(secret / "me.png")
     folder = waiting({"image": "../../../home/.ssh/me.png", "key": "k", "step": 0, "time": 1})
     with pytest.raises(TrackingError, match="an image outside of the run's folder"):
-        spool.send(folder)
+        spool.sync(folder)
     assert artifacts(config, folder) == []
 
 
 def test_what_lies_in_the_folder_is_sent_to_the_store_beside_it(waiting: Waiting, config: Config) -> None:
     folder = waiting()
-    assert spool.send(folder) == folder.name.rpartition("-")[0]
+    assert spool.sync(folder) == folder.name.rpartition("-")[0]
     assert artifacts(config, folder) == ["card.md"]
     assert not folder.exists()
 
@@ -132,7 +132,7 @@ def test_words_that_are_none_are_one_line(tmp_path: Path, text: str) -> None:
     else:
         (tmp_path / RUN_FILE).write_text(text)
     with pytest.raises(TrackingError, match="is no record of a run"):
-        spool.send(tmp_path)
+        spool.sync(tmp_path)
 
 
 @pytest.mark.parametrize("run_id", ["../../home", "/etc", "", "a/b", "a\nb"])

@@ -74,6 +74,9 @@ def test_a_worse_model_is_rejected_unless_forced_and_the_alias_comes_back(
     assert contest.register(contest.bad, "gated", metric="log_loss", force=True, reason="a drill") == "2"
     tags = contest.version_tags("gated", "2")
     assert tags["champion.forced"] == "a drill"
+    contest.register(contest.good, "gated", metric="log_loss")
+    assert "against version 1, the best that was ever champion: not distinguishable" in capsys.readouterr().out
+    assert contest.register("latest", "gated", rollback=True) == "2"
     assert tags["champion.verdict"].startswith("worse: log loss")
 
     assert contest.register("latest", "gated", rollback=True) == "1"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from src.errors import ConfigError, TrackingError, TrainingError
 from src.sync import waiting_folders
 from src.tracking import run as run_module
 from src.tracking import spool
-from src.tracking.resuming import close_dead_runs, keep_request, resume
+from src.tracking.resuming import Resumed, close_dead_runs, keep_request, resume
 from src.tracking.run import Run, start_run
 from src.tracking.run_folder import RUN_FILE, RunLink
 from src.tracking.store import checkpoints_root, open_store, unsent_root
@@ -43,6 +44,11 @@ def killed_after(epochs: int, overrides: list[str]) -> None:
     started.wait_for(f"epoch {epochs}/")
     os.kill(started.pid, signal.SIGKILL)
     assert started.wait().returncode == -signal.SIGKILL
+
+
+def resumed(config: Config) -> Resumed:
+    with resume(config, REQUEST) as found:
+        return found
 
 
 def runs_of(config: Config) -> list:
@@ -91,19 +97,19 @@ def test_a_run_goes_on_under_its_own_request_unless_that_is_half_written(make_co
     (checkpoint / "config.yaml").write_text(yaml.safe_dump(plain(make_config())))
     first = Request("first", "python -m src.train seed=1", ("seed=1",))
     keep_request(checkpoint, first)
-    assert resume(make_config("resume=auto"), REQUEST)[1:] == (first, RunLink(resumed="0123"))
+    assert resumed(make_config("resume=auto"))[1:] == (first, RunLink(resumed="0123"))
     (checkpoint / "request.json").write_text((checkpoint / "request.json").read_text()[:-3])
-    assert resume(make_config("resume=auto"), REQUEST)[1] == REQUEST
+    assert resumed(make_config("resume=auto"))[1] == REQUEST
 
 
 def test_auto_starts_anew_where_nothing_is_left(make_config: Callable[..., Config]) -> None:
     config = make_config("resume=auto")
-    assert resume(config, REQUEST) == (config, REQUEST, None)
+    assert resumed(config) == (config, REQUEST, None)
     assert config_digest(config) == config_digest(make_config())
     with pytest.raises(ConfigError, match="no such unfinished run"):
-        resume(make_config("resume=0123"), REQUEST)
+        resumed(make_config("resume=0123"))
     with pytest.raises(ConfigError, match="tracking=off"):
-        resume(make_config("resume=auto", "tracking=off"), REQUEST)
+        resumed(make_config("resume=auto", "tracking=off"))
 
 
 @pytest.mark.parametrize("content", ["", "seed: [", "removed_key: 1\n", b"\xff".decode("latin-1")])
@@ -114,32 +120,24 @@ def test_what_is_no_config_is_no_run_to_resume(
     checkpoint = checkpoints_root(config.tracking) / "0123"
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.yaml").write_bytes(content.encode("latin-1"))
-    assert resume(config, REQUEST) == (config, REQUEST, None)
+    assert resumed(config) == (config, REQUEST, None)
     assert f"{checkpoint}: no run to resume (" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"^resume=0123: "):
-        resume(make_config("resume=0123"), REQUEST)
+        resumed(make_config("resume=0123"))
 
 
-@pytest.mark.parametrize("change", ["optimizer.learning_rate=0.01", "dataset.synthetic.seed=1"])
-def test_the_state_of_another_run_is_not_taken_over(
-    make_config: Callable[..., Config], tmp_path: Path, change: str
-) -> None:
-    kept = ["tracking=off", "model=mobile", "model.filters=[8]", f"trainer.checkpoint={tmp_path}/state"]
-    train(make_config(*kept))
-    with pytest.raises(TrainingError, match=f"another run .*{change.partition('=')[0]}"):
-        train(make_config(*kept, change))
-
-
-def test_a_damaged_state_is_told_and_the_one_before_it_is_used(
+def test_a_state_is_of_its_own_run_only_and_the_one_before_a_damaged_one_is_used(
     make_config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kept = ["tracking=off", "model=mobile", "model.filters=[8]", f"trainer.checkpoint={tmp_path}/state"]
     whole = train(make_config(*kept))
+    for key, value in {"optimizer.learning_rate": 0.01, "dataset.synthetic.seed": 1}.items():
+        with pytest.raises(TrainingError, match=f"another run .*{key}"):
+            train(make_config(*kept, f"{key}={value}"))
     state = tmp_path / "state" / "state.npz"
     state.write_bytes(state.read_bytes()[:1000])
-    again = train(make_config(*kept))
+    assert train(make_config(*kept)).weights_digest == whole.weights_digest
     assert "state.npz is damaged" in capfd.readouterr().err
-    assert again.weights_digest == whole.weights_digest
 
 
 def test_a_full_disk_ends_a_run_in_one_line_that_can_be_resumed(
@@ -208,32 +206,50 @@ def test_a_run_can_only_be_found_once_it_is_locked(
 
     monkeypatch.setattr(os, "replace", replaced)
     with start_run(config, "just begun", {}) as run:
-        assert closed == [[]]
+        assert closed == [[], []]  # before the store has made it, and after
         assert open_store(config.tracking).get_run(run.id).info.status == "RUNNING"
 
 
+@pytest.mark.parametrize("made", [True, False])
 def test_a_process_that_ends_while_its_run_is_being_made_leaves_none_running(
-    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
-    """Killed after the store has the run and before anything on this machine names it."""
+    """Killed just before the store has the run, and just after it, when nothing on this machine names it."""
     config, while_going = make_config(), []
+    begin = run_module.begin_run
 
-    def killed(*_: object) -> None:
+    def killed(*arguments: Any) -> None:
         while_going.append(close_dead_runs(config.tracking))
+        if made:
+            begin(*arguments)
         raise SystemExit
 
-    monkeypatch.setattr(run_module, "write_spooled_run", killed)
+    monkeypatch.setattr(run_module, "begin_run", killed)
     with pytest.raises(SystemExit), start_run(config, "being made", {}):
         pass
-    (run,) = runs_of(config)
-    assert (run.info.status, while_going) == ("RUNNING", [[]])
-    assert close_dead_runs(config.tracking) == [run.info.run_id]
-    assert [run.info.status for run in runs_of(config)] == ["KILLED"]
-    assert list(unsent_root(config.tracking).glob("beginning-*")) == []
+    assert while_going == [[]]
+    runs = runs_of(config)
+    assert [run.info.status for run in runs] == ["RUNNING"] * made
+    assert close_dead_runs(config.tracking) == [run.info.run_id for run in runs]
+    assert [run.info.status for run in runs_of(config)] == ["KILLED"] * made
+    assert list(unsent_root(config.tracking).iterdir()) == []
 
 
 def test_a_run_that_is_still_going_is_not_taken_over(make_config: Callable[..., Config]) -> None:
     with start_run(make_config(), "going", {}) as run:
-        assert resume(make_config("resume=auto"), REQUEST)[2] is None
+        assert resumed(make_config("resume=auto"))[2] is None
         with pytest.raises(ConfigError, match="still going in another process"):
-            resume(make_config(f"resume={run.id}"), REQUEST)
+            resumed(make_config(f"resume={run.id}"))
+    with pytest.raises(ConfigError, match=f"has finished; to train it again: python -m src.rerun run={run.id}"):
+        resumed(make_config(f"resume={run.id}"))
+
+
+def test_two_that_go_on_at_once_take_two_runs(make_config: Callable[..., Config]) -> None:
+    for name in ("0123", "4567"):
+        checkpoint = checkpoints_root(make_config().tracking) / name
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "config.yaml").write_text(yaml.safe_dump(plain(make_config())))
+    config = make_config("resume=auto")
+    with resume(config, REQUEST) as first, resume(config, REQUEST) as second, resume(config, REQUEST) as third:
+        links = [found[2] and found[2].resumed for found in (first, second, third)]
+    assert sorted(map(str, links)) == ["0123", "4567", "None"]

@@ -172,7 +172,7 @@ def test_training_ends_without_its_server_and_all_of_it_is_sent_later(
     with pytest.raises(SystemExit) as stop:
         sync.main()
     assert stop.value.code == 0
-    assert f"sent run {result.run_id}" in capfd.readouterr().out
+    assert f"delivered run {result.run_id}" in capfd.readouterr().out
     assert not list(unsent.iterdir())
     run = only_run(config)
     assert run.info.status == "FINISHED"
@@ -209,7 +209,7 @@ with start_run(pickle.loads(sys.stdin.buffer.read()), "killed", {{}}) as run:
     )
     assert ended.returncode == -signal.SIGKILL
     (folder,) = spool.unsent_folders(unsent)
-    assert spool.send(folder) == only_run(config).info.run_id
+    assert spool.sync(folder) == only_run(config).info.run_id
     run = only_run(config)
     assert (run.info.status, run.data.tags["failure"]) == ("KILLED", "its process ended without a word")
     assert_whole(config, run.info.run_id, steps=3)

@@ -15,10 +15,9 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from src.config import Config
 from src.system import append_entry, read_entries
-from src.tracking.run_folder import RUN_FILE
+from src.tracking.run_folder import LOCK, RUN_FILE, locked
 from src.tracking.spool import (
     EVENTS,
-    LOCK,
     METRICS_PER_REQUEST,
     Event,
     ServerAwayError,
@@ -27,7 +26,6 @@ from src.tracking.spool import (
     deliver,
     discard,
     leading_batch,
-    locked,
     unsent_folders,
 )
 from src.tracking.store import open_store

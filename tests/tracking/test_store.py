@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from src.config import PROJECT_ROOT, Config, TrackingConfig
 from src.errors import TrackingError
 from src.evaluation.recorded import open_recorded
 from src.tracking.provenance import system_metrics
-from src.tracking.read import LOCATIONS, artifact, find_run, relocate
+from src.tracking.read import LOCATIONS, artifact, find_run, find_runs, relocate
 from src.tracking.run import start_run
 from src.tracking.store import check_store, open_store
 from tests.trained_model import Trained
@@ -112,6 +116,77 @@ def test_a_store_that_was_never_completed_is_put_aside(tmp_path: Path, capsys: p
     assert open_store(TrackingConfig("local", uri=f"sqlite:///{tmp_path}/mlflow.db")) is not None
     assert "never completed" in capsys.readouterr().out
     assert (tmp_path / "mlflow.db.incomplete").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"), [("header", "is damaged"), ("status", "is damaged"), ("fifo", "is no file")]
+)
+def test_a_damaged_store_is_one_line_before_figures_are_drawn_from_it(
+    tmp_path: Path, empty_store: Path, damage: str, said: str
+) -> None:
+    database = Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+    config = TrackingConfig("local", uri=f"sqlite:///{database}")
+    client = MlflowClient(config.uri)
+    client.set_terminated(client.create_run(client.create_experiment(config.experiment)).info.run_id)
+    content = bytearray(database.read_bytes())
+    content[100] ^= damage == "header"
+    database.unlink()
+    if damage == "fifo":
+        os.mkfifo(database)
+    else:
+        database.write_bytes(content if damage == "header" else re.sub(rb"(?<!')FINISHED", b"FINISHEE", content))
+    for use in (check_store, open_store, find_runs):
+        with pytest.raises(TrackingError, match=f"^{database}: {said}.*name another store with tracking.uri=$"):
+            use(config)
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "mlruns/artifacts/../../elsewhere"])
+def test_a_store_that_nobody_named_keeps_its_artifacts_in_its_folder(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As the `mlruns` of a stranger's folder in which the installed program is started."""
+    monkeypatch.setattr("src.tracking.store.STORE", tmp_path / "mlruns")
+    for folder in ("mlruns/artifacts", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    database = Path(shutil.copy(empty_store, tmp_path / "mlruns" / "mlflow.db"))
+    MlflowClient(f"sqlite:///{database}").create_experiment("happy-sad")
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", (f"file://{tmp_path}/{place}/happy-sad",))
+    for use in (check_store, open_store, find_runs):
+        with pytest.raises(
+            TrackingError, match=f"outside of its folder; .*src.relocate.*tracking.uri=sqlite:///{database}$"
+        ):
+            use(TrackingConfig("local"))
+    check_store(TrackingConfig("local", uri=f"sqlite:///{database}"))
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "3", '{"experiment": 3}', '{"experiments": [{"tags": {}}]}', "<html>", "", "{"]
+)
+def test_what_answers_and_is_no_mlflow_server_is_one_line(
+    answer: str, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        do_HEAD = do_POST = do_GET  # noqa: N815 - the library's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("src.tracking.store.STORE", tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = make_config("tracking=server", f"tracking.uri=http://127.0.0.1:{server.server_port}")
+        for use in (lambda: start_run(config, "a run", {}).__enter__(), lambda: find_run(config.tracking, "0123")):
+            with pytest.raises(TrackingError) as raised:
+                use()
+            assert "\n" not in str(raised.value)
+        server.shutdown()
 
 
 def test_a_run_is_recorded_into_the_one_that_mlflow_run_id_names(
