@@ -306,7 +306,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "float TIFF": lambda: encoded(scene("F"), "TIFF", compression="tiff_deflate"),
     "tile of 36 megapixels": lambda: tiled_tiff(6000),
     "tile of 100 megapixels": lambda: tiled_tiff(10_000),
-    "AVIF of 25 megapixels that says 64 pixels": lambda: avif_of_another_size(5000),
+    "AVIF of 16 megapixels that says 64 pixels": lambda: avif_of_another_size(4000),
     "60 MB of packed notes": packed_notes,
 }
 

@@ -132,14 +132,24 @@ def statistics_table(shift: float, count: int = 200) -> pd.DataFrame:
 def test_a_shortcut_is_found_where_there_is_one() -> None:
     (lit,) = shortcut_baselines(statistics_table(shift=60))
     assert lit.suspicious
-    assert lit.accuracy > 0.85
+    assert lit.auc > 0.9
 
 
 def test_no_shortcut_is_found_where_there_is_none() -> None:
     (plain,) = shortcut_baselines(statistics_table(shift=0))
     assert not plain.suspicious
-    assert 0.4 < plain.accuracy < 0.6
-    assert plain.low < plain.accuracy < plain.high
+    assert 0.35 < plain.auc < 0.65
+    assert plain.low < plain.auc < plain.high
+
+
+def test_shortcuts_are_found_in_unequal_classes_and_where_a_middle_value_means_one() -> None:
+    rare = statistics_table(shift=0, count=400).assign(label=(np.arange(400) % 33 == 0).astype(int))
+    rare["format"] = np.where(rare["label"] == 1, "PNG", "JPEG")
+    assert [found.suspicious for found in shortcut_baselines(rare)] == [False, True]
+    middle = statistics_table(shift=0)
+    random = np.random.default_rng(1)
+    middle["brightness"] = np.where(middle["label"] == 1, random.uniform(90, 110, 200), random.uniform(0, 200, 200))
+    assert shortcut_baselines(middle)[0].suspicious
 
 
 def test_copies_do_not_make_a_shortcut_surer() -> None:
