@@ -72,20 +72,15 @@ def predict(
     """
     if camera is not None or any(path.lower().endswith(VIDEOS) for path in paths or []):
         _require(not (parquet or sort_into or annotate or explain), "of a video only --csv, --json and --timeline")
-        _require(len(paths or []) + (camera is not None) == 1, "one video or camera at a time, with nothing beside it")
-        source = camera if camera is not None else (paths or [""])[0]
-        _predict_video(source, fps, _open(model, tracking_uri, look_for_faces=not no_faces), as_json, csv, timeline)
-        return
+        sources: list[str | int] = [*(paths or []), *([] if camera is None else [camera])]
+        _require(len(sources) == 1, "one video or camera at a time, with nothing beside it")
+        predictor = _open(model, tracking_uri, look_for_faces=not no_faces)
+        return _predict_video(sources[0], fps, predictor, as_json, csv, timeline)
     _require(timeline is None, "--timeline takes a video or camera")
     each_face = faces or annotate is not None
     _require(bool(paths), "name images or folders, or - for standard input")
-    _require(not (each_face and sort_into), "--faces does not go with --sort-into")
     _require(not (each_face and no_faces), "choose one of --faces and --no-faces")
-    _require(not link or sort_into is not None, "--link goes with --sort-into")
-    for file in filter(None, (annotate, explain)):
-        _require(_is_writable(file), f"{file}: cannot be written; name a .png in a folder that is there")
-    if sort_into is not None:
-        _check_sorting(sort_into, paths or [], recursive=recursive)
+    _check_outputs(sort_into, paths or [], recursive, [annotate, explain], link=link, each_face=each_face)
 
     from .runtime.photos import predict_each_face
     from .runtime.predictor import list_images
@@ -120,8 +115,22 @@ def _require(allowed: bool, otherwise: str) -> None:
         raise ConfigError(otherwise)
 
 
-def _check_sorting(sort_into: Path, paths: list[str], *, recursive: bool) -> None:
-    """Raise ConfigError where images cannot be sorted into that folder."""
+def _check_outputs(
+    sort_into: Path | None,
+    paths: list[str],
+    recursive: bool,
+    saved: list[Path | None],
+    *,
+    link: bool,
+    each_face: bool,
+) -> None:
+    """Raise ConfigError where images cannot be saved, or sorted into that folder."""
+    _require(not link or sort_into is not None, "--link goes with --sort-into")
+    for file in filter(None, saved):
+        _require(_is_writable(file), f"{file}: cannot be written; name a .png in a folder that is there")
+    if sort_into is None:
+        return
+    _require(not each_face, "--faces does not go with --sort-into")
     _require("-" not in paths, "--sort-into takes files and folders, not standard input")
     into = Path(os.path.realpath(sort_into))
     for folder in filter(os.path.isdir, paths):

@@ -61,14 +61,12 @@ class StopEarly(keras.callbacks.EarlyStopping):
     learn goes on to its last epoch.
     """
 
-    def __init__(self, chance: float, **options: Any) -> None:
-        super().__init__(restore_best_weights=True, **options)
-        self.chance = chance
+    def __init__(self, chance: float, *, mode: str, **options: Any) -> None:
+        super().__init__(mode=mode, restore_best_weights=True, **options)
+        self.chance, self.sign = chance, -1 if mode == "min" else 1
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self.monitor_op is None:  # a fit that goes on has a best value before its first epoch here
-            self._set_monitor_op()
-        if self.best is None or not self._is_improvement(self.best, self.chance):
+        if self.best is None or self.sign * self.best <= self.sign * self.chance:
             self.wait = -1  # which becomes 0
         super().on_epoch_end(epoch, logs)
 
