@@ -203,9 +203,10 @@ def test_a_schedulers_sigterm_ends_the_run_as_killed(
         main()
     signal.signal(signal.SIGTERM, before)
     assert stop.value.code == 143
-    assert capsys.readouterr().err == "error: terminated\n"
     (run,) = open_store(make_config().tracking).search_runs(output_format="list")
     assert run.info.status == "KILLED"
+    onward = f"to go on with the run: python -m src.train resume={run.info.run_id}\n"
+    assert capsys.readouterr().err == f"{onward}error: terminated\n"
 
 
 def test_what_was_not_looked_for_is_not_claimed(make_config: MakeConfig) -> None:
