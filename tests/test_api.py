@@ -107,6 +107,7 @@ def test_inside_a_run_of_the_program_ours_is_its_child(
 def test_the_notebook_runs(sandbox: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)  # of other tests
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sandbox[0].removeprefix("tracking.uri="))
     notebook = json.loads(NOTEBOOK.read_text())
     names: dict[str, Any] = {}

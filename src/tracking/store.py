@@ -381,7 +381,9 @@ def point_at(mlflow: ModuleType, uri: str) -> None:
 
 @contextlib.contextmanager
 def mlflow_state() -> Iterator[None]:
-    """Leave MLflow's own store and experiment as they were: the caller may use its functions beside ours."""
+    """Leave MLflow's own store and experiment as the calling program has set them, which may use its functions beside
+    ours. Where it has set none, ours stay, so that they find the run.
+    """
     before = (None, None)
     if "mlflow" in sys.modules:
         from mlflow.tracking import fluent
@@ -389,15 +391,17 @@ def mlflow_state() -> Iterator[None]:
 
         before = utils._tracking_uri, fluent._active_experiment_id
     given = {name: os.environ.get(name) for name in (GIVEN_STORE, "MLFLOW_EXPERIMENT_ID")}
+    if not any((*before, *given.values())):
+        yield
+        return
     try:
         yield
     finally:
         if "mlflow" in sys.modules:
-            import mlflow
             from mlflow.tracking import fluent
+            from mlflow.tracking._tracking_service import utils
 
-            mlflow.set_tracking_uri(before[0] or "")
-            fluent._active_experiment_id = before[1]
+            utils._tracking_uri, fluent._active_experiment_id = before  # its functions take no None
         for name, value in given.items():
             os.environ.pop(name, None)
             if value is not None:
